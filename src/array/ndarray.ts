@@ -1,0 +1,225 @@
+/**
+ * Arrays: a shape and a contiguous row-major typed array. Any object of this form is accepted (a parsed `.npy`,
+ * a contiguous scijs ndarray); everything that takes an array checks it here, before native memory is touched.
+ */
+import { LayerpeelError } from '../errors.js';
+
+export type Float = Float32Array | Float64Array;
+export type DType = 'float32' | 'float64';
+
+export interface NDArray<T extends Float = Float> {
+  readonly shape: readonly number[];
+  readonly data: T;
+}
+
+/** What is trained: features `[n, p]`, prototypes `[C, p]`, biases `[C]`, labels `[n]` with values in `0 … C−1`. */
+export interface State<T extends Float = Float> {
+  readonly features: NDArray<T>;
+  readonly prototypes: NDArray<T>;
+  readonly biases?: NDArray<T>;
+  readonly labels: Int32Array;
+}
+
+/** A state whose shapes, types and labels have been checked. */
+export interface CheckedState {
+  readonly features: Float;
+  readonly prototypes: Float;
+  readonly biases: Float | undefined;
+  readonly labels: Int32Array;
+  /** Samples. */
+  readonly samples: number;
+  readonly classes: number;
+  readonly dim: number;
+  /** Samples of each class, `[C]`. */
+  readonly counts: Int32Array;
+  readonly dtype: DType;
+}
+
+export const describe = (value: unknown): string =>
+  value === null ? 'null' : typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value;
+
+/** `shape` as people read it: `[3, 4]`. */
+export const showShape = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+
+/** Number of elements of a shape; throws `LP_SHAPE` unless its entries are non-negative integers with a product that fits. */
+export function sizeOf(shape: readonly number[], name: string): number {
+  let size = 1;
+  for (const extent of shape) {
+    if (!Number.isInteger(extent) || extent < 0) {
+      throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${showShape(shape)}; every entry must be a non-negative integer.`);
+    }
+    size *= extent;
+  }
+  if (size > Number.MAX_SAFE_INTEGER) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.shape ${showShape(shape)} has more elements than can be addressed.`);
+  }
+  return size;
+}
+
+export const dtypeOf = (data: Float): DType => (data instanceof Float32Array ? 'float32' : 'float64');
+
+/** Whether the memory behind a typed array is gone (its buffer was transferred). */
+function isDetached(data: Float | Int32Array): boolean {
+  // ArrayBuffer.prototype.detached exists from Node 21 on; a detached buffer cannot be viewed on any version.
+  try {
+    new Uint8Array(data.buffer, 0, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/**
+ * Checks an array and returns its elements, exactly `size` of them.
+ * @param rank the number of dimensions expected; any when left out
+ */
+export function checkArray(array: unknown, name: string, rank?: number): { shape: readonly number[]; data: Float } {
+  const { shape, data, stride, offset } = (array ?? {}) as {
+    shape?: unknown;
+    data?: unknown;
+    stride?: unknown;
+    offset?: unknown;
+  };
+  if (!Array.isArray(shape) || data === undefined) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `${name} is ${describe(array)}; expected { shape, data } with a Float32Array or Float64Array as data.`,
+    );
+  }
+  if (!(data instanceof Float32Array || data instanceof Float64Array)) {
+    throw new LayerpeelError(
+      'LP_DTYPE',
+      `${name}.data is ${describe(data)}; expected Float32Array or Float64Array (Float64Array.from(values) converts).`,
+    );
+  }
+  if (isDetached(data)) {
+    throw new LayerpeelError('LP_DETACHED', `${name}.data has been detached: its buffer was transferred. Pass a copy.`);
+  }
+  if (rank !== undefined && shape.length !== rank) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `${name}.shape is ${showShape(shape)}; expected ${rank} dimension${rank === 1 ? '' : 's'}.`,
+    );
+  }
+  const size = sizeOf(shape, name);
+  const start = checkContiguous(shape, stride, offset, name);
+  if (start === 0 && data.length === size) return { shape, data };
+  if (start === 0 && offset === undefined) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.shape ${showShape(shape)} needs ${size} elements, but data has ${data.length}.`);
+  }
+  if (start + size > data.length) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `${name}.shape ${showShape(shape)} from offset ${start} needs ${start + size} elements, but data has ${data.length}.`,
+    );
+  }
+  return { shape, data: data.subarray(start, start + size) };
+}
+
+/** A scijs ndarray also has `stride` and `offset`; accepted when they are those of a contiguous row-major array. */
+function checkContiguous(shape: readonly number[], stride: unknown, offset: unknown, name: string): number {
+  if (Array.isArray(stride)) {
+    let expected = 1;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      if (shape[axis] !== 1 && stride[axis] !== expected) {
+        throw new LayerpeelError(
+          'LP_SHAPE',
+          `${name} has strides ${showShape(stride)}; expected a contiguous row-major array (copy it first).`,
+        );
+      }
+      expected *= shape[axis] ?? 1;
+    }
+  }
+  if (offset === undefined) return 0;
+  if (!Number.isInteger(offset) || (offset as number) < 0) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.offset is ${String(offset)}; expected a non-negative integer.`);
+  }
+  return offset as number;
+}
+
+/** Checks a label vector and counts each class. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too. */
+export function checkLabels(labels: unknown, samples: number, classes: number): { labels: Int32Array; counts: Int32Array } {
+  const values = labels instanceof Int32Array ? labels : (labels as { data?: unknown } | null | undefined)?.data;
+  if (!(values instanceof Int32Array)) {
+    throw new LayerpeelError(
+      'LP_LABEL',
+      `labels are ${describe(labels)}; expected an Int32Array (Int32Array.from(labels) converts).`,
+    );
+  }
+  if (isDetached(values)) {
+    throw new LayerpeelError('LP_DETACHED', 'labels have been detached: their buffer was transferred. Pass a copy.');
+  }
+  if (values.length !== samples) {
+    throw new LayerpeelError(
+      'LP_LABEL',
+      `labels have ${values.length} entries, but features have ${samples} rows; expected one label a row.`,
+    );
+  }
+  const counts = new Int32Array(classes);
+  for (let i = 0; i < samples; i++) {
+    const label = values[i] as number;
+    if (label < 0 || label >= classes) {
+      throw new LayerpeelError(
+        'LP_LABEL',
+        `labels[${i}] is ${label}; expected 0 … ${classes - 1}, as there are ${classes} prototypes.`,
+      );
+    }
+    counts[label] = (counts[label] as number) + 1;
+  }
+  return { labels: values, counts };
+}
+
+/** Checks that arrays share one dtype and returns it. */
+export function checkSameType(arrays: Readonly<Record<string, Float | undefined>>): DType {
+  let first: [string, DType] | undefined;
+  for (const [name, data] of Object.entries(arrays)) {
+    if (!data) continue;
+    const dtype = dtypeOf(data);
+    first ??= [name, dtype];
+    if (first[1] !== dtype) {
+      throw new LayerpeelError(
+        'LP_DTYPE',
+        `${first[0]} is ${first[1]} but ${name} is ${dtype}; convert one, as a computation has one dtype.`,
+      );
+    }
+  }
+  return first?.[1] ?? 'float64';
+}
+
+/** Checks a state's shapes, types and labels. Finite values are checked by the kernels, which read every element anyway. */
+export function checkState(state: unknown): CheckedState {
+  const given = (state ?? {}) as Partial<State>;
+  const features = checkArray(given.features, 'features', 2);
+  const prototypes = checkArray(given.prototypes, 'prototypes', 2);
+  const [samples, dim] = features.shape as [number, number];
+  const [classes, prototypeDim] = prototypes.shape as [number, number];
+  if (dim !== prototypeDim) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `features are ${showShape(features.shape)} and prototypes ${showShape(prototypes.shape)}; both need the same number of columns.`,
+    );
+  }
+  if (samples < 1 || dim < 1 || classes < 2) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `features are ${showShape(features.shape)} and prototypes ${showShape(prototypes.shape)}; expected at least one sample, one dimension and two classes.`,
+    );
+  }
+  const biases = given.biases === undefined ? undefined : checkArray(given.biases, 'biases', 1);
+  if (biases && biases.shape[0] !== classes) {
+    throw new LayerpeelError('LP_SHAPE', `biases are ${showShape(biases.shape)}; expected [${classes}], one a prototype.`);
+  }
+  const dtype = checkSameType({ features: features.data, prototypes: prototypes.data, biases: biases?.data });
+  const { labels, counts } = checkLabels(given.labels, samples, classes);
+  return {
+    features: features.data,
+    prototypes: prototypes.data,
+    biases: biases?.data,
+    labels,
+    samples,
+    classes,
+    dim,
+    counts,
+    dtype,
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * Checks of option objects and configurations: unknown keys are refused with the nearest right name, numbers with
+ * their domain. `path` names the place in messages: `options.gamma`, `config.rates.features.kind`.
+ */
+import { type ErrorCode, LayerpeelError } from './errors.js';
+
+/** Where a value stands and which error its faults throw. */
+export interface Place {
+  readonly path: string;
+  readonly code: ErrorCode;
+}
+
+export const option = (path: string): Place => ({ path, code: 'LP_OPTION' });
+export const inside = (place: Place, key: string): Place => ({ path: place.path ? `${place.path}.${key}` : key, code: place.code });
+
+/** The candidate closest to `word` by edit distance, if close enough to be a slip. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substituted = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substituted, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
+
+const show = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+
+/** Throws unless `value` is a plain object whose keys are all in `known`. */
+export function checkKeys(value: unknown, known: readonly string[], place: Place): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected an object with ${known.join(', ')}.`);
+  }
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue;
+    const guess = nearest(key, known);
+    throw new LayerpeelError(
+      place.code,
+      `${inside(place, key).path} is not known; ${guess ? `did you mean ${guess}?` : `expected one of ${known.join(', ')}.`}`,
+    );
+  }
+}
+
+/** Bounds of a number; all inclusive except `above`. */
+export interface Bounds {
+  readonly above?: number;
+  readonly min?: number;
+  readonly max?: number;
+  readonly integer?: boolean;
+}
+
+export function checkNumber(value: unknown, place: Place, bounds: Bounds = {}): number {
+  const { above, min, max, integer } = bounds;
+  const good =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    (above === undefined || value > above) &&
+    (min === undefined || value >= min) &&
+    (max === undefined || value <= max) &&
+    (!integer || Number.isSafeInteger(value));
+  if (good) return value;
+  const wanted = [
+    integer ? 'an integer' : 'a finite number',
+    above !== undefined && `above ${above}`,
+    min !== undefined && `of at least ${min}`,
+    max !== undefined && `of at most ${max}`,
+  ].filter(Boolean);
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted.join(' ')}.`);
+}
+
+export function checkChoice<T extends string>(value: unknown, choices: readonly T[], place: Place): T {
+  if (choices.includes(value as T)) return value as T;
+  const guess = typeof value === 'string' ? nearest(value, choices) : undefined;
+  const list = choices.map((choice) => `'${choice}'`).join(', ');
+  throw new LayerpeelError(
+    place.code,
+    `${place.path} is ${show(value)}; ${guess ? `did you mean '${guess}'?` : `expected one of ${list}.`}`,
+  );
+}
+
+export function checkBoolean(value: unknown, place: Place): boolean {
+  if (typeof value === 'boolean') return value;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected true or false.`);
+}
