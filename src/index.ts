@@ -1,2 +1,12 @@
+// Arrays
+export { type Content, writeFileAtomic } from './array/files.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
+export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
+export type { IntArray } from './array/stored.js';
+// Data
+export { type RandomStateOptions, randomState } from './data/random-state.js';
+// Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
+// Frames
+export { type SimplexOptions, simplexETF } from './etf/simplex.js';
+export { type SeededRandom, seededRandom } from './random.js';

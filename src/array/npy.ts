@@ -1,0 +1,164 @@
+/**
+ * NumPy's `.npy`, versions 1.0, 2.0 and 3.0: the magic `\x93NUMPY`, the version, the length of a header, the header (a
+ * Python dictionary with `descr`, `fortran_order`, `shape`), then the elements.
+ * Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+ * Only numbers are read; the pickled objects that the format also allows are refused, never executed.
+ */
+import { type InputFile, withFile, writeFileAtomic } from './files.js';
+import { describe, type NDArray, showShape } from './ndarray.js';
+import { decode, type Element, fileFault, type IntArray, readStored, type Stored, storable, storedBytes } from './stored.js';
+
+const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
+/** Magic, version and the longer form of the header's length. */
+const PREFIX = 12;
+/** NumPy itself refuses headers above 10 000 bytes; numbers need about 100. */
+const LONGEST_HEADER = 65536;
+
+const CODES: Readonly<Record<string, Element>> = {
+  f8: 'float64',
+  f4: 'float32',
+  f2: 'float16',
+  i8: 'int64',
+  u8: 'uint64',
+  i4: 'int32',
+  u4: 'uint32',
+  i2: 'int16',
+  u2: 'uint16',
+  i1: 'int8',
+  u1: 'uint8',
+  b1: 'bool',
+};
+
+/**
+ * Reads a `.npy` file: floats as `NDArray` (float16 widened to float32), integers and bool as `{ shape, data: Int32Array }`.
+ * An array in Fortran order comes transposed to row-major (two dimensions; more are refused).
+ * @throws LP_FILE for a missing, truncated, malformed or unsupported file
+ */
+export const readNpy = (path: string): Promise<NDArray | IntArray> =>
+  withFile(path, async (file) => {
+    const stored = await npyLayout(file);
+    let position = stored.offset;
+    return readStored(stored, async (target) => {
+      await file.readAt(position, target);
+      position += target.length;
+    });
+  });
+
+/** Writes an array as `.npy` 1.0, whole or not at all: `<f4`, `<f8`, or `<i4` for integers. An `Int32Array` is written as `[n]`. */
+export async function writeNpy(path: string, array: NDArray | IntArray | Int32Array): Promise<void> {
+  await writeFileAtomic(path, npyPieces(array));
+}
+
+/**
+ * The array that the bytes of a `.npy` file hold, in memory of its own; see `readNpy`.
+ * @param where how messages name the bytes
+ */
+export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): NDArray | IntArray {
+  if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
+  const { start, end } = headerSpan(bytes.subarray(0, PREFIX), bytes.length, where);
+  const stored = parseHeader(bytes.subarray(start, end), end, where);
+  checkLength(stored, bytes.length);
+  return decode(stored, bytes.subarray(stored.offset));
+}
+
+/** The bytes of a `.npy` file that holds `array`; see `writeNpy`. */
+export const formatNpy = (array: NDArray | IntArray | Int32Array): Uint8Array => Buffer.concat(npyPieces(array));
+
+/** Where the array of a `.npy` file lies; its size has been compared with the file's. */
+export async function npyLayout(file: InputFile): Promise<Stored> {
+  const prefix = new Uint8Array(Math.min(PREFIX, file.size));
+  await file.readAt(0, prefix);
+  const { start, end } = headerSpan(prefix, file.size, file.path);
+  const header = new Uint8Array(end - start);
+  await file.readAt(start, header);
+  const stored = parseHeader(header, end, file.path);
+  checkLength(stored, file.size);
+  return stored;
+}
+
+/** Where the header's dictionary lies, from a file's first bytes. */
+export function headerSpan(prefix: Uint8Array, fileSize: number, where: string): { start: number; end: number } {
+  if (prefix.length < 10 || MAGIC.some((byte, i) => prefix[i] !== byte)) {
+    throw fileFault(where, 'it does not begin as a .npy file does; expected what numpy.save writes.');
+  }
+  const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.length);
+  const version = view.getUint8(6);
+  if (version < 1 || version > 3) throw fileFault(where, `it is of .npy version ${version}; expected 1, 2 or 3.`);
+  const start = version === 1 ? 10 : PREFIX;
+  if (prefix.length < start) throw fileFault(where, `it is truncated: ${fileSize} bytes.`);
+  const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
+  if (start + length > fileSize) {
+    throw fileFault(where, `its header claims ${length} bytes, but the file has ${fileSize}; it is truncated or not a .npy file.`);
+  }
+  if (length > LONGEST_HEADER) {
+    throw fileFault(where, `its header has ${length} bytes; expected at most ${LONGEST_HEADER}, as an array of numbers needs.`);
+  }
+  return { start, end: start + length };
+}
+
+/** One entry of the dictionary, with the comma that follows it. */
+const ENTRY = /\s*(['"])(\w+)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([^()]*\)|\[)\s*(,|(?=\}))/y;
+
+/** Reads the header `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. */
+export function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').trim();
+  const entries = new Map<string, string>();
+  const malformed = () =>
+    fileFault(
+      where,
+      `its header is ${JSON.stringify(text.slice(0, 200))}; expected descr, fortran_order and shape as numpy.save writes.`,
+    );
+  if (/['"]descr['"]\s*:\s*\[/.test(text)) throw unsupported(where, 'a structured dtype');
+  if (text[0] !== '{') throw malformed();
+  ENTRY.lastIndex = 1;
+  for (let match = ENTRY.exec(text); match; match = ENTRY.exec(text)) {
+    const [all, , key, value] = match as unknown as [string, string, string, string];
+    if (entries.has(key)) throw malformed();
+    entries.set(key, value);
+    ENTRY.lastIndex = match.index + all.length;
+    if (text.slice(ENTRY.lastIndex).trim() === '}') break;
+  }
+  const descr = entries.get('descr')?.match(/^['"](.*)['"]$/)?.[1];
+  const order = entries.get('fortran_order');
+  const shape = entries.get('shape')?.match(/^\(\s*((?:\d+L?\s*,\s*)*(?:\d+L?)?)\s*\)$/)?.[1];
+  if (entries.size !== 3 || !text.endsWith('}') || descr === undefined || shape === undefined) throw malformed();
+  if (order !== 'True' && order !== 'False') throw malformed();
+  const element = CODES[descr.replace(/^[<>|=]/, '')];
+  if (!element) throw unsupported(where, `dtype ${descr}`);
+  return {
+    where,
+    shape: shape.match(/\d+/g)?.map(Number) ?? [],
+    element,
+    littleEndian: !descr.startsWith('>'),
+    fortran: order === 'True',
+    offset,
+  };
+}
+
+const unsupported = (where: string, what: string) =>
+  fileFault(
+    where,
+    `it holds ${what}; expected floats of 16, 32 or 64 bits, integers or bool (array.astype('float32') converts; pickled objects are never loaded).`,
+  );
+
+/** Throws unless the elements fill the file from the offset to its end. */
+export function checkLength(stored: Stored, fileSize: number): void {
+  const { where, shape, element, offset } = stored;
+  const expected = offset + storedBytes(stored);
+  if (expected === fileSize) return;
+  const fault = expected > fileSize ? 'it is truncated' : 'something follows the array';
+  throw fileFault(where, `shape ${showShape(shape)} of ${element} makes ${expected} bytes, but there are ${fileSize}; ${fault}.`);
+}
+
+/** Header and elements; the elements are the array's own memory, not a copy. */
+export function npyPieces(array: NDArray | IntArray | Int32Array): [Uint8Array, Uint8Array] {
+  const { shape, data, element } = storable(array, 'array');
+  const code = element === 'int32' ? 'i4' : element === 'float32' ? 'f4' : 'f8';
+  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
+  const dictionary = `{'descr': '<${code}', 'fortran_order': False, 'shape': ${tuple}, }`;
+  // The elements begin at a multiple of 64 bytes, as numpy.save has it, so that the file can be memory-mapped.
+  const length = Math.ceil((10 + dictionary.length + 1) / 64) * 64 - 10;
+  const header = Buffer.from(`\x93NUMPY\x01\x00\x00\x00${dictionary.padEnd(length - 1)}\n`, 'latin1');
+  header.writeUInt16LE(length, 8);
+  return [header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)];
+}

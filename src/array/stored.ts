@@ -1,0 +1,231 @@
+/**
+ * Arrays as files store them, and their elements as this package computes with them: float16 and bfloat16 are widened
+ * to float32 (exactly), every integer type and bool become int32 or are refused where a value does not fit.
+ * Elements are little- or big-endian in a file; the machine is little-endian, as all that Node's current releases run on
+ * but one.
+ */
+import { LayerpeelError } from '../errors.js';
+import { checkArray, type DType, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
+
+/** Integers of any shape, such as labels `[n]`. */
+export interface IntArray {
+  readonly shape: readonly number[];
+  readonly data: Int32Array;
+}
+
+/** The element types of files, by NumPy's names. */
+export const ELEMENTS = {
+  float64: { size: 8, dtype: 'float64', view: Float64Array },
+  float32: { size: 4, dtype: 'float32', view: Float32Array },
+  float16: { size: 2, dtype: 'float32', view: Uint16Array },
+  bfloat16: { size: 2, dtype: 'float32', view: Uint16Array },
+  int64: { size: 8, dtype: 'int32', view: Int32Array },
+  uint64: { size: 8, dtype: 'int32', view: Int32Array },
+  int32: { size: 4, dtype: 'int32', view: Int32Array },
+  uint32: { size: 4, dtype: 'int32', view: Uint32Array },
+  int16: { size: 2, dtype: 'int32', view: Int16Array },
+  uint16: { size: 2, dtype: 'int32', view: Uint16Array },
+  int8: { size: 1, dtype: 'int32', view: Int8Array },
+  uint8: { size: 1, dtype: 'int32', view: Uint8Array },
+  bool: { size: 1, dtype: 'int32', view: Uint8Array },
+} as const;
+
+export type Element = keyof typeof ELEMENTS;
+
+/** Where and how an array lies in a file. */
+export interface Stored {
+  /** The file, and the member of it, as messages name them. */
+  readonly where: string;
+  readonly shape: readonly number[];
+  readonly element: Element;
+  readonly littleEndian: boolean;
+  /** Whether the first index runs fastest. */
+  readonly fortran: boolean;
+  /** Of the first element, in bytes from the beginning. */
+  readonly offset: number;
+}
+
+/** Rows are read in pieces of about this many bytes. */
+export const PIECE = 8 * 2 ** 20;
+
+export const fileFault = (where: string, fault: string): LayerpeelError => new LayerpeelError('LP_FILE', `${where}: ${fault}`);
+
+/** Number of elements of a shape that a file claims; every fault is the file's. */
+export function storedSize(shape: readonly unknown[], where: string): number {
+  let size = 1;
+  for (const extent of shape) {
+    if (!Number.isSafeInteger(extent) || (extent as number) < 0) {
+      throw fileFault(where, `its shape has the entry ${JSON.stringify(extent)}; expected non-negative integers.`);
+    }
+    size *= extent as number;
+  }
+  if (!Number.isSafeInteger(size)) {
+    throw fileFault(where, `its shape ${showShape(shape as number[])} has more elements than can be addressed.`);
+  }
+  return size;
+}
+
+/** Bytes of an array's elements; throws when the array is of a kind that cannot be made row-major here. */
+export function storedBytes(stored: Stored): number {
+  const { where, shape, element, fortran } = stored;
+  if (fortran && shape.length > 2) {
+    throw fileFault(
+      where,
+      `it is in Fortran order with ${shape.length} dimensions; save numpy.ascontiguousarray(array) instead (two dimensions are transposed here).`,
+    );
+  }
+  return storedSize(shape, where) * ELEMENTS[element].size;
+}
+
+type Target = Float | Int32Array;
+
+export function allocate(dtype: DType | 'int32', size: number, where: string): Target {
+  try {
+    return dtype === 'float64' ? new Float64Array(size) : dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
+  } catch (cause) {
+    throw new LayerpeelError(
+      'LP_MEMORY',
+      `${where}: no memory for its ${size} elements of ${dtype}; read it in pieces with openArray.`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** Checks an array that is to be written. An `Int32Array` alone is one of shape `[n]`. */
+export function storable(
+  array: NDArray | IntArray | Int32Array,
+  name: string,
+): { shape: readonly number[]; data: Target; element: 'float32' | 'float64' | 'int32' } {
+  if (array instanceof Int32Array) return { shape: [array.length], data: array, element: 'int32' };
+  if (!(array?.data instanceof Int32Array)) {
+    const { shape, data } = checkArray(array, name);
+    return { shape, data, element: dtypeOf(data) };
+  }
+  const { shape, data } = array;
+  if (!Array.isArray(shape) || sizeOf(shape, name) !== data.length) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${JSON.stringify(shape)}, but data has ${data.length} elements.`);
+  }
+  return { shape, data, element: 'int32' };
+}
+
+/** The array whose elements are `bytes`. */
+export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
+  const { element, shape, where } = stored;
+  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where);
+  decodeInto(target, 0, bytes, stored);
+  return arrange(stored, target);
+}
+
+/** The array whose elements `fill` delivers in order, read piece by piece: besides the result one piece is in memory. */
+export async function readStored(stored: Stored, fill: (target: Uint8Array) => Promise<void>): Promise<NDArray | IntArray> {
+  const { element, shape, littleEndian, where } = stored;
+  const { size, dtype } = ELEMENTS[element];
+  const target = allocate(dtype, storedSize(shape, where), where);
+  if (littleEndian && element === dtype) {
+    await fill(new Uint8Array(target.buffer));
+  } else {
+    const piece = new Uint8Array(Math.min(PIECE, target.length * size));
+    for (let start = 0; start < target.length; start += PIECE / size) {
+      const bytes = piece.subarray(0, Math.min(PIECE, (target.length - start) * size));
+      await fill(bytes);
+      decodeInto(target, start, bytes, stored);
+    }
+  }
+  return arrange(stored, target);
+}
+
+/** Row-major order, whatever the order in the file. */
+function arrange({ fortran, shape }: Stored, data: Target): NDArray | IntArray {
+  const [rows, columns] = shape as [number, number];
+  const turned = fortran && shape.length === 2 ? transposed(data, columns, rows) : data;
+  return { shape, data: turned } as NDArray | IntArray;
+}
+
+/** The transpose of `[rows, columns]`. */
+export function transposed<T extends Target>(data: T, rows: number, columns: number): T {
+  const result = new (data.constructor as new (size: number) => T)(data.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) result[j * rows + i] = data[i * columns + j] as number;
+  }
+  return result;
+}
+
+/** Writes the elements that `bytes` hold into `target` from `start` on. */
+export function decodeInto(
+  target: Target,
+  start: number,
+  bytes: Uint8Array,
+  { element, littleEndian, where }: Pick<Stored, 'element' | 'littleEndian' | 'where'>,
+): void {
+  const { size, view: View } = ELEMENTS[element];
+  const aligned = littleEndian && bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  if (!littleEndian) swapBytes(aligned, size);
+  const view = new View(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.length / View.BYTES_PER_ELEMENT);
+  const outOfRange = (i: number, value: bigint | number): never => {
+    throw fileFault(
+      where,
+      `element ${start + i} is ${value}; integers are read as labels and must be within -2147483648 … 2147483647.`,
+    );
+  };
+  switch (element) {
+    case 'float16': {
+      const table = halves();
+      for (let i = 0; i < view.length; i++) target[start + i] = table[view[i] as number] as number;
+      break;
+    }
+    case 'bfloat16': {
+      // A bfloat16 is the upper half of a float32.
+      const bits = new Uint32Array(target.buffer, target.byteOffset + 4 * start, view.length);
+      for (let i = 0; i < view.length; i++) bits[i] = (view[i] as number) << 16;
+      break;
+    }
+    case 'int64':
+    case 'uint64':
+      // Pairs (low, high) of 32 bits: a value fits when the high half only repeats the sign.
+      for (let i = 0; i < view.length / 2; i++) {
+        const low = view[2 * i] as number;
+        const high = view[2 * i + 1] as number;
+        if (high !== low >> 31 || (element === 'uint64' && low < 0)) {
+          const value = (BigInt(high) << 32n) | BigInt(low >>> 0);
+          outOfRange(i, element === 'int64' ? value : BigInt.asUintN(64, value));
+        }
+        target[start + i] = low;
+      }
+      break;
+    case 'uint32':
+      for (let i = 0; i < view.length; i++) {
+        const value = view[i] as number;
+        if (value > 0x7fffffff) outOfRange(i, value);
+        target[start + i] = value;
+      }
+      break;
+    case 'bool':
+      for (let i = 0; i < view.length; i++) target[start + i] = view[i] ? 1 : 0;
+      break;
+    default:
+      target.set(view, start);
+  }
+}
+
+function swapBytes(bytes: Uint8Array, size: number): void {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (size === 2) buffer.swap16();
+  if (size === 4) buffer.swap32();
+  if (size === 8) buffer.swap64();
+}
+
+let halfTable: Float32Array | undefined;
+
+/** The value of each of the 65536 float16: sign 1 bit, exponent 5 bits of bias 15, fraction 10 bits (IEEE 754). */
+function halves(): Float32Array {
+  halfTable ??= Float32Array.from({ length: 65536 }, (_, bits) => {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    return exponent ? sign * (1 + fraction / 1024) * 2 ** (exponent - 15) : sign * fraction * 2 ** -24;
+  });
+  return halfTable;
+}

@@ -1,0 +1,75 @@
+/**
+ * The random start of the papers' experiments: features and prototypes with independent normal entries, labels class by
+ * class `0 … 0 1 … 1 …`.
+ */
+import type { DType, State } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
+import { seededRandom } from '../random.js';
+
+export interface RandomStateOptions {
+  /** Number of classes, at least 2; may be left out where `counts` are given. */
+  readonly classes?: number;
+  /** Samples of every class. */
+  readonly perClass?: number;
+  /** Samples of each class, in place of `perClass`. */
+  readonly counts?: ArrayLike<number>;
+  /** Dimensions of a feature and of a prototype. */
+  readonly dim: number;
+  /** @default 0 */
+  readonly seed?: number;
+  /** float32 gives the roundings of the float64 entries. @default 'float64' */
+  readonly dtype?: DType;
+  /** Standard deviation of the entries. @default 1 */
+  readonly scale?: number;
+}
+
+/**
+ * A random state: features `[n, dim]`, prototypes `[classes, dim]` of independent normal entries, labels class by class.
+ * The prototypes are drawn first, so they do not depend on the number of samples.
+ * @throws LP_OPTION
+ */
+export function randomState(options: RandomStateOptions): State {
+  checkKeys(options, ['classes', 'perClass', 'counts', 'dim', 'seed', 'dtype', 'scale'], option('options'));
+  const { seed = 0, dtype = 'float64', scale = 1 } = options;
+  checkChoice(dtype, ['float32', 'float64'], option('options.dtype'));
+  checkNumber(scale, option('options.scale'), { above: 0 });
+  const dim = checkNumber(options.dim, option('options.dim'), { min: 1, integer: true });
+  const counts = countsOf(options);
+  const samples = counts.reduce((sum, count) => sum + count, 0);
+
+  const random = seededRandom(seed);
+  const draw = (rows: number) => {
+    const data = dtype === 'float64' ? new Float64Array(rows * dim) : new Float32Array(rows * dim);
+    return { shape: [rows, dim], data: random.fillNormal(data, scale) };
+  };
+  const prototypes = draw(counts.length);
+  const features = draw(samples);
+  return { features, prototypes, labels: labelsOf(counts) };
+}
+
+function countsOf({ classes, perClass, counts }: RandomStateOptions): number[] {
+  if ((perClass === undefined) === (counts === undefined)) {
+    throw new LayerpeelError('LP_OPTION', 'options need either perClass (with classes) or counts, and not both.');
+  }
+  if (counts === undefined) {
+    const size = checkNumber(perClass, option('options.perClass'), { min: 1, integer: true });
+    return new Array(checkNumber(classes, option('options.classes'), { min: 2, integer: true })).fill(size);
+  }
+  const list = Array.from(counts, (count, c) => checkNumber(count, option(`options.counts[${c}]`), { min: 1, integer: true }));
+  if (list.length < 2 || (classes !== undefined && classes !== list.length)) {
+    throw new LayerpeelError('LP_OPTION', `options.counts has ${list.length} entries; expected ${classes ?? 'at least 2'}.`);
+  }
+  return list;
+}
+
+/** Labels class by class: `counts[0]` times 0, `counts[1]` times 1, … */
+function labelsOf(counts: readonly number[]): Int32Array {
+  const labels = new Int32Array(counts.reduce((sum, count) => sum + count, 0));
+  let start = 0;
+  for (const [c, count] of counts.entries()) {
+    labels.fill(c, start, start + count);
+    start += count;
+  }
+  return labels;
+}
