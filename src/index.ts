@@ -9,4 +9,8 @@ export { type RandomStateOptions, randomState } from './data/random-state.js';
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
 // Frames
 export { type SimplexOptions, simplexETF } from './etf/simplex.js';
+// Kernels
+export { type MatmulOptions, matmul, matmulSync } from './matmul.js';
+export type { Control } from './native.js';
+// Random numbers
 export { type SeededRandom, seededRandom } from './random.js';

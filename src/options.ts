@@ -39,8 +39,8 @@ function editDistance(a: string, b: string): number {
 
 const show = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
 
-/** Throws unless `value` is a plain object whose keys are all in `known`. */
-export function checkKeys(value: unknown, known: readonly string[], place: Place): asserts value is Record<string, unknown> {
+/** Throws unless `value` is a plain object whose keys are all in `known`; returns it. */
+export function checkKeys(value: unknown, known: readonly string[], place: Place): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected an object with ${known.join(', ')}.`);
   }
@@ -52,6 +52,7 @@ export function checkKeys(value: unknown, known: readonly string[], place: Place
       `${inside(place, key).path} is not known; ${guess ? `did you mean ${guess}?` : `expected one of ${known.join(', ')}.`}`,
     );
   }
+  return value as Record<string, unknown>;
 }
 
 /** Bounds of a number; all inclusive except `above`. */

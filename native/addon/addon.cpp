@@ -1,0 +1,39 @@
+#include "addon/addon.h"
+
+#include "core/blas/blas.h"
+#include "core/device.h"
+#include "core/dispatch.h"
+#include "core/thread_pool.h"
+
+namespace lp::addon {
+
+// What `doctor` prints of the binary.
+Napi::Value info(const Napi::CallbackInfo& info) {
+  auto result = Napi::Object::New(info.Env());
+  result.Set("version", LAYERPEEL_VERSION);
+  result.Set("isa", isa_name(isa()));
+  result.Set("availableIsa", isa_name(available_isa()));
+  result.Set("blas", blas::source());
+  result.Set("blasDescription", blas::description());
+  result.Set("threads", thread_count());
+  result.Set("cudaUsable", cuda_usable());
+  result.Set("cuda", cuda_state());
+  return result;
+}
+
+// One a JavaScript environment: the main thread and every worker load the addon for themselves.
+class Layerpeel : public Napi::Addon<Layerpeel> {
+ public:
+  Layerpeel(Napi::Env env, Napi::Object exports) {
+    const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+      exports.Set(name, Napi::Function::New(env, function, name));
+    };
+    add("info", info);
+    add("matmul", matmul);
+  }
+};
+
+}  // namespace lp::addon
+
+using lp::addon::Layerpeel;
+NODE_API_ADDON(Layerpeel)

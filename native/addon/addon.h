@@ -1,0 +1,11 @@
+// The functions that native/addon/<op>.cpp gives to JavaScript; src/native.ts declares their types.
+#pragma once
+
+#include <napi.h>
+
+namespace lp::addon {
+
+Napi::Value info(const Napi::CallbackInfo& info);
+Napi::Value matmul(const Napi::CallbackInfo& info);
+
+}  // namespace lp::addon

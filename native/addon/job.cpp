@@ -1,0 +1,186 @@
+#include "addon/job.h"
+
+#include <cmath>
+#include <condition_variable>
+#include <mutex>
+
+#include "core/thread_pool.h"
+
+namespace lp::addon {
+namespace {
+
+// Set by the pool thread when it will not touch the job again.
+class Done {
+ public:
+  void set() {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    changed_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return done_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+};
+
+// One asynchronous operation, from its call to the settling of its promise. What it holds of JavaScript's is touched
+// and destroyed on the JavaScript thread only.
+struct Job {
+  Job(Napi::Env env, Work work, Finish finish)
+      : deferred(Napi::Promise::Deferred::New(env)), work(std::move(work)), finish(std::move(finish)) {}
+
+  Napi::Promise::Deferred deferred;
+  Work work;
+  Finish finish;
+  Napi::FunctionReference on_progress;
+  Napi::ThreadSafeFunction notify;
+  Control control;
+  std::shared_ptr<Done> done = std::make_shared<Done>();
+  std::string code, message;  // of the error; none while the code is empty
+
+  void run() {
+    try {
+      control.poll();
+      work(control);
+    } catch (const Error& error) {
+      fail(error.code(), error.what());
+    } catch (const std::bad_alloc&) {
+      fail("LP_MEMORY", "There is not enough memory for this operation.");
+    } catch (const std::exception& error) {
+      fail("LP_INTERNAL", error.what());
+    }
+  }
+
+  void fail(const char* error_code, const char* what) {
+    code = error_code;
+    message = what;
+  }
+
+  void settle(Napi::Env env) {
+    if (!code.empty()) {
+      deferred.Reject(to_js(env, code.c_str(), message).Value());
+      return;
+    }
+    try {
+      deferred.Resolve(guarded(env, [&] { return finish(env); }));
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+    }
+  }
+};
+
+// Runs on the JavaScript thread: after the promise has settled, or when the environment goes away under a running job
+// (a worker is terminated, the process exits), which then is cancelled and waited for.
+void destroy(Napi::Env, void*, Job* job) {
+  job->control.cancel();
+  job->done->wait();
+  delete job;
+}
+
+}  // namespace
+
+Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish) {
+  const Napi::Env env = info.Env();
+  if (!is_async(info)) {
+    return guarded(env, [&] {
+      Control control;
+      work(control);
+      return finish(env);
+    });
+  }
+  auto* job = new Job(env, std::move(work), std::move(finish));
+  const auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
+  // Also what keeps the event loop alive until the promise settles.
+  job->notify = Napi::ThreadSafeFunction::New(env, nothing, "layerpeel", 0, 1, job, destroy, static_cast<void*>(nullptr));
+  const Napi::Value progress = info[0].As<Napi::Object>().Get("progress");
+  if (progress.IsFunction()) {
+    job->on_progress = Napi::Persistent(progress.As<Napi::Function>());
+    job->control.progress = [job](double share) {
+      job->notify.NonBlockingCall(
+          [job, share](Napi::Env env, Napi::Function) { job->on_progress.Call({Napi::Number::New(env, share)}); });
+    };
+  }
+  const auto settled = std::make_shared<bool>(false);
+  auto result = Napi::Object::New(env);
+  result.Set("promise", job->deferred.Promise());
+  result.Set("cancel", Napi::Function::New(env, [job, settled](const Napi::CallbackInfo&) {
+               if (!*settled) job->control.cancel();
+             }));
+  submit([job, settled, notify = job->notify, done = job->done] {
+    job->run();
+    const auto settle = [job, settled](Napi::Env env, Napi::Function) {
+      *settled = true;
+      job->settle(env);
+    };
+    // While the environment is closing the call is refused, and the function must not be touched again.
+    if (notify.BlockingCall(settle) == napi_ok) Napi::ThreadSafeFunction(notify).Release();
+    done->set();
+  });
+  return result;
+}
+
+Napi::Error to_js(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  return error;
+}
+
+bool locate(Napi::Env env, Napi::Value value, napi_typedarray_type type, Index size, void** data) {
+  if (!value.IsTypedArray()) throw Error("LP_DTYPE", "Expected a typed array.");
+  napi_typedarray_type actual;
+  size_t length = 0, offset = 0;
+  napi_value buffer;
+  if (napi_get_typedarray_info(env, value, &actual, &length, data, &buffer, &offset) != napi_ok || actual != type) {
+    throw Error("LP_DTYPE", "A typed array has an unexpected element type.");
+  }
+  if (static_cast<Index>(length) != size) {
+    throw Error(length == 0 ? "LP_DETACHED" : "LP_SHAPE", "A typed array has " + std::to_string(length) +
+                                                              " elements; expected " + std::to_string(size) + ".");
+  }
+  bool detachable = false;
+  napi_is_arraybuffer(env, buffer, &detachable);
+  return !detachable;
+}
+
+namespace {
+
+double to_number(Napi::Value value, const std::string& name) {
+  if (!value.IsNumber()) throw Error("LP_OPTION", name + " must be a number.");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+Index to_size(Napi::Value value, const std::string& name) {
+  const double number = to_number(value, name);
+  if (!(number >= 0 && number <= 9007199254740991.0) || number != std::floor(number)) {
+    throw Error("LP_SHAPE", name + " must be a non-negative integer.");
+  }
+  return static_cast<Index>(number);
+}
+
+std::vector<double> to_numbers(Napi::Value value, const std::string& name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
+    throw Error("LP_DTYPE", name + " must be a Float64Array.");
+  }
+  auto array = value.As<Napi::Float64Array>();
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
+std::string nth(size_t index) { return "Argument " + std::to_string(index); }
+
+}  // namespace
+
+double number_argument(const Napi::CallbackInfo& info, size_t index) { return to_number(info[index], nth(index)); }
+Index size_argument(const Napi::CallbackInfo& info, size_t index) { return to_size(info[index], nth(index)); }
+std::vector<double> numbers_argument(const Napi::CallbackInfo& info, size_t index) {
+  return to_numbers(info[index], nth(index));
+}
+double number_in(Napi::Object object, const char* key) { return to_number(object.Get(key), key); }
+Index size_in(Napi::Object object, const char* key) { return to_size(object.Get(key), key); }
+std::vector<double> numbers_in(Napi::Object object, const char* key) { return to_numbers(object.Get(key), key); }
+
+}  // namespace lp::addon

@@ -1,0 +1,62 @@
+// Arrays over memory that the caller owns: a pointer and a shape, row-major and contiguous.
+// They are passed by value and never allocate.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+namespace lp {
+
+using Index = std::ptrdiff_t;
+
+template <class T>
+struct Matrix {
+  T* data = nullptr;
+  Index rows = 0;
+  Index cols = 0;
+
+  T* row(Index i) const { return data + i * cols; }
+  T& operator()(Index i, Index j) const { return data[i * cols + j]; }
+  Index size() const { return rows * cols; }
+  operator Matrix<const T>() const { return {data, rows, cols}; }
+};
+
+// Memory of an operation's own, aligned to a cache line so that rows of a multiple of 64 bytes never straddle two.
+// Not initialized.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Index size) : size_(size) {
+    if (size > 0) data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
+  }
+  T* get() const { return data_.get(); }
+  Index size() const { return size_; }
+  T& operator[](Index i) const { return data_.get()[i]; }
+  T* begin() const { return get(); }
+  T* end() const { return get() + size_; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<T, Free> data_;
+  Index size_ = 0;
+};
+
+// A state of the layer-peeled model in the caller's memory.
+template <class T>
+struct State {
+  Matrix<T> features;        // (n, p)
+  Matrix<T> prototypes;      // (C, p)
+  T* biases;                 // (C) or null
+  const int32_t* labels;     // (n), values in 0 … C−1 (checked above)
+
+  Index samples() const { return features.rows; }
+  Index classes() const { return prototypes.rows; }
+  Index dim() const { return features.cols; }
+};
+
+}  // namespace lp

@@ -1,0 +1,139 @@
+#include "core/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace lp {
+namespace {
+
+int available_processors() {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// A loop in progress: chunks are claimed by an atomic counter, by whichever threads have come to help.
+struct Loop {
+  Index size, grain, chunks;
+  const Control& control;
+  const std::function<void(Index, Index)>& body;
+  std::atomic<Index> next{0};
+  std::mutex mutex;
+  std::condition_variable idle;
+  int helpers = 0;  // threads inside work(), guarded by mutex
+  bool closed = false;
+  std::exception_ptr error;
+
+  void work() {
+    for (Index chunk; (chunk = next.fetch_add(1)) < chunks;) {
+      try {
+        control.poll();
+        body(chunk * grain, std::min(size, (chunk + 1) * grain));
+      } catch (...) {
+        std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+        next.store(chunks);
+      }
+    }
+  }
+
+  // A helper that comes after the caller has left must not touch the body, which is gone by then.
+  void help() {
+    {
+      std::lock_guard lock(mutex);
+      if (closed) return;
+      helpers++;
+    }
+    work();
+    std::lock_guard lock(mutex);
+    if (--helpers == 0) idle.notify_all();
+  }
+};
+
+class Pool {
+ public:
+  static Pool& instance() {
+    // Never destroyed: its threads may still sleep while the process's static objects go away.
+    static Pool* pool = new Pool;
+    return *pool;
+  }
+
+  const int threads = [] {
+    const char* given = std::getenv("LAYERPEEL_THREADS");
+    const int wanted = given ? std::atoi(given) : 0;
+    return wanted > 0 ? std::min(wanted, 1024) : available_processors();
+  }();
+
+  // Loops go before jobs: a running operation is finished before another begins.
+  void add(std::function<void()> task, bool urgent) {
+    {
+      std::lock_guard lock(mutex_);
+      urgent ? tasks_.push_front(std::move(task)) : tasks_.push_back(std::move(task));
+      if (waiting_ == 0 && static_cast<int>(workers_) < threads) {
+        workers_++;
+        std::thread([this] { serve(); }).detach();
+        return;
+      }
+    }
+    ready_.notify_one();
+  }
+
+ private:
+  void serve() {
+    for (;;) {
+      std::function<void()> task;
+      {
+        std::unique_lock lock(mutex_);
+        waiting_++;
+        ready_.wait(lock, [this] { return !tasks_.empty(); });
+        waiting_--;
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      }
+      task();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<std::function<void()>> tasks_;
+  int waiting_ = 0;
+  int workers_ = 0;
+};
+
+}  // namespace
+
+int thread_count() { return Pool::instance().threads; }
+
+void submit(std::function<void()> job) { Pool::instance().add(std::move(job), false); }
+
+Index even_grain(Index size, Index least) {
+  const Index chunks = 4 * static_cast<Index>(thread_count());
+  return std::max(least, (size + chunks - 1) / chunks);
+}
+
+void parallel_for(Index size, Index grain, const Control& control, const std::function<void(Index, Index)>& body) {
+  if (size <= 0) return;
+  const Index chunks = (size + grain - 1) / grain;
+  auto loop = std::make_shared<Loop>(size, grain, chunks, control, body);
+  const Index helpers = std::min<Index>(thread_count(), chunks) - 1;
+  for (Index i = 0; i < helpers; i++) Pool::instance().add([loop] { loop->help(); }, true);
+  loop->work();
+  std::unique_lock lock(loop->mutex);
+  loop->closed = true;
+  loop->idle.wait(lock, [&] { return loop->helpers == 0; });
+  if (loop->error) std::rethrow_exception(loop->error);
+}
+
+}  // namespace lp

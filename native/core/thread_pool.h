@@ -1,0 +1,28 @@
+// One process-wide pool of compute threads, shared by every JavaScript thread that loads the addon.
+//
+// A job (one asynchronous operation) runs on a pool thread. Inside it, or on a caller's own thread in a synchronous
+// operation, `parallel_for` splits a range into chunks: the thread that calls works on them too, so a loop always
+// finishes even when every other thread is busy, and nested loops cannot deadlock.
+#pragma once
+
+#include <functional>
+
+#include "core/array.h"
+#include "core/control.h"
+
+namespace lp {
+
+// Threads that take part in one operation: LAYERPEEL_THREADS, or the number of processors available to this process.
+int thread_count();
+
+// Calls body(begin, end) on chunks that cover [0, size), each of at most `grain` items, in parallel.
+// The first exception is thrown here after all running chunks have ended. Polls `control` before each chunk.
+void parallel_for(Index size, Index grain, const Control& control, const std::function<void(Index, Index)>& body);
+
+// A grain that gives each thread a few chunks of at least `least` items.
+Index even_grain(Index size, Index least);
+
+// Runs `job` on a pool thread. It must not throw.
+void submit(std::function<void()> job);
+
+}  // namespace lp

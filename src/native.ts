@@ -1,0 +1,125 @@
+/**
+ * The native engine: loads the addon (built in this checkout, or prebuilt in the package) and runs its operations,
+ * at once or off the event loop. Everything that crosses into native code crosses here.
+ */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Float } from './array/ndarray.js';
+import { aborted, type ErrorCode, LayerpeelError, makeError } from './errors.js';
+
+/** What the binary says of itself and the machine. */
+export interface EngineInfo {
+  readonly version: string;
+  /** Instruction set in use, and the best this machine has. */
+  readonly isa: string;
+  readonly availableIsa: string;
+  readonly blas: string;
+  readonly blasDescription: string;
+  readonly threads: number;
+  readonly cudaUsable: boolean;
+  readonly cuda: string;
+}
+
+/** `undefined` runs an operation at once; an object runs it on the pool. */
+export type Mode = undefined | { readonly progress?: (share: number) => void };
+
+interface Pending<T> {
+  readonly promise: Promise<T>;
+  cancel(): void;
+}
+
+type Result<T> = T | Pending<T>;
+
+export interface MatmulPlan {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly alpha: number;
+  readonly beta: number;
+  /** Triples: size of a batch dimension, stride of a, stride of b. */
+  readonly batch: Float64Array;
+}
+
+/** The addon's functions; `native/addon/<name>.cpp` documents each. */
+export interface Engine {
+  info(): EngineInfo;
+  matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
+}
+
+/** Options that every asynchronous function takes. */
+export interface Control {
+  /** Stops the operation, which then rejects with `LP_ABORTED`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called on the event loop with the share of the work done, 0 … 1, now and then. */
+  readonly onProgress?: ((share: number) => void) | undefined;
+}
+
+/** The keys of `Control`, and `device`, for the check of option objects. */
+export const controlKeys = ['signal', 'onProgress', 'device'] as const;
+
+/** An operation whose arguments have been checked: how to run it, and what to make of the result. */
+export interface Task<Raw, T> {
+  readonly call: (engine: Engine, mode: Mode) => Result<Raw>;
+  readonly wrap: (raw: Raw) => T;
+}
+
+const packageRoot = dirname(dirname(fileURLToPath(import.meta.url)));
+let loaded: Engine | undefined;
+
+/** The addon, loaded at the first use. @throws `LP_NOT_BUILT` with the cause and the command that mends it */
+export function engine(): Engine {
+  if (loaded) return loaded;
+  const require = createRequire(import.meta.url);
+  try {
+    loaded = require('node-gyp-build')(packageRoot) as Engine;
+    return loaded;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+    throw new LayerpeelError(
+      'LP_NOT_BUILT',
+      `The native engine cannot be loaded (${reason}). Where no prebuilt binary fits, build it: npm run build:native in ${packageRoot} ` +
+        '(needs a C++20 compiler and CMake).',
+      { cause },
+    );
+  }
+}
+
+/** Path of the binary that `engine()` loads. */
+export function enginePath(): string {
+  return createRequire(import.meta.url)('node-gyp-build').resolve(packageRoot) as string;
+}
+
+/** The engine throws plain errors that carry a code: the typed error of that code; anything else as it is. */
+function typed(error: unknown): unknown {
+  const { constructor, code, message } = error as Error & { code?: ErrorCode };
+  return constructor === Error && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
+}
+
+/** Runs a task on the calling thread. */
+export function runSync<Raw, T>(task: Task<Raw, T>): T {
+  try {
+    return task.wrap(task.call(engine(), undefined) as Raw);
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+/** Runs a task on the package's threads. */
+export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Control = {}): Promise<T> {
+  if (signal?.aborted) throw aborted(signal);
+  let pending: Pending<Raw> | undefined;
+  const cancel = () => pending?.cancel();
+  signal?.addEventListener('abort', cancel);
+  try {
+    pending = task.call(engine(), onProgress ? { progress: onProgress } : {}) as Pending<Raw>;
+    return task.wrap(await pending.promise);
+  } catch (error) {
+    if (signal?.aborted) throw aborted(signal);
+    throw typed(error);
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
+}
