@@ -1,0 +1,386 @@
+/**
+ * Figures: columns of numbers become Vega-Lite specifications, which become SVG.
+ *
+ * One house style: Okabe and Ito's colours (distinct to colour-blind readers) with a dash or a shape beside, so that
+ * figures also read in grey; legends above the plot; axes with a title; white ground, so that figures print.
+ * Vega is loaded when the first figure is drawn, not before.
+ */
+import { linearTicks, logTicks, type Ticks } from './ticks.js';
+
+/** A Vega-Lite specification. */
+export type Spec = Record<string, unknown>;
+export type Column = ArrayLike<number>;
+
+export interface Axis {
+  /** What is drawn, with its unit. */
+  readonly title: string;
+  /** @default 'linear' */
+  readonly scale?: 'linear' | 'log';
+  /** Ends of the axis. @default those of the data */
+  readonly domain?: readonly [number, number];
+}
+
+export interface Series {
+  readonly name: string;
+  readonly x: Column;
+  readonly y: Column;
+  /** `stems` are points with a line down to the axis. @default 'line' */
+  readonly mark?: 'line' | 'points' | 'stems';
+  /** Which colour of the palette, for series that belong together. @default the position of the series */
+  readonly color?: number;
+  /** Which dash of a line (0 is solid) or shape of points (0 is a disc). @default the position of the series */
+  readonly style?: number;
+}
+
+/** A line of reference across the plot, at an `x` or a `y`. */
+export interface Rule {
+  readonly x?: number;
+  readonly y?: number;
+  readonly label?: string;
+}
+
+export interface LineChart {
+  readonly title: string;
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly series: readonly Series[];
+  readonly rules?: readonly Rule[];
+  /** Size of the plot itself in CSS pixels. @default 400 */
+  readonly width?: number;
+  /** @default 250 */
+  readonly height?: number;
+}
+
+export interface Heatmap {
+  readonly title: string;
+  /** Row-major `[rows, columns]`. */
+  readonly matrix: Column;
+  readonly rows: number;
+  readonly columns: number;
+  readonly xTitle: string;
+  readonly yTitle: string;
+  /** What the colour stands for. */
+  readonly legend: string;
+  /** Ends of the colour scale, symmetric for signed quantities. @default [-1, 1] */
+  readonly domain?: readonly [number, number];
+}
+
+const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
+const FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif";
+const INK = '#222222';
+const GREY = '#6b6b6b';
+/** Okabe and Ito's palette without its yellow, which is lost on white. */
+const PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000'] as const;
+const DASHES = [[], [7, 3], [2, 2], [9, 3, 2, 3], [12, 4], [5, 2, 1, 2, 1, 2], [1, 3]] as const;
+const SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right'] as const;
+const LEGEND_ROW = 18;
+const LABEL_SIZE = 12;
+
+const CONFIG = {
+  background: 'white',
+  aria: false,
+  font: FONT,
+  view: { stroke: null },
+  title: { anchor: 'start', fontSize: 14, fontWeight: 600, color: INK },
+  axis: {
+    labelFontSize: LABEL_SIZE,
+    titleFontSize: 13,
+    titleFontWeight: 400,
+    labelColor: INK,
+    titleColor: INK,
+    titlePadding: 8,
+    domainColor: GREY,
+    tickColor: GREY,
+    gridColor: '#e4e4e4',
+  },
+  legend: { labelFontSize: LABEL_SIZE, titleFontSize: LABEL_SIZE, titleFontWeight: 400, labelColor: INK, titleColor: INK },
+} as const;
+
+/** Lines, points or stems over a common pair of axes. Values that an axis cannot show (NaN, ∞, ≤ 0 on a logarithm) leave gaps. */
+export function lineChart(chart: LineChart): Spec {
+  const { width = 400, height = 250, rules = [] } = chart;
+  const drawable = chart.series.map((series) => ({ series, runs: runsOf(series, chart.x.scale, chart.y.scale) }));
+  const points = drawable.flatMap(({ runs }) => runs.flat());
+  const lines = chart.series.every((series) => (series.mark ?? 'line') === 'line');
+  const reference = (axis: 'x' | 'y') => rules.flatMap((rule) => rule[axis] ?? []);
+  const x = axisOf(chart.x, points.map((point) => point.x).concat(reference('x')), !lines);
+  const y = axisOf(chart.y, points.map((point) => point.y).concat(reference('y')), true);
+  const [xAxis, yAxis] = [axisEncoding(chart.x, x), axisEncoding(chart.y, y)];
+  return {
+    $schema: SCHEMA,
+    description: chart.title,
+    title: { text: chart.title, offset: 10 },
+    width,
+    height,
+    config: CONFIG,
+    layer: [
+      // Holds the axes where no series has anything to draw.
+      {
+        data: { values: [{}] },
+        mark: { type: 'point', opacity: 0 },
+        encoding: { x: { ...xAxis, datum: x.domain[0] }, y: { ...yAxis, datum: y.domain[0] } },
+      },
+      ...rules.flatMap((rule) => ruleLayers(rule, width)),
+      ...drawable.flatMap(({ series, runs }, index) => {
+        const place = { x: { field: 'x', ...xAxis }, y: { field: 'y', ...yAxis } };
+        return seriesLayers(
+          styleOf(series, index),
+          series.mark ?? 'line',
+          runs.map((run) => thin(run, pixelOf(chart.x, x, width, series.mark))),
+          place,
+          y.domain[0],
+        );
+      }),
+      ...(chart.series.length > 1 ? legendOf(chart.series, width) : []),
+    ],
+  };
+}
+
+/** A matrix as coloured cells, the first row on top; small ones carry their numbers. */
+export function heatmap(map: Heatmap): Spec {
+  const { rows, columns, domain = [-1, 1] } = map;
+  const size = 300;
+  const shades = 50 / (domain[1] - domain[0]);
+  const cells = Array.from({ length: rows * columns }, (_, i) => ({
+    row: Math.floor(i / columns),
+    column: i % columns,
+    next: (i % columns) + 1,
+    below: Math.floor(i / columns) + 1,
+    value: map.matrix[i] as number,
+    shade: Math.round((map.matrix[i] as number) * shades) / shades,
+  })).filter((cell) => Number.isFinite(cell.value));
+  // Cells of one colour stand together, so that `renderSvg` can draw each colour as one path.
+  cells.sort((a, b) => a.value - b.value);
+  const position = (title: string, count: number, reverse: boolean) => {
+    const step = Math.ceil(count / 10);
+    return {
+      title,
+      type: 'quantitative',
+      scale: { domain: reverse ? [count, 0] : [0, count], nice: false, zero: false },
+      axis: {
+        values: Array.from({ length: Math.ceil(count / step) }, (_, i) => i * step + 0.5),
+        labelExpr: 'format(datum.value - 0.5, "d")',
+        labelOverlap: false,
+        grid: false,
+        ticks: false,
+        domain: false,
+      },
+    };
+  };
+  const x = { field: 'column', ...position(map.xTitle, columns, false) };
+  const y = { field: 'row', ...position(map.yTitle, rows, true) };
+  const numbers = {
+    mark: { type: 'text', fontSize: 10 },
+    transform: [
+      { calculate: 'datum.column + 0.5', as: 'middleX' },
+      { calculate: 'datum.row + 0.5', as: 'middleY' },
+    ],
+    encoding: {
+      x: { ...x, field: 'middleX' },
+      y: { ...y, field: 'middleY' },
+      text: { field: 'label', type: 'nominal' },
+      color: {
+        condition: { test: `abs(datum.value - ${(domain[0] + domain[1]) / 2}) > ${(domain[1] - domain[0]) * 0.3}`, value: 'white' },
+        value: INK,
+      },
+    },
+  };
+  return {
+    $schema: SCHEMA,
+    description: map.title,
+    title: { text: map.title, offset: 10 },
+    width: size,
+    height: (size * rows) / columns,
+    config: CONFIG,
+    data: { values: cells.map((cell) => ({ ...cell, label: cell.value.toFixed(2).replace('-', '−') })) },
+    layer: [
+      {
+        mark: { type: 'rect' },
+        encoding: {
+          x,
+          y,
+          x2: { field: 'next' },
+          y2: { field: 'below' },
+          color: {
+            field: 'shade',
+            type: 'quantitative',
+            title: map.legend,
+            scale: { domain, scheme: 'blueorange', reverse: true, clamp: true },
+            legend: { gradientLength: 200 },
+          },
+        },
+      },
+      ...(Math.max(rows, columns) <= 12 ? [numbers] : []),
+    ],
+  };
+}
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+/** The stretches of a series that can be drawn; what cannot parts them. */
+function runsOf(series: Series, xScale: Axis['scale'], yScale: Axis['scale']): Point[][] {
+  const fits = (value: number, scale: Axis['scale']) => Number.isFinite(value) && (scale !== 'log' || value > 0);
+  const runs: Point[][] = [[]];
+  for (let i = 0; i < Math.min(series.x.length, series.y.length); i++) {
+    const [x, y] = [series.x[i] as number, series.y[i] as number];
+    if (fits(x, xScale) && fits(y, yScale)) (runs.at(-1) as Point[]).push({ x, y });
+    else if ((runs.at(-1) as Point[]).length > 0) runs.push([]);
+  }
+  return runs.filter((run) => run.length > 0);
+}
+
+function axisOf(axis: Axis, values: readonly number[], widen: boolean): Ticks {
+  let [low, high] = axis.domain ?? [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  if (!axis.domain) {
+    for (const value of values) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    if (low > high) [low, high] = axis.scale === 'log' ? [0.1, 1] : [0, 1];
+  }
+  return (axis.scale === 'log' ? logTicks : linearTicks)(low, high, widen && !axis.domain);
+}
+
+function axisEncoding(axis: Axis, ticks: Ticks): Spec {
+  const labels = Object.fromEntries(ticks.values.map((value, i) => [String(value), ticks.labels[i]]));
+  return {
+    type: 'quantitative',
+    title: axis.title,
+    scale: { type: axis.scale ?? 'linear', domain: ticks.domain, nice: false, ...(axis.scale === 'log' ? {} : { zero: false }) },
+    axis: { values: ticks.values, labelExpr: `(${JSON.stringify(labels)})[datum.value]`, grid: true, labelOverlap: false },
+  };
+}
+
+/** The column of pixels a point falls on: one is as much as a line can show; points need room for themselves. */
+function pixelOf(axis: Axis, ticks: Ticks, width: number, mark: Series['mark'] = 'line'): (point: Point) => number {
+  const transform = axis.scale === 'log' ? Math.log : (value: number) => value;
+  const [left, right] = [transform(ticks.domain[0]), transform(ticks.domain[1])];
+  const pixels = mark === 'line' ? width : width / 4;
+  return (point) => Math.floor((pixels * (transform(point.x) - left)) / (right - left));
+}
+
+function seriesLayers(style: Style, mark: Series['mark'], runs: Point[][], { x, y }: { x: Spec; y: Spec }, floor: number): Spec[] {
+  const pointsOf = (values: Point[]) => ({ data: { values }, mark: { type: 'point', ...style.point }, encoding: { x, y } });
+  if (mark === 'points') return [pointsOf(runs.flat())];
+  if (mark === 'stems') {
+    const stem = { type: 'rule', color: style.line.color, strokeWidth: 1, opacity: 0.45 };
+    return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: floor } } }, pointsOf(runs.flat())];
+  }
+  const lone = runs.filter((run) => run.length === 1).flat();
+  return [
+    {
+      data: { values: runs.flatMap((run) => [...run, { x: (run.at(-1) as Point).x, y: null }]) },
+      mark: { type: 'line', clip: true, invalid: 'break-paths-show-path-domains', ...style.line },
+      encoding: { x, y, order: { value: null } },
+    },
+    ...(lone.length > 0 ? [pointsOf(lone)] : []),
+  ];
+}
+
+/** Keeps the first, lowest, highest and last of the points that fall on one column of pixels: the drawn line stays the same. */
+function thin(run: readonly Point[], column: (point: Point) => number): Point[] {
+  const kept: Point[] = [];
+  for (let start = 0; start < run.length; ) {
+    const here = column(run[start] as Point);
+    let [end, low, high] = [start, start, start];
+    while (end + 1 < run.length && column(run[end + 1] as Point) === here) {
+      end++;
+      if ((run[end] as Point).y < (run[low] as Point).y) low = end;
+      if ((run[end] as Point).y > (run[high] as Point).y) high = end;
+    }
+    for (const i of [...new Set([start, low, high, end])].sort((a, b) => a - b)) kept.push(run[i] as Point);
+    start = end + 1;
+  }
+  return kept;
+}
+
+type Style = ReturnType<typeof styleOf>;
+
+function styleOf(series: Series, index: number) {
+  const color = PALETTE[(series.color ?? index) % PALETTE.length];
+  const style = series.style ?? index;
+  return {
+    line: { color, strokeWidth: 2, strokeDash: DASHES[style % DASHES.length] },
+    point: { color, filled: true, opacity: 1, size: 34, shape: SHAPES[style % SHAPES.length] },
+  };
+}
+
+function ruleLayers(rule: Rule, width: number): Spec[] {
+  const line = { type: 'rule', color: GREY, strokeWidth: 1, strokeDash: [3, 3] };
+  const label = { type: 'text', text: rule.label, color: GREY, fontSize: LABEL_SIZE };
+  const [mark, encodings, place] =
+    rule.y === undefined
+      ? [{ ...label, align: 'left', baseline: 'top', dx: 5, dy: 4 }, { x: { datum: rule.x } }, { y: { value: 0 } }]
+      : [{ ...label, align: 'right', baseline: 'bottom', dx: -4, dy: -3 }, { y: { datum: rule.y } }, { x: { value: width } }];
+  const data = { values: [{}] };
+  return [{ data, mark: line, encoding: encodings }, ...(rule.label ? [{ data, mark, encoding: { ...encodings, ...place } }] : [])];
+}
+
+/** A legend in rows above the plot, each entry a piece of its line or point and its name. */
+function legendOf(series: readonly Series[], width: number): Spec[] {
+  const [sample, gap, between] = [26, 7, 18];
+  const data = { values: [{}] };
+  const columnWidth = sample + gap + between + Math.max(...series.map(({ name }) => textWidth(name, LABEL_SIZE)));
+  const perRow = Math.max(1, Math.min(series.length, Math.floor((width + between) / columnWidth)));
+  const rows = Math.ceil(series.length / perRow);
+  return series.flatMap((each, index) => {
+    const left = (index % perRow) * columnWidth;
+    const y = { value: (Math.floor(index / perRow) - rows) * LEGEND_ROW + LEGEND_ROW / 2 - 4 };
+    const style = styleOf(each, index);
+    const isLine = (each.mark ?? 'line') === 'line';
+    return [
+      isLine
+        ? { data, mark: { type: 'rule', ...style.line }, encoding: { x: { value: left }, x2: { value: left + sample }, y } }
+        : { data, mark: { type: 'point', ...style.point }, encoding: { x: { value: left + sample / 2 }, y } },
+      {
+        data,
+        mark: { type: 'text', text: each.name, align: 'left', baseline: 'middle', fontSize: LABEL_SIZE, color: INK },
+        encoding: { x: { value: left + sample + gap }, y },
+      },
+    ];
+  });
+}
+
+/** Width of a text in Helvetica or Arial, near enough for a layout. */
+function textWidth(text: string, fontSize: number): number {
+  let units = 0;
+  for (const character of text) {
+    if (/[ijl.,:;'|!()[\]⁻¹ ]/.test(character)) units += 0.3;
+    else if (/[mwMW@%∞]/.test(character)) units += 0.87;
+    else if (/[⁰²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉]/.test(character)) units += 0.37;
+    else if (/[A-Z]/.test(character)) units += 0.69;
+    else units += 0.56;
+  }
+  return units * fontSize;
+}
+
+/** Draws a specification. The result is a whole SVG document, described for those who cannot see it. */
+export async function renderSvg(spec: Spec): Promise<string> {
+  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
+  const metrics = (vega as unknown as { textMetrics: { width: unknown } }).textMetrics;
+  // Without a canvas Vega allows 0.8 of the font size a letter, which leaves holes.
+  metrics.width = (item: { fontSize?: number }, text: unknown) => textWidth(String(text ?? ''), item.fontSize ?? 11);
+  vega.resetSVGDefIds();
+  const compiled = vegaLite.compile(spec as unknown as Parameters<typeof vegaLite.compile>[0]);
+  const view = new vega.View(vega.parse(compiled.spec), { renderer: 'none' });
+  try {
+    return finish(await view.toSVG(), String(spec.description ?? ''));
+  } finally {
+    view.finalize();
+  }
+}
+
+/** Adds the description, rounds coordinates to a hundredth of a pixel, and draws neighbouring shapes of one colour as one path. */
+function finish(svg: string, description: string): string {
+  const label = description.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  return svg
+    .replace('<svg ', `<svg role="img" aria-label="${label}" `)
+    .replace(/ d="[^"]*"/g, (path) => path.replace(/-?\d+\.\d{3,}(?:e-\d+)?/g, (value) => String(Number(Number(value).toFixed(2)))))
+    .replace(/(?:<path d="[^"]*" fill="([^"]*)"\/>)(?:<path d="[^"]*" fill="\1"\/>)+/g, (paths, fill: string) => {
+      const outline = Array.from(paths.matchAll(/ d="([^"]*)"/g), (match) => match[1]).join('');
+      return `<path d="${outline}" fill="${fill}"/>`;
+    });
+}

@@ -1,0 +1,243 @@
+/**
+ * The report: one self-contained HTML page (styles and figures inline, no scripts, nothing fetched), made for reading
+ * on a screen of any width and for printing.
+ *
+ * Text may carry `^{…}` and `_{…}` for super- and subscripts and `` `…` `` for code; everything else is shown as given.
+ */
+import { formatNumber } from './ticks.js';
+
+/** A statement of a paper beside what was measured here. */
+export interface Verdict {
+  readonly claim: string;
+  readonly paper: string | number;
+  readonly measured: string | number;
+  readonly difference: string | number;
+  readonly tolerance: string | number;
+  readonly holds: boolean;
+}
+
+export interface PageFigure {
+  /** A file name without its ending; unique within the page. */
+  readonly name: string;
+  readonly svg: string;
+  readonly caption: string;
+}
+
+export interface Table {
+  readonly caption?: string;
+  readonly columns: readonly string[];
+  /** The first entry of a row names it. */
+  readonly rows: readonly (readonly (string | number)[])[];
+}
+
+export interface Section {
+  readonly title: string;
+  readonly text?: readonly string[];
+  /** Lines of mathematics in Unicode. */
+  readonly formulas?: readonly string[];
+  readonly figures?: readonly PageFigure[];
+  readonly tables?: readonly Table[];
+}
+
+export interface Page {
+  /** The command that wrote the page: `layerpeel reproduce fig1`. */
+  readonly command: string;
+  readonly title: string;
+  /** What was run, in a paragraph. */
+  readonly lead: string;
+  readonly verdicts?: readonly Verdict[];
+  readonly sections: readonly Section[];
+  /** The run's configuration; nested objects are shown by their paths. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Files beside the page, by their paths. */
+  readonly files?: readonly string[];
+  /** Versions and machine. */
+  readonly machine: Readonly<Record<string, string>>;
+}
+
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+const rich = (text: string): string =>
+  escapeHtml(text)
+    .replace(/`([^`]+)`/g, '<code>$1</code>')
+    .replace(/\^\{([^{}]*)\}/g, '<sup>$1</sup>')
+    .replace(/_\{([^{}]*)\}/g, '<sub>$1</sub>');
+
+const cell = (value: string | number): string => (typeof value === 'number' ? formatNumber(value, 6) : rich(value));
+
+const id = (title: string): string =>
+  escapeHtml(
+    title
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}]+/gu, '-')
+      .replace(/^-|-$/g, ''),
+  );
+
+export function renderPage(page: Page): string {
+  let figures = 0;
+  const sections = page.sections.map((section) => {
+    const html = sectionHtml(section, figures);
+    figures += section.figures?.length ?? 0;
+    return html;
+  });
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="layerpeel">
+<title>${escapeHtml(page.title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="command"><code>${escapeHtml(page.command)}</code></p>
+<h1>${rich(page.title)}</h1>
+<p class="lead">${rich(page.lead)}</p>
+</header>
+${page.verdicts?.length ? verdictsHtml(page.verdicts) : ''}
+${sections.join('\n')}
+<section aria-labelledby="parameters">
+<h2 id="parameters">Parameters</h2>
+${listHtml(flatten(page.parameters))}
+</section>
+<footer>
+<h2>Versions and machine</h2>
+${listHtml(Object.entries(page.machine))}
+${page.files?.length ? `<h2>Files in this folder</h2>\n<p>${page.files.map((file) => `<code>${escapeHtml(file)}</code>`).join(' · ')}</p>` : ''}
+</footer>
+</main>
+</body>
+</html>
+`;
+}
+
+function verdictsHtml(verdicts: readonly Verdict[]): string {
+  const held = verdicts.filter((verdict) => verdict.holds).length;
+  const rows = verdicts.map(
+    (verdict) => `<tr><th scope="row">${rich(verdict.claim)}</th>
+<td>${cell(verdict.paper)}</td><td>${cell(verdict.measured)}</td><td>${cell(verdict.difference)}</td><td>${cell(verdict.tolerance)}</td>
+<td class="${verdict.holds ? 'holds' : 'differs'}">${verdict.holds ? '✓&nbsp;holds' : '✗&nbsp;differs'}</td></tr>`,
+  );
+  return `<section aria-labelledby="verdicts">
+<h2 id="verdicts">Paper against measurement</h2>
+<p>${held} of ${verdicts.length} statement${verdicts.length === 1 ? '' : 's'} hold${held === 1 ? 's' : ''} within tolerance.</p>
+<div class="wide"><table>
+<thead><tr><th scope="col">Statement</th><th scope="col">Paper</th><th scope="col">Measured</th><th scope="col">Difference</th><th scope="col">Tolerance</th><th scope="col">Verdict</th></tr></thead>
+<tbody>
+${rows.join('\n')}
+</tbody>
+</table></div>
+</section>`;
+}
+
+/** @param before how many figures the page has had before this section */
+function sectionHtml(section: Section, before: number): string {
+  const { text = [], formulas = [], figures = [], tables = [] } = section;
+  const key = id(section.title);
+  return `<section aria-labelledby="${key}">
+<h2 id="${key}">${rich(section.title)}</h2>
+${text.map((paragraph) => `<p>${rich(paragraph)}</p>`).join('\n')}
+${formulas.map((formula) => `<p class="formula">${rich(formula)}</p>`).join('\n')}
+${tables.map(tableHtml).join('\n')}
+${figures.length > 0 ? `<div class="figures">\n${figures.map((figure, i) => figureHtml(figure, before + i + 1)).join('\n')}\n</div>` : ''}
+</section>`;
+}
+
+function figureHtml(figure: PageFigure, number: number): string {
+  // Clip paths and gradients are named within a page, not within a drawing.
+  const svg = figure.svg.replace(/( id="|url\(#|href="#)/g, `$1figure-${number}-`);
+  return `<figure>
+${svg}
+<figcaption><b>Figure ${number}.</b> ${rich(figure.caption)}</figcaption>
+</figure>`;
+}
+
+function tableHtml(table: Table): string {
+  const head = table.columns.map((column) => `<th scope="col">${rich(column)}</th>`).join('');
+  const rows = table.rows.map(
+    ([name = '', ...values]) =>
+      `<tr><th scope="row">${cell(name)}</th>${values.map((value) => `<td>${cell(value)}</td>`).join('')}</tr>`,
+  );
+  return `<div class="wide"><table>
+${table.caption ? `<caption>${rich(table.caption)}</caption>` : ''}
+<thead><tr>${head}</tr></thead>
+<tbody>
+${rows.join('\n')}
+</tbody>
+</table></div>`;
+}
+
+const listHtml = (entries: readonly (readonly [string, string])[]): string => `<div class="wide"><table class="list"><tbody>
+${entries.map(([key, value]) => `<tr><th scope="row">${escapeHtml(key)}</th><td>${escapeHtml(value)}</td></tr>`).join('\n')}
+</tbody></table></div>`;
+
+/** A nested configuration as paths and values. */
+function flatten(value: Readonly<Record<string, unknown>>, path = ''): [string, string][] {
+  return Object.entries(value).flatMap(([key, entry]): [string, string][] => {
+    if (entry === undefined) return [];
+    if (typeof entry === 'object' && entry !== null && !Array.isArray(entry)) {
+      return flatten(entry as Record<string, unknown>, `${path}${key}.`);
+    }
+    const text = typeof entry === 'number' ? String(entry) : typeof entry === 'string' ? entry : JSON.stringify(entry);
+    return [[path + key, text.length > 200 ? `${text.slice(0, 200)} …` : text.replaceAll(',', ', ')]];
+  });
+}
+
+const STYLE = `
+:root { color-scheme: light; --ink: #1c1c1c; --soft: #5a5a5a; --line: #d9d9d9; --good: #00694e; --bad: #b34700; }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin: 0; background: #fff; color: var(--ink); font: 1.0625rem/1.55 Charter, 'Bitstream Charter', 'Sitka Text', Cambria, Georgia, serif; }
+main { max-width: 64rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 1rem; text-wrap: balance; }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 2.75rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); }
+p { max-width: 44rem; margin: 0 0 .9rem; }
+.lead { font-size: 1.15rem; }
+.command { margin: 0 0 .5rem; color: var(--soft); }
+code { font: .86em/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace; overflow-wrap: anywhere; }
+a { color: inherit; }
+sup, sub { font-size: .72em; line-height: 0; }
+.formula { font-family: 'STIX Two Math', 'Cambria Math', 'Latin Modern Math', 'DejaVu Serif', Georgia, serif; font-style: italic; margin: .6rem 0 .6rem 1.5rem; overflow-x: auto; }
+.wide { overflow-x: auto; margin: 1rem 0 1.4rem; }
+table { border-collapse: collapse; font: .9rem/1.4 Helvetica, Arial, 'Liberation Sans', sans-serif; font-variant-numeric: tabular-nums; min-width: 24rem; }
+caption { text-align: left; padding: 0 0 .4rem; color: var(--soft); }
+th, td { padding: .4rem .9rem .4rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+th:last-child, td:last-child { padding-right: .25rem; }
+thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600; }
+tbody th { font-weight: 400; text-align: left; }
+thead th:first-child { text-align: left; }
+.list { min-width: 0; }
+.list th { color: var(--soft); white-space: nowrap; }
+.list td { text-align: left; overflow-wrap: anywhere; }
+.holds, .differs { font-weight: 600; white-space: nowrap; }
+.holds { color: var(--good); }
+.differs { color: var(--bad); }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.75rem 2rem; margin: 1.25rem 0; align-items: start; }
+figure { margin: 0; min-width: 0; }
+figure svg { display: block; max-width: 100%; height: auto; }
+figcaption { font: .85rem/1.45 Helvetica, Arial, 'Liberation Sans', sans-serif; color: #333; margin-top: .5rem; max-width: 34rem; }
+footer { font-size: .95rem; }
+@media (max-width: 36rem) {
+  main { padding-top: 1.5rem; }
+  h1 { font-size: 1.55rem; }
+  th, td { padding-right: .6rem; }
+  .formula { margin-left: .5rem; }
+}
+@page { margin: 16mm 15mm; }
+@media print {
+  body { font-size: 10pt; color: #000; }
+  main { max-width: none; padding: 0; }
+  h1 { font-size: 18pt; }
+  h2 { font-size: 12.5pt; margin-top: 1.4rem; break-after: avoid; }
+  p { max-width: none; orphans: 3; widows: 3; }
+  .figures { grid-template-columns: 1fr 1fr; gap: 1rem 1.25rem; }
+  figure, tr, .formula { break-inside: avoid; }
+  thead { display: table-header-group; }
+  .wide { overflow: visible; }
+  table { font-size: 8.5pt; min-width: 0; }
+  figcaption { font-size: 8.5pt; }
+  a[href]::after { content: ' (' attr(href) ')'; }
+}
+`;

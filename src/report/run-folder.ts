@@ -1,0 +1,166 @@
+/**
+ * Run folders: where a command leaves what it computed.
+ *
+ *     config.json   what was asked for            figures/*.svg
+ *     metrics.csv   columns of numbers            report.html
+ *     arrays/*.npy                                run.json: status, times, version and the list of files
+ *
+ * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so.
+ */
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { writeFileAtomic } from '../array/files.js';
+import type { NDArray } from '../array/ndarray.js';
+import { writeNpy } from '../array/npy.js';
+import { LayerpeelError } from '../errors.js';
+import { version } from '../version.js';
+import { type Column, renderSvg, type Spec } from './figure.js';
+import { machine } from './machine.js';
+import { type Page, type PageFigure, renderPage } from './page.js';
+
+export type Status = 'running' | 'complete' | 'stopped' | 'failed';
+
+export class RunFolder {
+  private readonly files = new Set<string>();
+  private readonly started = new Date();
+
+  private constructor(
+    readonly path: string,
+    readonly command: string,
+  ) {}
+
+  /**
+   * Makes the folder and writes `config.json`.
+   * @param command as typed, such as `reproduce fig1`
+   * @param out the folder to use. @default a new `runs/<command>-<time>`
+   * @throws LP_FILE when `out` holds files that no run of this package wrote
+   */
+  static async create(command: string, config: unknown, out?: string): Promise<RunFolder> {
+    const path = out === undefined ? await freshFolder(command) : await givenFolder(out);
+    const folder = new RunFolder(path, command);
+    await mkdir(join(path, 'figures'), { recursive: true });
+    await mkdir(join(path, 'arrays'), { recursive: true });
+    await folder.finish('running');
+    await folder.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
+    return folder;
+  }
+
+  /** Writes columns of one length as `<name>.csv` (RFC 4180), every number with all its digits. */
+  async metrics(columns: Readonly<Record<string, Column>>, name = 'metrics'): Promise<void> {
+    await this.write(`${safe(name)}.csv`, csvPieces(columns));
+  }
+
+  async array(name: string, array: NDArray): Promise<void> {
+    const file = `arrays/${safe(name)}.npy`;
+    await writeNpy(join(this.path, file), array);
+    this.files.add(file);
+  }
+
+  /** Draws a figure into `figures/<name>.svg` and hands it back for the report. */
+  async figure(name: string, spec: Spec, caption: string): Promise<PageFigure> {
+    const svg = await renderSvg(spec);
+    await this.write(`figures/${safe(name)}.svg`, svg);
+    return { name, svg, caption };
+  }
+
+  /** Writes `report.html` and returns its path. */
+  async report(page: Omit<Page, 'command' | 'files' | 'machine'>): Promise<string> {
+    const html = renderPage({
+      ...page,
+      command: `layerpeel ${this.command}`,
+      files: [...this.files, 'run.json'],
+      machine: machine(),
+    });
+    await this.write('report.html', html);
+    return join(this.path, 'report.html');
+  }
+
+  /** Notes in `run.json` how the run stands. */
+  async finish(status: Status, error?: unknown): Promise<void> {
+    const run = {
+      layerpeel: version,
+      command: this.command,
+      status,
+      ...(error instanceof Error ? { error: error.message } : {}),
+      started: this.started.toISOString(),
+      ...(status === 'running' ? {} : { finished: new Date().toISOString() }),
+      files: [...this.files],
+    };
+    await writeFileAtomic(join(this.path, 'run.json'), `${JSON.stringify(run, null, 2)}\n`);
+  }
+
+  private async write(file: string, content: Parameters<typeof writeFileAtomic>[1]): Promise<void> {
+    await writeFileAtomic(join(this.path, file), content);
+    this.files.add(file);
+  }
+}
+
+/** A part of a file name: what file systems and shells dislike becomes a dash. */
+const safe = (name: string): string => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^\.+/, '') || 'unnamed';
+
+async function freshFolder(command: string): Promise<string> {
+  const time = new Date().toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
+  const stem = resolve('runs', safe(`${command}-${time}`));
+  await mkdir(resolve('runs'), { recursive: true }).catch(refuse(stem));
+  for (let attempt = 1; ; attempt++) {
+    const path = attempt === 1 ? stem : `${stem}-${attempt}`;
+    const made = await mkdir(path).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => (error.code === 'EEXIST' ? false : refuse(path)(error)),
+    );
+    if (made) return path;
+  }
+}
+
+async function givenFolder(out: string): Promise<string> {
+  const path = resolve(out);
+  const found = await stat(path).catch(() => undefined);
+  if (found && !found.isDirectory()) {
+    throw new LayerpeelError('LP_FILE', `${out} is a file; give a folder to write the run into.`);
+  }
+  if (found && (await readdir(path)).length > 0 && !(await isRunFolder(path))) {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
+    );
+  }
+  await mkdir(path, { recursive: true }).catch(refuse(path));
+  return path;
+}
+
+async function isRunFolder(path: string): Promise<boolean> {
+  try {
+    return typeof JSON.parse(await readFile(join(path, 'run.json'), 'utf8')).layerpeel === 'string';
+  } catch {
+    return false;
+  }
+}
+
+const refuse = (path: string) => (error: NodeJS.ErrnoException) => {
+  const reason = error.code === 'EACCES' || error.code === 'EPERM' ? 'permission is denied' : error.message;
+  throw new LayerpeelError('LP_FILE', `The folder ${path} for ${basename(path)} cannot be made: ${reason}.`, { cause: error });
+};
+
+/** A field in quotes where RFC 4180 asks for them. */
+const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+function* csvPieces(columns: Readonly<Record<string, Column>>): Generator<Uint8Array> {
+  const values = Object.values(columns);
+  const rows = values[0]?.length ?? 0;
+  const odd = Object.keys(columns).find((name) => columns[name]?.length !== rows);
+  if (odd !== undefined) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `Column ${odd} has ${columns[odd]?.length} rows, but the first has ${rows}; give columns of one length.`,
+    );
+  }
+  yield Buffer.from(`${Object.keys(columns).map(csvField).join(',')}\r\n`);
+  const together = 4096;
+  for (let start = 0; start < rows; start += together) {
+    let text = '';
+    for (let row = start; row < Math.min(rows, start + together); row++) {
+      text += `${values.map((column) => column[row]).join(',')}\r\n`;
+    }
+    yield Buffer.from(text);
+  }
+}

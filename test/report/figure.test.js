@@ -1,0 +1,151 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { heatmap, lineChart, renderSvg } from '../../lib/report/figure.js';
+import { formatNumber, linearTicks, logTicks } from '../../lib/report/ticks.js';
+
+/** Throws unless tags nest properly and text holds no bare markup: well-formedness, without an XML library. */
+function checkXml(text) {
+  const open = [];
+  for (const [, close, name, attributes, empty] of text.matchAll(/<(\/?)([\w:-]+)((?:\s+[\w:-]+="[^"<]*")*)\s*(\/?)>/g)) {
+    if (close) assert.is(open.pop(), name);
+    else if (!empty) open.push(name);
+    assert.not.match(attributes, /&(?!#?\w+;)/);
+  }
+  assert.equal(open, []);
+  assert.not.match(text.replace(/<(\/?)([\w:-]+)((?:\s+[\w:-]+="[^"<]*")*)\s*(\/?)>/g, ''), /[<>]|&(?!#?\w+;)/);
+}
+
+const texts = (svg) => Array.from(svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g), ([, text]) => text);
+const counted = (length, f) => Float64Array.from({ length }, (_, i) => f(i));
+
+test('a chart has its title, axis titles, legend and powers of ten', async () => {
+  const x = counted(1000, (i) => i * 100);
+  const svg = await renderSvg(
+    lineChart({
+      title: 'Distance & "limit" <1>',
+      x: { title: 'step' },
+      y: { title: '‖Ẑ(t) − Z̄‖', scale: 'log' },
+      rules: [{ y: Math.SQRT2, label: '√2' }],
+      series: [
+        { name: 'γ = 0', x, y: x.map((v) => Math.exp(-v / 5000)) },
+        { name: 'γ < 1', x, y: x.map((v) => Math.exp(-v / 9000)), mark: 'points' },
+      ],
+    }),
+  );
+  checkXml(svg);
+  const all = texts(svg);
+  for (const text of ['step', '‖Ẑ(t) − Z̄‖', 'γ = 0', 'γ &lt; 1', '10⁰', '10⁻⁴', '20,000', '√2'])
+    assert.ok(all.includes(text), text);
+  assert.match(svg, /^<svg role="img" aria-label="Distance &#38; &#34;limit&#34; &#60;1&#62;"/);
+  assert.not.match(svg, /NaN|undefined/);
+});
+
+test('what an axis cannot show leaves a gap', async () => {
+  const y = [1, 2, Number.NaN, 3, 4, Number.NEGATIVE_INFINITY, 0, -1, 5, 6];
+  const svg = await renderSvg(
+    lineChart({
+      title: 't',
+      x: { title: 'x' },
+      y: { title: 'y', scale: 'log' },
+      series: [{ name: 'a', x: [...y.keys()], y }],
+    }),
+  );
+  checkXml(svg);
+  assert.not.match(svg, /NaN|Infinity/);
+  const line = /class="mark-line[^>]*><path d="([^"]*)"/.exec(svg)?.[1] ?? '';
+  assert.is(line.match(/M/g).length, 3);
+});
+
+test('series without a drawable value, or of one value, still give axes', async () => {
+  for (const y of [[], [0], [-1], [Number.NaN], [7], [7, 7, 7], [1e-300], [1e308]]) {
+    for (const scale of ['linear', 'log']) {
+      const svg = await renderSvg(
+        lineChart({
+          title: 't',
+          x: { title: 'time' },
+          y: { title: 'loss', scale },
+          series: [{ name: 'a', x: y.map((_, i) => i), y }],
+        }),
+      );
+      checkXml(svg);
+      assert.ok(texts(svg).includes('loss'));
+      assert.not.match(svg, /NaN|Infinity|undefined/);
+    }
+  }
+});
+
+test('a long series is thinned and keeps its extremes', async () => {
+  const spike = 61_803;
+  const y = counted(100_000, (i) => (i === spike ? 40 : i === spike + 1 ? -40 : Math.sin(i)));
+  const spec = lineChart({
+    title: 't',
+    x: { title: 'x' },
+    y: { title: 'y' },
+    series: [{ name: 'a', x: counted(100_000, (i) => i), y }],
+  });
+  const drawn = spec.layer.flatMap((layer) => layer.data.values).filter((point) => Number.isFinite(point.y));
+  assert.ok(drawn.length <= 4 * 401, String(drawn.length));
+  assert.ok(drawn.some((point) => point.x === spike && point.y === 40));
+  assert.ok(drawn.some((point) => point.x === spike + 1 && point.y === -40));
+  assert.is(drawn[0].x, 0);
+  assert.is(drawn.at(-1).x, 99_999);
+});
+
+test('a heat map draws every cell of 10 and of 100 classes', async () => {
+  for (const classes of [10, 100]) {
+    const matrix = counted(classes * classes, (i) => (i % (classes + 1) === 0 ? 1 : -1 / (classes - 1)));
+    const svg = await renderSvg(
+      heatmap({
+        title: 'Cosines',
+        matrix,
+        rows: classes,
+        columns: classes,
+        xTitle: 'class',
+        yTitle: 'row class',
+        legend: 'cosine',
+      }),
+    );
+    checkXml(svg);
+    const all = texts(svg);
+    for (const text of ['class', 'row class', 'cosine', '0', classes === 10 ? '9' : '90']) assert.ok(all.includes(text), text);
+    assert.is(all.includes('−0.11'), classes === 10);
+    const fills = Array.from(svg.matchAll(/<path d="([^"]*)" fill="rgb[^>]*>/g), ([, path]) => path.match(/M/g).length);
+    assert.ok(fills.includes(classes) && fills.includes(classes * (classes - 1)), fills.join());
+    assert.ok(svg.length < 250_000);
+  }
+});
+
+test('ticks are round and inside their axis', () => {
+  assert.equal(linearTicks(0, 100_000, false).labels, ['0', '20,000', '40,000', '60,000', '80,000', '100,000']);
+  assert.equal(linearTicks(0.013, 0.98, true).domain, [0, 1]);
+  assert.equal(linearTicks(0, 1e7, false).labels.at(-1), '10⁷');
+  assert.equal(logTicks(3e-13, 2, true).labels, ['10⁻¹²', '10⁻¹⁰', '10⁻⁸', '10⁻⁶', '10⁻⁴', '10⁻²', '10⁰']);
+  for (const ticks of [
+    logTicks(1.1, 3, true),
+    logTicks(0.02, 0.9, false),
+    linearTicks(-3, 7, false),
+    logTicks(1e-300, 1e300, true),
+  ]) {
+    assert.ok(ticks.values.length >= 2 && ticks.values.length <= 9, ticks.labels.join());
+    for (const value of ticks.values)
+      assert.ok(value >= ticks.domain[0] * (1 - 1e-9) - 1e-12 && value <= ticks.domain[1] * (1 + 1e-9) + 1e-12);
+  }
+});
+
+test('numbers are written for people', () => {
+  const cases = [
+    [0, '0'],
+    [1234567, '1,235,000'],
+    [12345, '12,350'],
+    [1234, '1234'],
+    [0.000123456, '1.235×10⁻⁴'],
+    [-1e-7, '−10⁻⁷'],
+    [-2.5, '−2.5'],
+    [Number.POSITIVE_INFINITY, '∞'],
+    [Number.NaN, 'NaN'],
+    [1e22, '10²²'],
+  ];
+  for (const [value, text] of cases) assert.is(formatNumber(value), text);
+});
+
+test.run();

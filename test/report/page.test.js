@@ -1,0 +1,54 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { renderPage } from '../../lib/report/page.js';
+
+const hostile = `<script>alert("x")</script> & 'quoted'`;
+const page = {
+  command: hostile,
+  title: hostile,
+  lead: hostile,
+  verdicts: [{ claim: hostile, paper: hostile, measured: 1e-9, difference: hostile, tolerance: 0, holds: false }],
+  sections: [
+    {
+      title: hostile,
+      text: [hostile],
+      formulas: [`e^{${hostile}} x_{1}`],
+      tables: [{ caption: hostile, columns: [hostile, hostile], rows: [[hostile, hostile]] }],
+      figures: [
+        { name: hostile, svg: '<svg><clipPath id="clip0"/><g clip-path="url(#clip0)"/></svg>', caption: hostile },
+        { name: 'b', svg: '<svg><clipPath id="clip0"/></svg>', caption: 'b' },
+      ],
+    },
+  ],
+  parameters: { [hostile]: hostile, rates: { features: { kind: hostile } }, list: [1, hostile] },
+  files: [hostile],
+  machine: { [hostile]: hostile },
+};
+
+test('every text is escaped, wherever it stands', () => {
+  const html = renderPage(page);
+  assert.not.match(html, /<script|alert\("|'quoted'/);
+  for (const [, attributes] of html.matchAll(/<\w+((?:\s[^<>]*)?)>/g)) assert.match(attributes, /^(\s[\w:-]+(="[^"]*")?)*\s*\/?$/);
+  assert.match(html, /rates\.features\.kind/);
+});
+
+test('the page needs nothing but itself', () => {
+  assert.not.match(renderPage(page), /(src|href)="(?!#)|@import|url\((?!#)/);
+});
+
+test('figures keep their own definitions apart', () => {
+  const html = renderPage(page);
+  assert.match(html, /id="figure-1-clip0".*url\(#figure-1-clip0\)/);
+  assert.match(html, /id="figure-2-clip0"/);
+});
+
+test('tables name their rows and columns; verdicts are counted', () => {
+  const html = renderPage(page);
+  assert.match(html, /0 of 1 statement hold /);
+  assert.match(html, /<th scope="col">/);
+  assert.match(html, /<th scope="row">/);
+  assert.match(html, /✗&nbsp;differs/);
+  assert.match(html, /10⁻⁹/);
+});
+
+test.run();
