@@ -2,8 +2,12 @@
 export { type Content, writeFileAtomic } from './array/files.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
+export { readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
+export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloats, readLabels } from './array/open.js';
+export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';
 export type { IntArray } from './array/stored.js';
 // Data
+export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';

@@ -9,6 +9,9 @@ import { LayerpeelError } from '../errors.js';
 /** The longest single read: Linux moves at most 2 GiB at once, and 1 GiB keeps every platform's counters within range. */
 const LONGEST_READ = 2 ** 30;
 
+/** Fills the whole target with the bytes that come next. */
+export type Fill = (target: Uint8Array) => Promise<void>;
+
 /** A regular file opened for reading. Its size is known, so that what a header claims can be compared before memory is asked for. */
 export class InputFile {
   private constructor(
@@ -45,6 +48,20 @@ export class InputFile {
       }
       done += bytesRead;
     }
+  }
+
+  /** Reads on from `position`: each call fills its target with the bytes after those of the call before. */
+  from(position: number): Fill {
+    let next = position;
+    return async (target) => {
+      await this.readAt(next, target);
+      next += target.length;
+    };
+  }
+
+  /** For libraries that read by descriptor; it stays this object's to close. */
+  get descriptor(): number {
+    return this.handle.fd;
   }
 
   async close(): Promise<void> {

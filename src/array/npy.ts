@@ -4,9 +4,19 @@
  * Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  * Only numbers are read; the pickled objects that the format also allows are refused, never executed.
  */
-import { type InputFile, withFile, writeFileAtomic } from './files.js';
+import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
-import { decode, type Element, fileFault, type IntArray, readStored, type Stored, storable, storedBytes } from './stored.js';
+import {
+  decode,
+  type Element,
+  fileFault,
+  type IntArray,
+  type Located,
+  readLocated,
+  type Stored,
+  storable,
+  storedBytes,
+} from './stored.js';
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 /** Magic, version and the longer form of the header's length. */
@@ -35,14 +45,7 @@ const CODES: Readonly<Record<string, Element>> = {
  * @throws LP_FILE for a missing, truncated, malformed or unsupported file
  */
 export const readNpy = (path: string): Promise<NDArray | IntArray> =>
-  withFile(path, async (file) => {
-    const stored = await npyLayout(file);
-    let position = stored.offset;
-    return readStored(stored, async (target) => {
-      await file.readAt(position, target);
-      position += target.length;
-    });
-  });
+  withFile(path, async (file) => readLocated(await locateNpy(file)));
 
 /** Writes an array as `.npy` 1.0, whole or not at all: `<f4`, `<f8`, or `<i4` for integers. An `Int32Array` is written as `[n]`. */
 export async function writeNpy(path: string, array: NDArray | IntArray | Int32Array): Promise<void> {
@@ -64,20 +67,30 @@ export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): NDArray | 
 /** The bytes of a `.npy` file that holds `array`; see `writeNpy`. */
 export const formatNpy = (array: NDArray | IntArray | Int32Array): Uint8Array => Buffer.concat(npyPieces(array));
 
-/** Where the array of a `.npy` file lies; its size has been compared with the file's. */
-export async function npyLayout(file: InputFile): Promise<Stored> {
-  const prefix = new Uint8Array(Math.min(PREFIX, file.size));
-  await file.readAt(0, prefix);
-  const { start, end } = headerSpan(prefix, file.size, file.path);
-  const header = new Uint8Array(end - start);
-  await file.readAt(start, header);
-  const stored = parseHeader(header, end, file.path);
-  checkLength(stored, file.size);
+/** The array of a `.npy` file. */
+export async function locateNpy(file: InputFile): Promise<Located> {
+  const stored = await npyLayout(file.from(0), file.size, file.path);
+  return { stored, begin: async () => ({ fill: file.from(stored.offset), close() {} }), file };
+}
+
+/**
+ * Reads a `.npy` file up to its elements and says how they lie.
+ * @param size of the whole file, with which what the header claims is compared
+ */
+export async function npyLayout(fill: Fill, size: number, where: string): Promise<Stored> {
+  const prefix = new Uint8Array(Math.min(PREFIX, size));
+  await fill(prefix);
+  const { start, end } = headerSpan(prefix, size, where);
+  const bytes = new Uint8Array(Math.max(end, PREFIX));
+  bytes.set(prefix);
+  await fill(bytes.subarray(PREFIX));
+  const stored = parseHeader(bytes.subarray(start, end), end, where);
+  checkLength(stored, size);
   return stored;
 }
 
 /** Where the header's dictionary lies, from a file's first bytes. */
-export function headerSpan(prefix: Uint8Array, fileSize: number, where: string): { start: number; end: number } {
+function headerSpan(prefix: Uint8Array, fileSize: number, where: string): { start: number; end: number } {
   if (prefix.length < 10 || MAGIC.some((byte, i) => prefix[i] !== byte)) {
     throw fileFault(where, 'it does not begin as a .npy file does; expected what numpy.save writes.');
   }
@@ -100,7 +113,7 @@ export function headerSpan(prefix: Uint8Array, fileSize: number, where: string):
 const ENTRY = /\s*(['"])(\w+)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([^()]*\)|\[)\s*(,|(?=\}))/y;
 
 /** Reads the header `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. */
-export function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
+function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').trim();
   const entries = new Map<string, string>();
   const malformed = () =>
@@ -142,7 +155,7 @@ const unsupported = (where: string, what: string) =>
   );
 
 /** Throws unless the elements fill the file from the offset to its end. */
-export function checkLength(stored: Stored, fileSize: number): void {
+function checkLength(stored: Stored, fileSize: number): void {
   const { where, shape, element, offset } = stored;
   const expected = offset + storedBytes(stored);
   if (expected === fileSize) return;
@@ -151,8 +164,8 @@ export function checkLength(stored: Stored, fileSize: number): void {
 }
 
 /** Header and elements; the elements are the array's own memory, not a copy. */
-export function npyPieces(array: NDArray | IntArray | Int32Array): [Uint8Array, Uint8Array] {
-  const { shape, data, element } = storable(array, 'array');
+export function npyPieces(array: NDArray | IntArray | Int32Array, name = 'array'): [Uint8Array, Uint8Array] {
+  const { shape, data, element } = storable(array, name);
   const code = element === 'int32' ? 'i4' : element === 'float32' ? 'f4' : 'f8';
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dictionary = `{'descr': '<${code}', 'fortran_order': False, 'shape': ${tuple}, }`;

@@ -5,6 +5,8 @@
  * but one.
  */
 import { LayerpeelError } from '../errors.js';
+import { nearest } from '../options.js';
+import type { Fill, InputFile } from './files.js';
 import { checkArray, type DType, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
 
 /** Integers of any shape, such as labels `[n]`. */
@@ -65,7 +67,7 @@ export function storedSize(shape: readonly unknown[], where: string): number {
   return size;
 }
 
-/** Bytes of an array's elements; throws when the array is of a kind that cannot be made row-major here. */
+/** Bytes of an array's elements; throws where the order cannot be made row-major here. */
 export function storedBytes(stored: Stored): number {
   const { where, shape, element, fortran } = stored;
   if (fortran && shape.length > 2) {
@@ -118,22 +120,46 @@ export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
   return arrange(stored, target);
 }
 
-/** The array whose elements `fill` delivers in order, read piece by piece: besides the result one piece is in memory. */
-export async function readStored(stored: Stored, fill: (target: Uint8Array) => Promise<void>): Promise<NDArray | IntArray> {
-  const { element, shape, littleEndian, where } = stored;
-  const { size, dtype } = ELEMENTS[element];
-  const target = allocate(dtype, storedSize(shape, where), where);
-  if (littleEndian && element === dtype) {
-    await fill(new Uint8Array(target.buffer));
-  } else {
-    const piece = new Uint8Array(Math.min(PIECE, target.length * size));
-    for (let start = 0; start < target.length; start += PIECE / size) {
-      const bytes = piece.subarray(0, Math.min(PIECE, (target.length - start) * size));
-      await fill(bytes);
-      decodeInto(target, start, bytes, stored);
-    }
+/** An array found in a file, ready to be read as often as wanted. */
+export interface Located {
+  readonly stored: Stored;
+  /** Starts to read at the first element. */
+  begin(): Promise<Pass>;
+  /** The file, where the elements lie in it as they are and can be reached at any position. */
+  readonly file?: InputFile;
+}
+
+export interface Pass {
+  readonly fill: Fill;
+  close(): void;
+}
+
+/** Reads a whole array; besides the result, one piece of it is in memory. */
+export async function readLocated({ stored, begin }: Located): Promise<NDArray | IntArray> {
+  const { element, shape, where } = stored;
+  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where);
+  const pass = await begin();
+  try {
+    await readInto(target, stored, pass.fill);
+  } finally {
+    pass.close();
   }
   return arrange(stored, target);
+}
+
+/** Fills `target` with the elements that come next. */
+export async function readInto(target: Target, stored: Stored, fill: Fill): Promise<void> {
+  const { size, dtype } = ELEMENTS[stored.element];
+  if (stored.littleEndian && stored.element === dtype) {
+    await fill(new Uint8Array(target.buffer, target.byteOffset, target.byteLength));
+    return;
+  }
+  const piece = new Uint8Array(Math.min(PIECE, target.length * size));
+  for (let start = 0; start < target.length; start += PIECE / size) {
+    const bytes = piece.subarray(0, Math.min(PIECE, (target.length - start) * size));
+    await fill(bytes);
+    decodeInto(target, start, bytes, stored);
+  }
 }
 
 /** Row-major order, whatever the order in the file. */
@@ -153,12 +179,7 @@ export function transposed<T extends Target>(data: T, rows: number, columns: num
 }
 
 /** Writes the elements that `bytes` hold into `target` from `start` on. */
-export function decodeInto(
-  target: Target,
-  start: number,
-  bytes: Uint8Array,
-  { element, littleEndian, where }: Pick<Stored, 'element' | 'littleEndian' | 'where'>,
-): void {
+export function decodeInto(target: Target, start: number, bytes: Uint8Array, { element, littleEndian, where }: Stored): void {
   const { size, view: View } = ELEMENTS[element];
   const aligned = littleEndian && bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   if (!littleEndian) swapBytes(aligned, size);
@@ -228,4 +249,24 @@ function halves(): Float32Array {
     return exponent ? sign * (1 + fraction / 1024) * 2 ** (exponent - 15) : sign * fraction * 2 ** -24;
   });
   return halfTable;
+}
+
+/** Refuses a name that is no data but a way into the objects that would hold it. */
+export function checkName(name: string, file?: string): string {
+  if (name !== '__proto__') return name;
+  const fault = 'an array is named __proto__, which is not accepted as a name.';
+  throw file === undefined ? new LayerpeelError('LP_OPTION', fault) : fileFault(file, fault);
+}
+
+/** The entry of that name, or the only one there is. */
+export function pick<T>(entries: ReadonlyMap<string, T>, name: string | undefined, path: string): [string, T] {
+  const names = [...entries.keys()];
+  const chosen = name ?? (names.length === 1 ? names[0] : undefined);
+  const entry = chosen === undefined ? undefined : entries.get(chosen);
+  if (chosen !== undefined && entry !== undefined) return [chosen, entry];
+  if (names.length === 0) throw fileFault(path, 'it holds no array.');
+  const shown = `${names.slice(0, 20).join(', ')}${names.length > 20 ? `, … (${names.length} in all)` : ''}`;
+  if (name === undefined) throw new LayerpeelError('LP_OPTION', `${path} holds ${shown}; name one of them: ${path}:${names[0]}.`);
+  const guess = nearest(name, names);
+  throw new LayerpeelError('LP_OPTION', `${path} has no array ${name}; ${guess ? `did you mean ${guess}?` : `it holds ${shown}.`}`);
 }

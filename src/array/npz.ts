@@ -1,0 +1,162 @@
+/**
+ * NumPy's `.npz`: a zip of `.npy` members, stored or deflated, ZIP64 where large.
+ * The zip itself is read by yauzl and written by yazl, both loaded when first used. Whatever a file claims is bounded:
+ * deflate expands at most 1032 times, so no claim beyond that is believed, and each member's length and CRC are checked.
+ */
+import { Readable } from 'node:stream';
+import { crc32 } from 'node:zlib';
+import type { Entry, ZipFile } from 'yauzl';
+import { LayerpeelError } from '../errors.js';
+import { checkBoolean, checkKeys, option } from '../options.js';
+import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
+import type { NDArray } from './ndarray.js';
+import { npyLayout, npyPieces } from './npy.js';
+import { checkName, fileFault, type IntArray, type Located, type Pass, PIECE, pick, readLocated } from './stored.js';
+
+/** The most that deflate can expand: 258 bytes from 2 bits. */
+const MOST_EXPANSION = 1032;
+
+/**
+ * Reads every array of a `.npz` file, by name. Members that are no `.npy` are left out.
+ * @throws LP_FILE as `readNpy`
+ */
+export const readNpz = (path: string): Promise<Record<string, NDArray | IntArray>> =>
+  withFile(path, async (file) => {
+    const { zip, entries } = await openZip(file);
+    const arrays: [string, NDArray | IntArray][] = [];
+    for (const [name, entry] of entries) arrays.push([name, await readLocated(await locate(file, zip, name, entry))]);
+    return Object.fromEntries(arrays);
+  });
+
+export interface WriteNpzOptions {
+  /** Deflates the members, as `numpy.savez_compressed`. @default false */
+  readonly compress?: boolean;
+}
+
+/**
+ * Writes arrays as the members `<name>.npy` of a `.npz` file, whole or not at all. Equal arrays give equal bytes.
+ * @throws LP_OPTION for a name that a zip cannot hold
+ */
+export async function writeNpz(
+  path: string,
+  arrays: Readonly<Record<string, NDArray | IntArray | Int32Array>>,
+  options: WriteNpzOptions = {},
+): Promise<void> {
+  checkKeys(options as unknown, ['compress'], option('options'));
+  const compress = checkBoolean(options.compress ?? false, option('options.compress'));
+  const { default: yazl } = await import('yazl');
+  const zip = new yazl.ZipFile();
+  const output = zip.outputStream as Readable;
+  zip.on('error', (error) => output.destroy(error));
+  for (const [name, array] of Object.entries(arrays)) {
+    const pieces = npyPieces(array, checkName(name));
+    // The beginning of the zip calendar, as NumPy has it, in place of the time of writing.
+    const details = { compress, mtime: new Date(1980, 0, 1), forceDosTimestamp: true, mode: 0o100644 };
+    try {
+      zip.addReadStreamLazy(`${name}.npy`, details, (done) => done(null, Readable.from(slices(pieces))));
+    } catch (cause) {
+      throw new LayerpeelError(
+        'LP_OPTION',
+        `an array is named ${JSON.stringify(name)}; a zip refuses this: ${(cause as Error).message}.`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+  zip.end();
+  await writeFileAtomic(path, output);
+}
+
+/** Lengths that streams take at once. */
+function* slices(pieces: readonly Uint8Array[]): Generator<Uint8Array> {
+  for (const piece of pieces) {
+    for (let start = 0; start < piece.length; start += PIECE) yield piece.subarray(start, start + PIECE);
+  }
+}
+
+/** The array of that name in a `.npz` file, or the only one. */
+export async function locateNpz(file: InputFile, name: string | undefined): Promise<Located> {
+  const { zip, entries } = await openZip(file);
+  const [chosen, entry] = pick(entries, name, file.path);
+  return locate(file, zip, chosen, entry);
+}
+
+async function openZip(file: InputFile): Promise<{ zip: ZipFile; entries: Map<string, Entry> }> {
+  const { default: yauzl } = await import('yauzl');
+  const entries = new Map<string, Entry>();
+  let claimed = 0;
+  try {
+    const zip = await yauzl.fromFdPromise(file.descriptor, { autoClose: false });
+    for await (const entry of zip.eachEntry()) {
+      claimed += entry.uncompressedSize;
+      if (!entry.fileName.endsWith('.npy')) continue;
+      const name = entry.fileName.slice(0, -'.npy'.length);
+      if (entries.has(name)) throw fileFault(file.path, `two of its members are named ${entry.fileName}.`);
+      entries.set(checkName(name, file.path), entry);
+    }
+    if (claimed <= MOST_EXPANSION * file.size) return { zip, entries };
+  } catch (error) {
+    throw zipFault(file.path, error);
+  }
+  throw fileFault(file.path, `its members claim ${claimed} bytes, more than a file of ${file.size} bytes can hold.`);
+}
+
+async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry): Promise<Located> {
+  const where = `${file.path}:${name}`;
+  if (!entry.canDecodeFileData()) {
+    throw fileFault(where, 'it is encrypted or compressed by another method than deflate; expected what numpy.savez writes.');
+  }
+  const head = await beginMember(zip, entry, where);
+  const stored = await npyLayout(head.fill, entry.uncompressedSize, where).finally(head.close);
+  const begin = async (): Promise<Pass> => {
+    const pass = await beginMember(zip, entry, where);
+    await pass.fill(new Uint8Array(stored.offset));
+    return pass;
+  };
+  return { stored, begin };
+}
+
+/** Reads a member from its first byte on. With the last byte its length and CRC are checked. */
+async function beginMember(zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
+  const stream = await zip.openReadStreamPromise(entry).catch((error) => {
+    throw zipFault(where, error);
+  });
+  const iterator: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
+  const next = () =>
+    iterator.next().catch((error) => {
+      throw zipFault(where, error);
+    });
+  let left = entry.uncompressedSize;
+  let crc = 0;
+  let chunk: Uint8Array = new Uint8Array(0);
+
+  const fill: Fill = async (target) => {
+    for (let done = 0; done < target.length; ) {
+      if (chunk.length === 0) {
+        const { value, done: ended } = await next();
+        if (ended) throw fileFault(where, `its data ends ${target.length - done} bytes early.`);
+        chunk = value;
+        crc = crc32(chunk, crc);
+      }
+      const part = chunk.subarray(0, target.length - done);
+      target.set(part, done);
+      done += part.length;
+      left -= part.length;
+      chunk = chunk.subarray(part.length);
+    }
+    if (left > 0 || target.length === 0) return;
+    if (chunk.length > 0 || !(await next()).done) throw fileFault(where, 'its data is longer than its entry claims.');
+    if (crc !== entry.crc32)
+      throw fileFault(where, 'its data does not have the checksum (CRC-32) of its entry; the file is damaged.');
+  };
+  return { fill, close: () => void stream.destroy() };
+}
+
+/** What yauzl and zlib say, as the file's fault. */
+function zipFault(where: string, error: unknown): unknown {
+  if (error instanceof LayerpeelError) return error;
+  return new LayerpeelError('LP_FILE', `${where}: it cannot be read as a zip of .npy members: ${(error as Error).message}.`, {
+    cause: error,
+  });
+}

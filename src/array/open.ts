@@ -1,0 +1,176 @@
+/**
+ * Arrays by the path of their file, whatever its kind: `.npy`, `.npz` and `.safetensors` by the extension. A file of several
+ * arrays is addressed by a name, in the options or after a colon: `features.npz:train`.
+ */
+import { LayerpeelError } from '../errors.js';
+import { checkKeys, checkNumber, option } from '../options.js';
+import { InputFile, withFile } from './files.js';
+import { type DType, type Float, type NDArray, showShape } from './ndarray.js';
+import { locateNpy } from './npy.js';
+import { locateNpz } from './npz.js';
+import { locateSafetensors } from './safetensors.js';
+import {
+  allocate,
+  decodeInto,
+  ELEMENTS,
+  fileFault,
+  type IntArray,
+  type Located,
+  PIECE,
+  readInto,
+  readLocated,
+  transposed,
+} from './stored.js';
+
+export interface ReadArrayOptions {
+  /** The array's name in a `.npz` or `.safetensors` file; may be left out where the file holds one. */
+  readonly name?: string;
+}
+
+/**
+ * Reads an array of any kind: floats as `NDArray`, integers and bool as `{ shape, data: Int32Array }`.
+ * @throws LP_FILE for a missing, truncated, malformed or unsupported file; LP_OPTION for a name that is not in it
+ */
+export const readArray = (path: string, options: ReadArrayOptions = {}): Promise<NDArray | IntArray> =>
+  withArray(path, options, readLocated);
+
+/** Reads an array of floats, such as features, prototypes or biases; integers are refused. See `readArray`. */
+export const readFloats = (path: string, options: ReadArrayOptions = {}): Promise<NDArray> =>
+  withArray(path, options, (located) => {
+    floatType(located);
+    return readLocated(located) as Promise<NDArray>;
+  });
+
+/** Reads labels: integers of shape `[n]` (or `[n, 1]`) of any width, within int32. See `readArray`. */
+export const readLabels = (path: string, options: ReadArrayOptions = {}): Promise<Int32Array> =>
+  withArray(path, options, async (located) => {
+    const { element, shape, where } = located.stored;
+    if (ELEMENTS[element].dtype !== 'int32') {
+      throw fileFault(where, `it holds ${element}; labels are integers (labels.astype('int64') converts).`);
+    }
+    if (shape.length !== 1 && !(shape.length === 2 && shape[1] === 1)) {
+      throw fileFault(where, `its shape is ${showShape(shape)}; labels are of shape [n], one a sample.`);
+    }
+    return (await readLocated(located)).data as Int32Array;
+  });
+
+/** A matrix in a file, read in blocks of rows. */
+export interface ArraySource extends AsyncDisposable {
+  readonly shape: readonly [rows: number, columns: number];
+  readonly dtype: DType;
+  /**
+   * Starts a pass over the rows: arrays `[rowsPerChunk, columns]`, the last one shorter. Each is memory of its own.
+   * @param rowsPerChunk rows that make about 8 MiB when left out
+   */
+  chunks(rowsPerChunk?: number): AsyncIterableIterator<NDArray>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a matrix of floats to be read in blocks of rows, as often as wanted, with a block in memory at a time. A matrix in
+ * Fortran order is read column by column, unless it is a member of a `.npz`, which has to be read from its beginning.
+ * @throws as `readFloats`; LP_FILE for other than two dimensions
+ */
+export async function openArray(path: string, options: ReadArrayOptions = {}): Promise<ArraySource> {
+  const address = parseAddress(path, options);
+  const file = await InputFile.open(address.path);
+  try {
+    return makeSource(await locate(file, address), file);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+function makeSource(located: Located, file: InputFile): ArraySource {
+  const { shape, where, fortran } = located.stored;
+  const dtype = floatType(located);
+  if (shape.length !== 2) throw fileFault(where, `its shape is ${showShape(shape)}; expected two dimensions, [rows, columns].`);
+  if (fortran && !located.file) {
+    throw fileFault(where, 'it is in Fortran order inside a .npz; save numpy.ascontiguousarray(array), or read it whole.');
+  }
+  const [rows, columns] = shape as [number, number];
+  const close = () => file.close();
+  return {
+    shape: [rows, columns],
+    dtype,
+    chunks(rowsPerChunk = Math.max(1, Math.floor(PIECE / (columns * ELEMENTS[dtype].size)))) {
+      checkNumber(rowsPerChunk, option('rowsPerChunk'), { min: 1, integer: true });
+      return fortran ? columnBlocks(located, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function* rowBlocks(located: Located, dtype: DType, rowsPerChunk: number): AsyncGenerator<NDArray> {
+  const { stored } = located;
+  const pass = await located.begin();
+  try {
+    for (const [, count, columns] of blocks(stored.shape, rowsPerChunk)) {
+      const data = allocate(dtype, count * columns, stored.where) as Float;
+      await readInto(data, stored, pass.fill);
+      yield { shape: [count, columns], data };
+    }
+  } finally {
+    pass.close();
+  }
+}
+
+/** Blocks of rows of a matrix whose columns lie one after another. */
+async function* columnBlocks({ stored, file }: Located, dtype: DType, rowsPerChunk: number): AsyncGenerator<NDArray> {
+  const { size } = ELEMENTS[stored.element];
+  const rows = stored.shape[0] as number;
+  for (const [first, count, columns] of blocks(stored.shape, rowsPerChunk)) {
+    const data = allocate(dtype, count * columns, stored.where) as Float;
+    const bytes = new Uint8Array(count * size);
+    for (let j = 0; j < columns; j++) {
+      await (file as InputFile).readAt(stored.offset + (j * rows + first) * size, bytes);
+      decodeInto(data, j * count, bytes, stored);
+    }
+    yield { shape: [count, columns], data: transposed(data, columns, count) };
+  }
+}
+
+/** First row, number of rows and of columns of each block; none for a matrix without elements. */
+function* blocks(shape: readonly number[], rowsPerChunk: number): Generator<[first: number, count: number, columns: number]> {
+  const [rows, columns] = shape as [number, number];
+  if (columns === 0) return;
+  for (let first = 0; first < rows; first += rowsPerChunk) yield [first, Math.min(rowsPerChunk, rows - first), columns];
+}
+
+function floatType({ stored: { element, where } }: Located): DType {
+  const { dtype } = ELEMENTS[element];
+  if (dtype !== 'int32') return dtype;
+  throw fileFault(where, `it holds ${element}; expected floats (array.astype('float32') converts).`);
+}
+
+async function withArray<T>(path: string, options: ReadArrayOptions, use: (located: Located) => Promise<T>): Promise<T> {
+  const address = parseAddress(path, options);
+  return withFile(address.path, async (file) => use(await locate(file, address)));
+}
+
+interface Address {
+  readonly path: string;
+  readonly extension: string;
+  readonly name: string | undefined;
+}
+
+function parseAddress(path: string, options: ReadArrayOptions): Address {
+  checkKeys(options as unknown, ['name'], option('options'));
+  const match = /^(.*(\.npy|\.npz|\.safetensors))(?::([^/\\]+))?$/is.exec(path);
+  if (!match) {
+    throw new LayerpeelError('LP_FILE', `${path} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.`);
+  }
+  const [, file, extension, suffix] = match as unknown as [string, string, string, string | undefined];
+  const name = options.name ?? suffix;
+  if (extension.toLowerCase() === '.npy' && name !== undefined) {
+    throw new LayerpeelError('LP_OPTION', `${file} holds one array without a name, but ${JSON.stringify(name)} is asked for.`);
+  }
+  return { path: file, extension: extension.toLowerCase(), name };
+}
+
+function locate(file: InputFile, { extension, name }: Address): Promise<Located> {
+  if (extension === '.npy') return locateNpy(file);
+  return extension === '.npz' ? locateNpz(file, name) : locateSafetensors(file, name);
+}
