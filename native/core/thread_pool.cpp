@@ -80,7 +80,7 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       urgent ? tasks_.push_front(std::move(task)) : tasks_.push_back(std::move(task));
-      if (waiting_ == 0 && static_cast<int>(workers_) < threads) {
+      if (std::ssize(tasks_) > waiting_ && workers_ < threads) {
         workers_++;
         std::thread([this] { serve(); }).detach();
         return;
