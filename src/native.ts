@@ -94,8 +94,9 @@ export function enginePath(): string {
 
 /** The engine throws plain errors that carry a code: the typed error of that code; anything else as it is. */
 function typed(error: unknown): unknown {
-  const { constructor, code, message } = error as Error & { code?: ErrorCode };
-  return constructor === Error && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
+  const { code, message } = error as Error & { code?: ErrorCode };
+  const plain = Object.getPrototypeOf(error) === Error.prototype;
+  return plain && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
 }
 
 /** Runs a task on the calling thread. */

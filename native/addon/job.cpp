@@ -96,7 +96,8 @@ Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish) {
   auto* job = new Job(env, std::move(work), std::move(finish));
   const auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
   // Also what keeps the event loop alive until the promise settles.
-  job->notify = Napi::ThreadSafeFunction::New(env, nothing, "layerpeel", 0, 1, job, destroy, static_cast<void*>(nullptr));
+  job->notify =
+      Napi::ThreadSafeFunction::New(env, nothing, "layerpeel", 0, 1, job, destroy, static_cast<void*>(nullptr));
   const Napi::Value progress = info[0].As<Napi::Object>().Get("progress");
   if (progress.IsFunction()) {
     job->on_progress = Napi::Persistent(progress.As<Napi::Function>());
@@ -139,8 +140,8 @@ bool locate(Napi::Env env, Napi::Value value, napi_typedarray_type type, Index s
     throw Error("LP_DTYPE", "A typed array has an unexpected element type.");
   }
   if (static_cast<Index>(length) != size) {
-    throw Error(length == 0 ? "LP_DETACHED" : "LP_SHAPE", "A typed array has " + std::to_string(length) +
-                                                              " elements; expected " + std::to_string(size) + ".");
+    throw Error(length == 0 ? "LP_DETACHED" : "LP_SHAPE",
+                "A typed array has " + std::to_string(length) + " elements; expected " + std::to_string(size) + ".");
   }
   bool detachable = false;
   napi_is_arraybuffer(env, buffer, &detachable);

@@ -26,7 +26,7 @@ MatmulPlan read_plan(Napi::Object object) {
 }
 
 // One past the last element that a strided operand reaches.
-Index extent(const MatmulPlan& plan, Index matrix, Index BatchDim::*stride) {
+Index extent(const MatmulPlan& plan, Index matrix, Index BatchDim::* stride) {
   Index last = matrix;
   for (const BatchDim& dim : plan.batch) {
     if (dim.size < 0 || dim.*stride < 0) throw Error("LP_SHAPE", "A batch dimension is negative.");

@@ -49,10 +49,10 @@ class Buffer {
 // A state of the layer-peeled model in the caller's memory.
 template <class T>
 struct State {
-  Matrix<T> features;        // (n, p)
-  Matrix<T> prototypes;      // (C, p)
-  T* biases;                 // (C) or null
-  const int32_t* labels;     // (n), values in 0 … C−1 (checked above)
+  Matrix<T> features;     // (n, p)
+  Matrix<T> prototypes;   // (C, p)
+  T* biases;              // (C) or null
+  const int32_t* labels;  // (n), values in 0 … C−1 (checked above)
 
   Index samples() const { return features.rows; }
   Index classes() const { return prototypes.rows; }

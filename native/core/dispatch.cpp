@@ -8,8 +8,10 @@ namespace lp {
 
 const char* isa_name(Isa level) {
   switch (level) {
-    case Isa::avx512: return "avx512";
-    case Isa::avx2: return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx2:
+      return "avx2";
     default:
 #ifdef __aarch64__
       return "neon";
@@ -26,7 +28,8 @@ Isa available_isa() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl"))
     return Isa::avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return Isa::avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    return Isa::avx2;
 #endif
   return Isa::baseline;
 }

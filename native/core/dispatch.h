@@ -1,6 +1,7 @@
 // Run-time choice of the instruction set, inside one binary.
 //
-// A kernel is written once, in plain loops that the compiler vectorizes, in `<op>-inl.h`, inside `namespace lp::LP_ISA`.
+// A kernel is written once, in plain loops that the compiler vectorizes, in `<op>-inl.h`, inside `namespace
+// lp::LP_ISA`.
 // `<op>_baseline.cpp`, `<op>_avx2.cpp` and `<op>_avx512.cpp` define LP_ISA and include it; only their compile flags
 // differ. The operation enters one of them through LP_SELECT.
 //
@@ -21,16 +22,24 @@ const char* isa_name(Isa level);  // "baseline" ("neon" on arm64), "avx2", "avx5
 
 // Declares a kernel for every instruction set: LP_DECLARE(template <class T> void scale(T* x, Index n);)
 #if defined(__x86_64__) || defined(_M_X64)
-#define LP_DECLARE(...)                  \
-  namespace lp::baseline { __VA_ARGS__ } \
-  namespace lp::avx2 { __VA_ARGS__ }     \
-  namespace lp::avx512 { __VA_ARGS__ }
-#define LP_SELECT(...)                                         \
+#define LP_DECLARE(...)    \
+  namespace lp::baseline { \
+  __VA_ARGS__              \
+  }                        \
+  namespace lp::avx2 {     \
+  __VA_ARGS__              \
+  }                        \
+  namespace lp::avx512 {   \
+  __VA_ARGS__              \
+  }
+#define LP_SELECT(...)                                           \
   (::lp::isa() == ::lp::Isa::avx512 ? &::lp::avx512::__VA_ARGS__ \
    : ::lp::isa() == ::lp::Isa::avx2 ? &::lp::avx2::__VA_ARGS__   \
                                     : &::lp::baseline::__VA_ARGS__)
 #else
-#define LP_DECLARE(...) \
-  namespace lp::baseline { __VA_ARGS__ }
+#define LP_DECLARE(...)    \
+  namespace lp::baseline { \
+  __VA_ARGS__              \
+  }
 #define LP_SELECT(...) (&::lp::baseline::__VA_ARGS__)
 #endif

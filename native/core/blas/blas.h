@@ -18,7 +18,8 @@ void gemm(bool transpose_a, bool transpose_b, Index m, Index n, Index k, T alpha
 template <class T>
 void syrk(Index n, Index k, T alpha, const T* a, Index lda, T beta, T* c, Index ldc);
 
-// Eigen-decomposition of the symmetric a (n, n), of which the lower triangle is read: eigenvalues ascending, a overwritten by eigenvectors, one a row.
+// Eigen-decomposition of the symmetric a (n, n), of which the lower triangle is read: eigenvalues ascending, a
+// overwritten by eigenvectors, one a row.
 void eigh(Index n, double* a, double* eigenvalues);
 
 // Singular value decomposition a (n, n) = u diag(s) vt, s descending; a is overwritten.

@@ -50,7 +50,8 @@ void single_threaded() {
 }
 
 void check(int info, const char* routine) {
-  if (info != 0) throw Error("LP_INTERNAL", std::string(routine) + " did not converge (info " + std::to_string(info) + ").");
+  if (info != 0)
+    throw Error("LP_INTERNAL", std::string(routine) + " did not converge (info " + std::to_string(info) + ").");
 }
 
 template <class Gemm, class T>
@@ -58,7 +59,8 @@ void call_gemm(Gemm* routine, bool transpose_a, bool transpose_b, Index m, Index
                Index lda, const T* b, Index ldb, T beta, T* c, Index ldc) {
   single_threaded();
   const int rows = narrow(n), cols = narrow(m), inner = narrow(k);
-  const int left = narrow(std::max<Index>(ldb, 1)), right = narrow(std::max<Index>(lda, 1)), out = narrow(std::max<Index>(ldc, 1));
+  const int left = narrow(std::max<Index>(ldb, 1)), right = narrow(std::max<Index>(lda, 1)),
+            out = narrow(std::max<Index>(ldc, 1));
   routine(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &cols, &inner, &alpha, b, &left, a, &right, &beta, c,
           &out);
 }
@@ -103,7 +105,8 @@ void eigh(Index n, double* a, double* eigenvalues) {
   std::vector<double> work(static_cast<size_t>(size));
   std::vector<int> integers(integer_size);
   const int work_size = narrow(work.size());
-  LP_SYMBOL(dsyevd_)("V", "U", &order, a, &order, eigenvalues, work.data(), &work_size, integers.data(), &integer_size, &info);
+  LP_SYMBOL(dsyevd_)("V", "U", &order, a, &order, eigenvalues, work.data(), &work_size, integers.data(), &integer_size,
+                     &info);
   check(info, "The symmetric eigensolver");
 }
 
@@ -117,7 +120,8 @@ void svd(Index n, double* a, double* u, double* s, double* vt) {
   LP_SYMBOL(dgesdd_)("A", &order, &order, a, &order, s, vt, &order, u, &order, &size, &query, integers.data(), &info);
   std::vector<double> work(static_cast<size_t>(size));
   const int work_size = narrow(work.size());
-  LP_SYMBOL(dgesdd_)("A", &order, &order, a, &order, s, vt, &order, u, &order, work.data(), &work_size, integers.data(), &info);
+  LP_SYMBOL(dgesdd_)("A", &order, &order, a, &order, s, vt, &order, u, &order, work.data(), &work_size, integers.data(),
+                     &info);
   check(info, "The singular value decomposition");
 }
 

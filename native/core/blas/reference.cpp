@@ -42,8 +42,10 @@ void syrk(Index n, Index k, T alpha, const T* a, Index lda, T beta, T* c, Index 
   }
 }
 
-template void gemm(bool, bool, Index, Index, Index, float, const float*, Index, const float*, Index, float, float*, Index);
-template void gemm(bool, bool, Index, Index, Index, double, const double*, Index, const double*, Index, double, double*, Index);
+template void gemm(bool, bool, Index, Index, Index, float, const float*, Index, const float*, Index, float, float*,
+                   Index);
+template void gemm(bool, bool, Index, Index, Index, double, const double*, Index, const double*, Index, double, double*,
+                   Index);
 template void syrk(Index, Index, float, const float*, Index, float, float*, Index);
 template void syrk(Index, Index, double, const double*, Index, double, double*, Index);
 
@@ -124,7 +126,8 @@ void eigh(Index n, double* a, double* eigenvalues) {
       for (Index q = p + 1; q < n; q++) {
         const double apq = a[p * n + q];
         if (apq == 0) continue;
-        const double z = (a[q * n + q] - a[p * n + p]) / (2 * apq), t = std::copysign(1, z) / (std::abs(z) + std::hypot(1, z));
+        const double z = (a[q * n + q] - a[p * n + p]) / (2 * apq),
+                     t = std::copysign(1, z) / (std::abs(z) + std::hypot(1, z));
         const double c = 1 / std::hypot(1, t), s = c * t;
         for (Index k = 0; k < n; k++) {
           const double x = a[k * n + p], y = a[k * n + q];

@@ -42,7 +42,8 @@ void matmul(const MatmulPlan& plan, const T* a, const T* b, T* out, const Contro
 
   const Index lda = plan.transpose_a ? m : k, ldb = plan.transpose_b ? k : n;
   const Index tiles = batches * row_tiles * col_tiles;
-  const Index grain = std::max<Index>(1, std::min<Index>(tiles / (8 * thread_count()), kThreadWork / std::max(1.0, work)));
+  const Index grain =
+      std::max<Index>(1, std::min<Index>(tiles / (8 * thread_count()), kThreadWork / std::max(1.0, work)));
   parallel_for(tiles, grain, control, [&](Index begin, Index end) {
     for (Index tile = begin; tile < end; tile++) {
       Index batch = tile / (row_tiles * col_tiles);
