@@ -1,0 +1,139 @@
+/**
+ * What a command of the command line is, how its arguments are read, and its help.
+ */
+import { parseArgs } from 'node:util';
+import { nearest } from '../options.js';
+import type { RunFolder } from '../report/run-folder.js';
+
+export interface Option {
+  /** What stands for the value in the help, such as `DIR`; without one the option is a switch. */
+  readonly value?: string;
+  readonly short?: string;
+  readonly help: string;
+}
+
+export interface Command {
+  readonly name: string;
+  readonly summary: string;
+  /** Positional arguments as the help shows them: `FEATURES.npy`; one in brackets may be left out. */
+  readonly positionals: readonly string[];
+  readonly description: string;
+  readonly options: Readonly<Record<string, Option>>;
+  readonly examples: readonly string[];
+  run(context: Context): Promise<Outcome>;
+}
+
+export interface Context {
+  readonly args: readonly string[];
+  readonly options: Readonly<Record<string, string | true | undefined>>;
+  /** Stops the run; what was computed until then stays in the run folder. */
+  readonly signal: AbortSignal;
+  /** Opens the run folder (`--out`, or a new one) and writes its `config.json`. */
+  folder(id: string, config: unknown): Promise<RunFolder>;
+  /** Says how much is done, 0 … 1, and what is being done. */
+  progress(share: number, doing: string): void;
+  /** A line for people, on standard error. */
+  log(line: string): void;
+}
+
+/** What a command found: the text for people, or with `--json` the document for programs. */
+export interface Outcome {
+  readonly text: string;
+  readonly json: unknown;
+}
+
+/** Wrong usage: exit code 2. */
+export class UsageError extends Error {}
+
+/** Options of every command. */
+const COMMON: Readonly<Record<string, Option>> = {
+  out: { value: 'DIR', short: 'o', help: 'Folder for the run; default: a new one under runs/' },
+  json: { help: 'One JSON document on standard output, everything else on standard error' },
+  verbose: { help: 'Say where an error came from' },
+  help: { short: 'h', help: 'Show this help' },
+};
+
+export interface Parsed {
+  readonly args: readonly string[];
+  readonly options: Readonly<Record<string, string | true | undefined>>;
+}
+
+/** Reads a command's arguments. @throws UsageError */
+export function parse(command: Command, argv: readonly string[]): Parsed {
+  const known: Readonly<Record<string, Option>> = { ...command.options, ...COMMON };
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options: Object.fromEntries(
+      Object.entries(known).map(([name, { value, short }]) => [
+        name,
+        { type: value ? 'string' : 'boolean', ...(short ? { short } : {}) },
+      ]),
+    ),
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const options: Record<string, string | true> = {};
+  const args: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') args.push(token.value);
+    if (token.kind !== 'option') continue;
+    const option = Object.hasOwn(known, token.name) ? known[token.name] : undefined;
+    if (!option)
+      throw unknown(
+        'option',
+        token.rawName,
+        Object.keys(known).map((name) => `--${name}`),
+      );
+    if (!option.value && token.value !== undefined) throw new UsageError(`${token.rawName} takes no value.`);
+    if (option.value && (!token.value || (token.value.startsWith('-') && !token.inlineValue))) {
+      throw new UsageError(`${token.rawName} needs a value: ${token.rawName} ${option.value}.`);
+    }
+    if (token.name in options) throw new UsageError(`${token.rawName} is given twice.`);
+    options[token.name] = token.value ?? true;
+  }
+  if (!options.help) checkPositionals(command, args, options);
+  return { args, options };
+}
+
+function checkPositionals(command: Command, args: readonly string[], options: Parsed['options']): void {
+  const required = command.positionals.filter((name) => !name.startsWith('['));
+  const missing = required[args.length];
+  // A switch such as --list or --example is the whole request.
+  const complete = Object.keys(options).some((name) => !(name in COMMON) && !command.options[name]?.value);
+  if (missing && !complete) throw new UsageError(`${missing} is missing: ${usage(command)}.`);
+  if (args.length > command.positionals.length) {
+    throw new UsageError(`${JSON.stringify(args[command.positionals.length])} is one argument too many: ${usage(command)}.`);
+  }
+}
+
+export function unknown(kind: string, word: string, candidates: readonly string[]): UsageError {
+  const guess = nearest(word, candidates);
+  return new UsageError(`There is no ${kind} ${word}; ${guess ? `did you mean ${guess}?` : `there are ${candidates.join(', ')}.`}`);
+}
+
+const usage = (command: Command): string => ['layerpeel', command.name, ...command.positionals, '[options]'].join(' ');
+
+export function helpOf(command: Command): string {
+  const rows = Object.entries({ ...command.options, ...COMMON }).map(
+    ([name, { value, short, help }]) => [`${short ? `-${short}, ` : '    '}--${name}${value ? ` ${value}` : ''}`, help] as const,
+  );
+  return [
+    `Usage: ${usage(command)}`,
+    '',
+    command.description,
+    '',
+    'Options:',
+    aligned(rows),
+    '',
+    command.examples.length > 1 ? 'Examples:' : 'Example:',
+    ...command.examples.map((example) => `  ${example}`),
+    '',
+  ].join('\n');
+}
+
+/** Columns as wide as their widest entry. */
+export function aligned(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows.map((row) => `  ${row.map((entry, column) => entry.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd()).join('\n');
+}

@@ -1,0 +1,54 @@
+/**
+ * `layerpeel reproduce`: the papers' numerical experiments, each with a verdict.
+ */
+import { experiments } from '../experiments/index.js';
+import type { Verdict } from '../report/page.js';
+import { formatNumber } from '../report/ticks.js';
+import { aligned, type Command, type Context, type Outcome, unknown } from './command.js';
+
+export const command: Command = {
+  name: 'reproduce',
+  summary: "Run a paper's numerical experiment and set its statements beside what is measured",
+  positionals: ['[ID]'],
+  description:
+    'Runs an experiment of the papers with the exact engine and writes a run folder with a report: the figures, and each of the\n' +
+    "paper's statements beside the measured number. Without ID, or with --list, lists the experiments.",
+  options: { list: { help: 'List the experiments' } },
+  examples: ['layerpeel reproduce', 'layerpeel reproduce fig1 --out runs/fig1'],
+  async run(context: Context): Promise<Outcome> {
+    const [id] = context.args;
+    if (id === undefined || context.options.list) return list();
+    const experiment = experiments.find((each) => each.id === id);
+    if (!experiment)
+      throw unknown(
+        'experiment',
+        id,
+        experiments.map((each) => each.id),
+      );
+    const { title, source, config, summary } = experiment;
+    const folder = await context.folder(id, config);
+    const { lead, verdicts, sections } = await experiment.run({ signal: context.signal, progress: context.progress, folder });
+    const report = await folder.report({ title: `${source}: ${title}`, lead, verdicts, sections, parameters: config });
+    return {
+      text: [`${source}: ${title}`, summary, '', verdictText(verdicts), '', `Report: ${report}`].join('\n'),
+      json: { id, title, source, verdicts, folder: folder.path, report },
+    };
+  },
+};
+
+function list(): Outcome {
+  const json = experiments.map(({ id, title, source, summary }) => ({ id, title, source, summary }));
+  return { text: aligned(json.map(({ id, source, summary }) => [id, source, summary])), json };
+}
+
+function verdictText(verdicts: readonly Verdict[]): string {
+  const show = (value: string | number) =>
+    typeof value === 'number' ? formatNumber(value, 6) : value.replace(/\^\{([^{}]*)\}/g, '^$1');
+  return aligned([
+    ['', 'statement', 'paper', 'measured', 'difference'],
+    ...verdicts.map(({ holds, claim, paper, measured, difference }) => [
+      holds ? '✓' : '✗',
+      ...[claim, paper, measured, difference].map(show),
+    ]),
+  ]);
+}

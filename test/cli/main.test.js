@@ -1,0 +1,92 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { run, start } from './run.js';
+
+const commands = ['reproduce', 'doctor'];
+
+test('help and version', async () => {
+  const help = await run(['--help']);
+  assert.is(help.code, 0);
+  for (const command of commands) assert.match(help.stdout, new RegExp(`^  ${command} +\\w`, 'm'));
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
+  assert.is((await run(['--version'])).stdout.trim(), version);
+  for (const command of commands) {
+    const { code, stdout, stderr } = await run([command, '--help']);
+    assert.is(code, 0);
+    assert.is(stderr, '');
+    for (const part of [`Usage: layerpeel ${command}`, '--out DIR', '--json', 'Example']) assert.ok(stdout.includes(part), part);
+  }
+});
+
+test('wrong usage exits 2 with the nearest right name and nothing on standard output', async () => {
+  const cases = [
+    [[], /No command given/],
+    [['docter'], /did you mean doctor/],
+    [['--halp'], /did you mean --help/],
+    [['doctor', '--jsn'], /did you mean --json/],
+    [['doctor', '--out'], /--out needs a value/],
+    [['doctor', '--out', '--json'], /--out needs a value/],
+    [['doctor', '--json=yes'], /takes no value/],
+    [['doctor', '--json', '--json'], /twice/],
+    [['doctor', 'now'], /one argument too many/],
+    [['constructor'], /no command constructor/],
+    [['doctor', '--constructor'], /no option --constructor/],
+    [['reproduce', 'fig0'], /no experiment fig0/],
+  ];
+  for (const [args, pattern] of cases) {
+    const { code, stdout, stderr } = await run(args);
+    assert.is(code, 2, args.join(' '));
+    assert.match(stderr, pattern);
+    assert.is(stdout, '');
+    assert.not.match(stderr, /\n {4}at /);
+  }
+});
+
+test('doctor tells what is in use, as text and as one JSON document', async () => {
+  const text = await run(['doctor']);
+  assert.is(text.code, 0);
+  for (const word of ['layerpeel', 'Node', 'binary', 'instruction set', 'BLAS', 'threads', 'CUDA', 'libtorch']) {
+    assert.ok(text.stdout.includes(word), word);
+  }
+  const { engine } = JSON.parse(
+    (await run(['doctor', '--json'], { env: { LAYERPEEL_THREADS: '1', LAYERPEEL_ISA: 'baseline' } })).stdout,
+  );
+  assert.is(engine.threads, 1);
+  assert.is(engine.isa, 'baseline');
+});
+
+test('doctor works without the binary and names the command that builds it', async () => {
+  const { code, stdout } = await run(['doctor', '--json'], { env: { LAYERPEEL_PREBUILD: tmpdir() } });
+  assert.is(code, 0);
+  const facts = JSON.parse(stdout);
+  assert.is(facts.engine, null);
+  assert.match(facts.binary, /npm run build:native/);
+});
+
+test('errors exit 1 with a sentence, with --json also as a document, with --verbose with a stack', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  await writeFile(join(folder, 'thesis.tex'), 'mine');
+  const plain = await run(['doctor', '--out', folder]);
+  assert.is(plain.code, 1);
+  assert.is(plain.stdout, '');
+  assert.match(plain.stderr, /^layerpeel: [^\n]*holds files that no run wrote[^\n]*\n$/);
+  const json = await run(['doctor', '--out', folder, '--json', '--verbose']);
+  assert.is(json.code, 1);
+  assert.is(JSON.parse(json.stdout).error.code, 'LP_FILE');
+  assert.match(json.stderr, /\n {4}at /);
+  assert.equal(await readdir(folder), ['thesis.tex']);
+  await rm(folder, { recursive: true });
+});
+
+test('a reader that closes standard output is no error', async () => {
+  const { child, ended } = start(['doctor']);
+  child.stdout.destroy();
+  const { code, stderr } = await ended;
+  assert.is(code, 0);
+  assert.is(stderr, '');
+});
+
+test.run();
