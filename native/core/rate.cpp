@@ -31,8 +31,10 @@ const double* Rate::find(double t) const {
   Index low = 0, high = pieces() - 1;
   while (low < high) {
     const Index middle = (low + high + 1) / 2;
-    if (start(middle) <= t) low = middle;
-    else high = middle - 1;
+    if (start(middle) <= t)
+      low = middle;
+    else
+      high = middle - 1;
   }
   return piece(low);
 }
