@@ -5,6 +5,7 @@
 #   LAYERPEEL_BLAS_LIBRARIES  what to link
 #   LAYERPEEL_BLAS_PREFIX     what its symbols begin with
 #   LAYERPEEL_BLAS_SHARED     the shared library to carry beside the addon, if it is not the system's
+#   LAYERPEEL_BLAS_LICENSE    and its licence
 set(LAYERPEEL_BLAS_SOURCE ${CMAKE_SOURCE_DIR}/native/core/blas/external.cpp)
 set(LAYERPEEL_BLAS_PREFIX "")
 
@@ -48,6 +49,7 @@ if(NOT LAYERPEEL_BLAS_FOUND AND LAYERPEEL_BLAS MATCHES "auto|wheel")
   endif()
   if(LAYERPEEL_WHEEL_LIBRARY)
     file(GLOB LAYERPEEL_WHEEL_VERSION ${LAYERPEEL_WHEEL_DIR}/*.dist-info)
+    file(GLOB LAYERPEEL_BLAS_LICENSE ${LAYERPEEL_WHEEL_VERSION}/licenses/LICENSE*)
     get_filename_component(LAYERPEEL_WHEEL_VERSION "${LAYERPEEL_WHEEL_VERSION}" NAME)
     string(REPLACE ".dist-info" "" LAYERPEEL_WHEEL_VERSION "${LAYERPEEL_WHEEL_VERSION}")
     set(LAYERPEEL_BLAS_FOUND "OpenBLAS of the wheel ${LAYERPEEL_WHEEL_VERSION}")
