@@ -110,42 +110,47 @@ function headerSpan(prefix: Uint8Array, fileSize: number, where: string): { star
 }
 
 /** One entry of the dictionary, with the comma that follows it. */
-const ENTRY = /\s*(['"])(\w+)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([^()]*\)|\[)\s*(,|(?=\}))/y;
+const ENTRY = /\s*(['"])(\w+)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([^()]*\))\s*(?:,|(?=\}))/y;
 
 /** Reads the header `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. */
 function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').trim();
-  const entries = new Map<string, string>();
-  const malformed = () =>
-    fileFault(
-      where,
-      `its header is ${JSON.stringify(text.slice(0, 200))}; expected descr, fortran_order and shape as numpy.save writes.`,
-    );
   if (/['"]descr['"]\s*:\s*\[/.test(text)) throw unsupported(where, 'a structured dtype');
-  if (text[0] !== '{') throw malformed();
-  ENTRY.lastIndex = 1;
-  for (let match = ENTRY.exec(text); match; match = ENTRY.exec(text)) {
-    const [all, , key, value] = match as unknown as [string, string, string, string];
-    if (entries.has(key)) throw malformed();
-    entries.set(key, value);
-    ENTRY.lastIndex = match.index + all.length;
-    if (text.slice(ENTRY.lastIndex).trim() === '}') break;
+  const entries = parseDictionary(text);
+  const descr = entries?.get('descr')?.match(/^['"](.*)['"]$/)?.[1];
+  const order = entries?.get('fortran_order');
+  const shape = parseShape(entries?.get('shape'));
+  if (descr === undefined || shape === undefined || (order !== 'True' && order !== 'False')) {
+    const shown = JSON.stringify(text.slice(0, 200));
+    throw fileFault(where, `its header is ${shown}; expected descr, fortran_order and shape as numpy.save writes.`);
   }
-  const descr = entries.get('descr')?.match(/^['"](.*)['"]$/)?.[1];
-  const order = entries.get('fortran_order');
-  const shape = entries.get('shape')?.match(/^\(\s*((?:\d+L?\s*,\s*)*(?:\d+L?)?)\s*\)$/)?.[1];
-  if (entries.size !== 3 || !text.endsWith('}') || descr === undefined || shape === undefined) throw malformed();
-  if (order !== 'True' && order !== 'False') throw malformed();
   const element = CODES[descr.replace(/^[<>|=]/, '')];
   if (!element) throw unsupported(where, `dtype ${descr}`);
-  return {
-    where,
-    shape: shape.match(/\d+/g)?.map(Number) ?? [],
-    element,
-    littleEndian: !descr.startsWith('>'),
-    fortran: order === 'True',
-    offset,
-  };
+  return { where, shape, element, littleEndian: !descr.startsWith('>'), fortran: order === 'True', offset };
+}
+
+/** The three entries of a header, as text. */
+function parseDictionary(text: string): Map<string, string> | undefined {
+  const entries = new Map<string, string>();
+  if (text[0] !== '{') return undefined;
+  ENTRY.lastIndex = 1;
+  while (entries.size < 3) {
+    const match = ENTRY.exec(text);
+    if (!match) return undefined;
+    entries.set(match[2] as string, match[3] as string);
+  }
+  return text.slice(ENTRY.lastIndex).trim() === '}' ? entries : undefined;
+}
+
+/** The extents of a Python tuple `(3, 4)`, `(3,)` or `()`; Python 2 wrote some as `3L`. */
+function parseShape(tuple = ''): number[] | undefined {
+  const inner = tuple.slice(1, -1).trim();
+  if (!tuple.startsWith('(')) return undefined;
+  if (inner === '') return [];
+  const extents = inner.split(',').map((extent) => extent.trim());
+  if (extents.length === 1) return undefined;
+  if (extents.at(-1) === '') extents.pop();
+  return extents.every((extent) => /^\d+L?$/.test(extent)) ? extents.map((extent) => Number.parseInt(extent, 10)) : undefined;
 }
 
 const unsupported = (where: string, what: string) =>

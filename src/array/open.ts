@@ -94,7 +94,7 @@ function makeSource(located: Located, file: InputFile): ArraySource {
   return {
     shape: [rows, columns],
     dtype,
-    chunks(rowsPerChunk = Math.max(1, Math.floor(PIECE / (columns * ELEMENTS[dtype].size)))) {
+    chunks(rowsPerChunk = Math.max(1, Math.floor(PIECE / Math.max(1, columns * ELEMENTS[dtype].size)))) {
       checkNumber(rowsPerChunk, option('rowsPerChunk'), { min: 1, integer: true });
       return fortran ? columnBlocks(located, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
     },

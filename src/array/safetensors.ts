@@ -240,6 +240,8 @@ function pieces(
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
     throw new LayerpeelError('LP_OPTION', 'metadata has a value that is no string; expected { name: string, … }.');
   }
+  if (METADATA in tensors)
+    throw new LayerpeelError('LP_OPTION', `a tensor is named ${METADATA}; pass metadata as the argument after the tensors.`);
   // Wider elements first, so that every tensor begins at a multiple of its element size.
   const list = Object.entries(tensors)
     .map(([name, array]) => ({ name: checkName(name), ...storable(array, name) }))

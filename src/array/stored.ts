@@ -57,7 +57,7 @@ export function storedSize(shape: readonly unknown[], where: string): number {
   let size = 1;
   for (const extent of shape) {
     if (!Number.isSafeInteger(extent) || (extent as number) < 0) {
-      throw fileFault(where, `its shape has the entry ${JSON.stringify(extent)}; expected non-negative integers.`);
+      throw fileFault(where, `its shape has the entry ${String(extent)}; expected non-negative integers.`);
     }
     size *= extent as number;
   }

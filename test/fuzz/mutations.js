@@ -1,0 +1,156 @@
+/**
+ * Valid array files changed in hostile ways, and what must hold for each: it is read as an array that agrees with itself, or
+ * refused with LP_FILE; whole and in blocks, from bytes and from a file, alike.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { extname } from 'node:path';
+import fc from 'fast-check';
+import { LayerpeelError, openArray, parseNpy, parseSafetensors, readNpy, readNpz, readSafetensors } from 'layerpeel';
+import * as assert from 'uvu/assert';
+
+const folder = new URL('../array/fixtures/', import.meta.url);
+
+/** The files to begin with, each with its kind. */
+export const seeds = readdirSync(folder).map((name) => ({ name, kind: extname(name), bytes: readFileSync(new URL(name, folder)) }));
+
+/** Numbers at the edges of the counters that headers hold. */
+const edges = [0, 1, 7, 8, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1];
+const tokens = [
+  '-1',
+  '0',
+  '99999999999999999999',
+  '1e9',
+  '0.5',
+  '(',
+  ')',
+  '{',
+  '}',
+  '[',
+  ']',
+  "'",
+  '"',
+  ',',
+  ':',
+  '\\',
+  'True',
+  'null',
+  '|O',
+  '>f8',
+];
+
+/** A place in a file, as a fraction of its length. (fc.double would crowd at 0, as doubles do.) */
+const place = fc.nat(2 ** 30 - 1).map((number) => number / 2 ** 30);
+const at = (bytes, fraction) => Math.floor(fraction * bytes.length);
+const spliced = (bytes, from, to, insert) => Buffer.concat([bytes.subarray(0, from), insert, bytes.subarray(to)]);
+const overwritten = (bytes, from, piece) => spliced(bytes, from, from + piece.length, piece);
+
+function little(value, width) {
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64LE(BigInt(value));
+  return number.subarray(0, width);
+}
+
+/** Changes that leave every other byte where it is: functions from bytes to bytes. */
+const inPlace = fc.oneof(
+  fc.tuple(place, fc.nat(7)).map(([where, bit]) => (bytes) => {
+    const start = at(bytes, where);
+    return overwritten(bytes, start, Buffer.of((bytes[start] ?? 0) ^ (1 << bit)));
+  }),
+  fc.tuple(place, fc.constantFrom(...tokens)).map(
+    ([where, token]) =>
+      (bytes) =>
+        overwritten(bytes, at(bytes, where), Buffer.from(token)),
+  ),
+  fc.tuple(place, fc.nat(9)).map(([where, digit]) => (bytes) => {
+    // Another digit in place of one of the header's or the data's digits.
+    const digits = [...bytes.keys()].filter((i) => bytes[i] >= 48 && bytes[i] <= 57);
+    return digits.length ? overwritten(bytes, digits[at(digits, where)], Buffer.from(String(digit))) : bytes;
+  }),
+  fc.tuple(place, fc.constantFrom(...edges), fc.constantFrom(1, 2, 4, 8)).map(
+    ([where, value, width]) =>
+      (bytes) =>
+        overwritten(bytes, at(bytes, where), little(value, width)),
+  ),
+);
+
+/** Changes that move what follows. */
+const moving = fc.oneof(
+  place.map((where) => (bytes) => bytes.subarray(0, at(bytes, where))),
+  fc.tuple(place, fc.uint8Array({ maxLength: 40 })).map(
+    ([where, more]) =>
+      (bytes) =>
+        spliced(bytes, at(bytes, where), at(bytes, where), more),
+  ),
+  fc.tuple(place, place, place).map(([from, to, where]) => (bytes) => {
+    const [start, end] = [at(bytes, Math.min(from, to)), at(bytes, Math.max(from, to))];
+    return spliced(bytes, at(bytes, where), at(bytes, where), bytes.subarray(start, end));
+  }),
+  fc.tuple(fc.constantFrom(...seeds), place, place).map(
+    ([other, from, to]) =>
+      (bytes) =>
+        Buffer.concat([bytes.subarray(0, at(bytes, from)), other.bytes.subarray(at(other.bytes, to))]),
+  ),
+);
+
+const change = fc.oneof({ arbitrary: inPlace, weight: 5 }, { arbitrary: moving, weight: 1 });
+const kinds = ['.npy', '.npz', '.safetensors'].map((kind) => fc.constantFrom(...seeds.filter((seed) => seed.kind === kind)));
+
+/** A seed with one to four changes. Unbiased, as changes of the very beginning would only show that the magic is missing. */
+export const mutated = fc.noBias(
+  fc.tuple(fc.oneof(...kinds), fc.array(change, { minLength: 1, maxLength: 4 })).map(([seed, changes]) => ({
+    name: seed.name,
+    kind: seed.kind,
+    bytes: changes.reduce((bytes, apply) => apply(bytes), seed.bytes),
+  })),
+);
+
+const readers = {
+  '.npy': { parse: parseNpy, read: readNpy, arrays: (array) => [array] },
+  '.npz': { read: readNpz, arrays: Object.values },
+  '.safetensors': { parse: parseSafetensors, read: readSafetensors, arrays: ({ tensors }) => Object.values(tensors) },
+};
+
+/** Reads the bytes in every way there is; `base` is a path without extension to write them to. */
+export async function checkReaders({ kind, bytes }, base) {
+  const { parse, read, arrays } = readers[kind];
+  const path = `${base}${kind}`;
+  writeFileSync(path, bytes);
+  const fromFile = await outcome(() => read(path));
+  if (fromFile) for (const array of arrays(fromFile)) checkArray(array);
+  if (parse) {
+    const fromBytes = await outcome(() => parse(bytes));
+    assert.is(fromBytes === undefined, fromFile === undefined, 'bytes and file differ');
+  }
+  await outcome(async () => {
+    const source = await openArray(path);
+    try {
+      let rows = 0;
+      for await (const block of source.chunks(2)) {
+        checkArray(block);
+        rows += block.shape[0];
+      }
+      if (source.shape[1] > 0) assert.is(rows, source.shape[0]);
+    } finally {
+      await source.close();
+    }
+  }, ['LP_FILE', 'LP_OPTION']);
+}
+
+function checkArray({ shape, data }) {
+  assert.ok(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array);
+  assert.ok(shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0));
+  assert.is(
+    shape.reduce((product, extent) => product * extent, 1),
+    data.length,
+  );
+}
+
+/** What a reader gives, or undefined where it refuses as it should; every other error passes through. */
+async function outcome(read, codes = ['LP_FILE']) {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof LayerpeelError && codes.includes(error.code)) return undefined;
+    throw error;
+  }
+}
