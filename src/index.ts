@@ -9,6 +9,8 @@ export type { IntArray } from './array/stored.js';
 // Data
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
+// Dynamics
+export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
 // Frames

@@ -47,6 +47,16 @@ export interface MatmulPlan {
 export interface Engine {
   info(): EngineInfo;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
+  /** Features of plus1, minus1, plus2, minus2, rest, then prototypes of the same. */
+  projections(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    labels: Int32Array,
+    samples: number,
+    classes: number,
+    dim: number,
+  ): Result<Float[]>;
 }
 
 /** Options that every asynchronous function takes. */

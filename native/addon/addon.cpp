@@ -30,6 +30,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     };
     add("info", info);
     add("matmul", matmul);
+    add("projections", projections);
   }
 };
 

@@ -7,5 +7,6 @@ namespace lp::addon {
 
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
+Napi::Value projections(const Napi::CallbackInfo& info);
 
 }  // namespace lp::addon

@@ -148,6 +148,16 @@ bool locate(Napi::Env env, Napi::Value value, napi_typedarray_type type, Index s
   return !detachable;
 }
 
+Labels::Labels(const Napi::CallbackInfo& info, size_t index, Index samples, Index classes) {
+  void* data = nullptr;
+  locate(info.Env(), info[index], napi_int32_array, samples, &data);
+  const auto* given = static_cast<const int32_t*>(data);
+  labels_ = std::make_shared<const std::vector<int32_t>>(given, given + samples);
+  for (const int32_t label : *labels_) {
+    if (label < 0 || label >= classes) throw Error("LP_LABEL", "A label is out of range.");
+  }
+}
+
 namespace {
 
 double to_number(Napi::Value value, const std::string& name) {

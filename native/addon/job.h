@@ -19,6 +19,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/memory.h"
 
 namespace lp::addon {
 
@@ -79,6 +80,16 @@ class Input {
   std::shared_ptr<Napi::ObjectReference> keep_;
 };
 
+// A label vector, copied always: nobody can change a label after it has been checked against the number of classes.
+class Labels {
+ public:
+  Labels(const Napi::CallbackInfo& info, size_t index, Index samples, Index classes);
+  const int32_t* get() const { return labels_->data(); }
+
+ private:
+  std::shared_ptr<const std::vector<int32_t>> labels_;
+};
+
 // A new typed array of JavaScript's that an operation fills.
 template <class T>
 class Output {
@@ -86,6 +97,7 @@ class Output {
   Output(Napi::Env env, Index size) {
     auto buffer = Napi::ArrayBuffer::New(env, size * sizeof(T));
     data_ = static_cast<T*>(buffer.Data());
+    prefer_huge_pages(data_, size * sizeof(T));
     const auto array = Napi::TypedArrayOf<T>::New(env, size, buffer, 0, kArrayType<T>);
     array_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array.template As<Napi::Object>()));
   }

@@ -7,6 +7,8 @@
 #include <memory>
 #include <new>
 
+#include "core/memory.h"
+
 namespace lp {
 
 using Index = std::ptrdiff_t;
@@ -30,7 +32,9 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(Index size) : size_(size) {
-    if (size > 0) data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
+    if (size <= 0) return;
+    data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
+    prefer_huge_pages(data_.get(), size * sizeof(T));
   }
   T* get() const { return data_.get(); }
   Index size() const { return size_; }

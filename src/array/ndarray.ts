@@ -223,3 +223,14 @@ export function checkState(state: unknown): CheckedState {
     dtype,
   };
 }
+
+/** Samples of each class of a state, which must be the same for all. @throws `LP_BALANCE` naming two classes that differ */
+export function checkBalanced({ counts }: CheckedState, what: string): number {
+  const [first] = counts as unknown as [number];
+  const other = counts.findIndex((count) => count !== first);
+  if (other === -1) return first;
+  throw new LayerpeelError(
+    'LP_BALANCE',
+    `Class 0 has ${first} samples but class ${other} has ${counts[other]}; ${what} needs classes of equal size.`,
+  );
+}

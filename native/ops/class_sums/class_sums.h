@@ -1,0 +1,60 @@
+// Sums over classes:  S_c = Σ_{y_i = c} h_i,  features h (n, p) → sums (C, p), accumulated in double.
+//
+// Everything of the layer-peeled model that couples samples does so through these sums (UL Eq. 8). Samples are visited
+// class by class, so that the sum being added to stays in the first-level cache however many classes there are, and in
+// runs of a fixed length, so that the result does not depend on the number of threads.
+#pragma once
+
+#include <vector>
+
+#include "core/array.h"
+#include "core/control.h"
+#include "core/dispatch.h"
+
+namespace lp {
+
+// Samples in order of their class: those of class c are order[start[c]] … order[start[c + 1] − 1], ascending.
+struct ByClass {
+  ByClass(const int32_t* labels, Index samples, Index classes);
+  Index classes() const { return static_cast<Index>(start.size()) - 1; }
+  Index count(Index c) const { return start[c + 1] - start[c]; }
+
+  std::vector<Index> order, start;
+};
+
+// The runs that a sum over classes is gathered from. Threads fill `sum` of the runs, all of its elements; `combine`
+// then adds up those of each class.
+class ClassRuns {
+ public:
+  static constexpr Index kLength = 256;
+  struct Run {
+    Index label, begin, end;  // positions in ByClass::order
+    double* sum;              // (p)
+  };
+
+  ClassRuns(const ByClass& samples, Matrix<double> sums);
+  void combine() const;
+  // Runs that a thread takes at a time: enough work to be worth it, little enough to be stopped in time.
+  Index grain() const;
+
+  std::vector<Run> list;
+
+ private:
+  Matrix<double> sums_;  // the first run of a class sums right into its row
+  Buffer<double> rest_;
+};
+
+template <class T>
+void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double> sums, const Control& control);
+
+// Plain loops: the oracle.
+template <class T>
+void class_sums_ref(Matrix<const T> features, const int32_t* labels, Matrix<double> sums);
+
+// Whether every value is finite. A sum that is not says that a summand may not be.
+bool all_finite(Matrix<const double> values);
+
+}  // namespace lp
+
+// sum (p) = Σ of the rows of h (·, p) that are listed.
+LP_DECLARE(template <class T> void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum);)

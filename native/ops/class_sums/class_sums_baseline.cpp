@@ -1,0 +1,2 @@
+#define LP_ISA baseline
+#include "ops/class_sums/class_sums-inl.h"
