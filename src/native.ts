@@ -90,8 +90,8 @@ export function engine(): Engine {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
     throw new LayerpeelError(
       'LP_NOT_BUILT',
-      `The native engine cannot be loaded (${reason}). Where no prebuilt binary fits, build it: npm run build:native in ${packageRoot} ` +
-        '(needs a C++20 compiler and CMake).',
+      `The native engine cannot be loaded (${reason}). Where no prebuilt binary fits, build it: ` +
+        `cd ${packageRoot} && npx cmake-js@8 compile --out build/cmake (needs a C++20 compiler and CMake).`,
       { cause },
     );
   }

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds a variant of the engine into build/<name> and runs the C++ tests and the JavaScript tests on it:
+#   variant.sh reference     without a BLAS: the reference kernels
+#   variant.sh sanitize      under AddressSanitizer and UndefinedBehaviorSanitizer
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=$1
+case $name in
+  reference) flags=(--CDLAYERPEEL_BLAS=none) ;;
+  sanitize) flags=(--CDLAYERPEEL_SANITIZE=ON --config RelWithDebInfo) ;;
+  *) echo "usage: variant.sh reference | sanitize" >&2; exit 2 ;;
+esac
+
+npm run --silent build:ts
+npx cmake-js compile --out "build/$name" "${flags[@]}" --CDLAYERPEEL_TESTS=ON --CDLAYERPEEL_OUTPUT="$PWD/build/$name/build/Release"
+# node-gyp-build takes the addon from under the folder that this names.
+export LAYERPEEL_PREBUILD=$PWD/build/$name
+if [ "$name" = sanitize ]; then
+  # LeakSanitizer traces its own process, which some containers forbid.
+  leaks=1
+  echo 'int main() {}' | c++ -x c++ -fsanitize=leak -o build/leak-probe - && build/leak-probe 2> /dev/null || leaks=0
+  ASAN_OPTIONS=detect_leaks=$leaks ctest --test-dir "build/$name" --output-on-failure
+  # Node.js itself is not instrumented, and does not free what it holds when it ends.
+  export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 LD_PRELOAD
+  LD_PRELOAD=$(c++ -print-file-name=libasan.so)
+else
+  ctest --test-dir "build/$name" --output-on-failure
+fi
+npx uvu test "\.test\.js$"

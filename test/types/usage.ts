@@ -1,0 +1,16 @@
+// Compiled, never run: the declarations a user sees stand on their own and say what is meant.
+import { LayerpeelError, matmul, matmulSync, type NDArray } from 'layerpeel';
+
+const a: NDArray = { shape: [2, 3], data: new Float32Array(6) };
+export const later: Promise<NDArray> = matmul(a, a, { transposeB: true, signal: AbortSignal.timeout(1000) });
+export const now: NDArray = matmulSync(a, a, { transposeA: true });
+// @ts-expect-error: a shape is needed
+matmulSync({ data: new Float32Array(6) }, a);
+// @ts-expect-error: not an option
+matmulSync(a, a, { transpose: true });
+
+try {
+  matmulSync(a, a);
+} catch (error) {
+  if (error instanceof LayerpeelError) error.code satisfies string;
+}
