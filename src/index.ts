@@ -11,6 +11,15 @@ export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 // Dynamics
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
+export type {
+  Direction,
+  Limit,
+  Regime,
+  ScaledDirection,
+  Trajectory,
+  TrajectoryEvent,
+  TrajectoryMeasure,
+} from './dynamics/trajectory.js';
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
 // Frames
