@@ -1,10 +1,9 @@
 /**
  * NumPy's `.npz`: a zip of `.npy` members, stored or deflated, ZIP64 where large.
- * The zip itself is read by yauzl and written by yazl, both loaded when first used. Whatever a file claims is bounded:
+ * The zip itself is read by yauzl and written by yazl, loaded with what they need when first used. Whatever a file claims is bounded:
  * deflate expands at most 1032 times, so no claim beyond that is believed, and each member's length and CRC are checked.
  */
-import { Readable } from 'node:stream';
-import { crc32 } from 'node:zlib';
+import type { Readable } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
 import { LayerpeelError } from '../errors.js';
 import { checkBoolean, checkKeys, option } from '../options.js';
@@ -44,7 +43,7 @@ export async function writeNpz(
 ): Promise<void> {
   checkKeys(options as unknown, ['compress'], option('options'));
   const compress = checkBoolean(options.compress ?? false, option('options.compress'));
-  const { default: yazl } = await import('yazl');
+  const [{ default: yazl }, { Readable: Stream }] = await Promise.all([import('yazl'), import('node:stream')]);
   const zip = new yazl.ZipFile();
   const output = zip.outputStream as Readable;
   zip.on('error', (error) => output.destroy(error));
@@ -53,7 +52,7 @@ export async function writeNpz(
     // The beginning of the zip calendar, as NumPy has it, in place of the time of writing.
     const details = { compress, mtime: new Date(1980, 0, 1), forceDosTimestamp: true, mode: 0o100644 };
     try {
-      zip.addReadStreamLazy(`${name}.npy`, details, (done) => done(null, Readable.from(slices(pieces))));
+      zip.addReadStreamLazy(`${name}.npy`, details, (done) => done(null, Stream.from(slices(pieces))));
     } catch (cause) {
       throw new LayerpeelError(
         'LP_OPTION',
@@ -119,6 +118,7 @@ async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry)
 
 /** Reads a member from its first byte on. With the last byte its length and CRC are checked. */
 async function beginMember(zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
+  const { crc32 } = await import('node:zlib');
   const stream = await zip.openReadStreamPromise(entry).catch((error) => {
     throw zipFault(where, error);
   });
