@@ -7,6 +7,7 @@
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {
+  bytesOf,
   decode,
   type Element,
   fileFault,
@@ -169,7 +170,7 @@ function checkLength(stored: Stored, fileSize: number): void {
 }
 
 /** Header and elements; the elements are the array's own memory, not a copy. */
-export function npyPieces(array: NDArray | IntArray | Int32Array, name = 'array'): [Uint8Array, Uint8Array] {
+export function npyPieces(array: NDArray | IntArray | Int32Array, name = 'array'): Uint8Array[] {
   const { shape, data, element } = storable(array, name);
   const code = element === 'int32' ? 'i4' : element === 'float32' ? 'f4' : 'f8';
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
@@ -178,5 +179,5 @@ export function npyPieces(array: NDArray | IntArray | Int32Array, name = 'array'
   const length = Math.ceil((10 + dictionary.length + 1) / 64) * 64 - 10;
   const header = Buffer.from(`\x93NUMPY\x01\x00\x00\x00${dictionary.padEnd(length - 1)}\n`, 'latin1');
   header.writeUInt16LE(length, 8);
-  return [header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)];
+  return [header, ...bytesOf(data)];
 }

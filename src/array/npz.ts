@@ -10,7 +10,7 @@ import { checkBoolean, checkKeys, option } from '../options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import type { NDArray } from './ndarray.js';
 import { npyLayout, npyPieces } from './npy.js';
-import { checkName, fileFault, type IntArray, type Located, type Pass, PIECE, pick, readLocated } from './stored.js';
+import { checkName, fileFault, type IntArray, type Located, type Pass, pick, readLocated } from './stored.js';
 
 /** The most that deflate can expand: 258 bytes from 2 bits. */
 const MOST_EXPANSION = 1032;
@@ -52,7 +52,7 @@ export async function writeNpz(
     // The beginning of the zip calendar, as NumPy has it, in place of the time of writing.
     const details = { compress, mtime: new Date(1980, 0, 1), forceDosTimestamp: true, mode: 0o100644 };
     try {
-      zip.addReadStreamLazy(`${name}.npy`, details, (done) => done(null, Stream.from(slices(pieces))));
+      zip.addReadStreamLazy(`${name}.npy`, details, (done) => done(null, Stream.from(pieces)));
     } catch (cause) {
       throw new LayerpeelError(
         'LP_OPTION',
@@ -65,13 +65,6 @@ export async function writeNpz(
   }
   zip.end();
   await writeFileAtomic(path, output);
-}
-
-/** Lengths that streams take at once. */
-function* slices(pieces: readonly Uint8Array[]): Generator<Uint8Array> {
-  for (const piece of pieces) {
-    for (let start = 0; start < piece.length; start += PIECE) yield piece.subarray(start, start + PIECE);
-  }
 }
 
 /** The array of that name in a `.npz` file, or the only one. */
@@ -106,51 +99,66 @@ async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry)
   if (!entry.canDecodeFileData()) {
     throw fileFault(where, 'it is encrypted or compressed by another method than deflate; expected what numpy.savez writes.');
   }
-  const head = await beginMember(zip, entry, where);
+  const beginMember = () =>
+    entry.compressionMethod === 0 ? beginStored(file, zip, entry, where) : beginDeflated(zip, entry, where);
+  const head = await beginMember();
   const stored = await npyLayout(head.fill, entry.uncompressedSize, where).finally(head.close);
   const begin = async (): Promise<Pass> => {
-    const pass = await beginMember(zip, entry, where);
+    const pass = checked(await beginMember(), entry, where, (await import('node:zlib')).crc32);
     await pass.fill(new Uint8Array(stored.offset));
     return pass;
   };
   return { stored, begin };
 }
 
-/** Reads a member from its first byte on. With the last byte its length and CRC are checked. */
-async function beginMember(zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
-  const { crc32 } = await import('node:zlib');
+/** Reads a stored member, whose bytes lie in the file as they are. */
+async function beginStored(file: InputFile, zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
+  const { fileDataStart } = await zip.readLocalFileHeaderPromise(entry, { minimal: true }).catch((error) => {
+    throw zipFault(where, error);
+  });
+  return { fill: file.from(fileDataStart), close() {} };
+}
+
+/** Reads a deflated member from the stream of its inflated bytes. */
+async function beginDeflated(zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
   const stream = await zip.openReadStreamPromise(entry).catch((error) => {
     throw zipFault(where, error);
   });
   const iterator: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
-  const next = () =>
-    iterator.next().catch((error) => {
-      throw zipFault(where, error);
-    });
-  let left = entry.uncompressedSize;
-  let crc = 0;
   let chunk: Uint8Array = new Uint8Array(0);
-
   const fill: Fill = async (target) => {
     for (let done = 0; done < target.length; ) {
       if (chunk.length === 0) {
-        const { value, done: ended } = await next();
+        const { value, done: ended } = await iterator.next().catch((error) => {
+          throw zipFault(where, error);
+        });
         if (ended) throw fileFault(where, `its data ends ${target.length - done} bytes early.`);
         chunk = value;
-        crc = crc32(chunk, crc);
       }
       const part = chunk.subarray(0, target.length - done);
       target.set(part, done);
       done += part.length;
-      left -= part.length;
       chunk = chunk.subarray(part.length);
     }
-    if (left > 0 || target.length === 0) return;
-    if (chunk.length > 0 || !(await next()).done) throw fileFault(where, 'its data is longer than its entry claims.');
-    if (crc !== entry.crc32)
-      throw fileFault(where, 'its data does not have the checksum (CRC-32) of its entry; the file is damaged.');
   };
   return { fill, close: () => void stream.destroy() };
+}
+
+/** A pass over a member that compares its checksum when the last byte is read. */
+function checked({ fill, close }: Pass, entry: Entry, where: string, crc32: (bytes: Uint8Array, crc: number) => number): Pass {
+  let left = entry.uncompressedSize;
+  let crc = 0;
+  return {
+    close,
+    async fill(target) {
+      await fill(target);
+      left -= target.length;
+      crc = crc32(target, crc);
+      if (left === 0 && crc !== entry.crc32) {
+        throw fileFault(where, 'its data does not have the checksum (CRC-32) of its entry; the file is damaged.');
+      }
+    },
+  };
 }
 
 /** What yauzl and zlib say, as the file's fault. */

@@ -9,6 +9,7 @@ import { LayerpeelError } from '../errors.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {
+  bytesOf,
   checkName,
   decode,
   ELEMENTS,
@@ -257,5 +258,5 @@ function pieces(
   const header = Buffer.alloc(PREFIX + Math.ceil(json.length / 8) * 8, ' ');
   header.writeBigUInt64LE(BigInt(header.length - PREFIX));
   json.copy(header, PREFIX);
-  return [header, ...list.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))];
+  return [header, ...list.flatMap(({ data }) => [...bytesOf(data)])];
 }

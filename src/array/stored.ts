@@ -47,7 +47,7 @@ export interface Stored {
   readonly offset: number;
 }
 
-/** Rows are read in pieces of about this many bytes. */
+/** Files are read and written in pieces of about this many bytes. */
 export const PIECE = 8 * 2 ** 20;
 
 export const fileFault = (where: string, fault: string): LayerpeelError => new LayerpeelError('LP_FILE', `${where}: ${fault}`);
@@ -112,6 +112,13 @@ export function storable(
   return { shape, data, element: 'int32' };
 }
 
+/** An array's own memory, piece by piece: one view of bytes cannot reach over the 4 GiB that an array of floats can. */
+export function* bytesOf({ buffer, byteOffset, byteLength }: Target): Generator<Uint8Array> {
+  for (let start = 0; start < byteLength; start += PIECE) {
+    yield new Uint8Array(buffer, byteOffset + start, Math.min(PIECE, byteLength - start));
+  }
+}
+
 /** The array whose elements are `bytes`. */
 export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
   const { element, shape, where } = stored;
@@ -151,7 +158,7 @@ export async function readLocated({ stored, begin }: Located): Promise<NDArray |
 export async function readInto(target: Target, stored: Stored, fill: Fill): Promise<void> {
   const { size, dtype } = ELEMENTS[stored.element];
   if (stored.littleEndian && stored.element === dtype) {
-    await fill(new Uint8Array(target.buffer, target.byteOffset, target.byteLength));
+    for (const bytes of bytesOf(target)) await fill(bytes);
     return;
   }
   const piece = new Uint8Array(Math.min(PIECE, target.length * size));
