@@ -6,6 +6,17 @@ export { readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
 export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloats, readLabels } from './array/open.js';
 export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';
 export type { IntArray } from './array/stored.js';
+// Collapse
+export {
+  type Collapse,
+  type CollapseDetails,
+  type CollapseInput,
+  type CollapseOptions,
+  collapse,
+  collapseSync,
+  type FeatureSource,
+} from './collapse/collapse.js';
+export { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './collapse/measures.js';
 // Data
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';

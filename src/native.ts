@@ -5,7 +5,8 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Float } from './array/ndarray.js';
+import type { DType, Float } from './array/ndarray.js';
+import type { EngineCollapseOptions, RawCollapse } from './collapse/collapse.js';
 import { aborted, type ErrorCode, LayerpeelError, makeError } from './errors.js';
 
 /** What the binary says of itself and the machine. */
@@ -29,7 +30,7 @@ interface Pending<T> {
   cancel(): void;
 }
 
-type Result<T> = T | Pending<T>;
+export type Result<T> = T | Pending<T>;
 
 export interface MatmulPlan {
   readonly m: number;
@@ -57,6 +58,19 @@ export interface Engine {
     classes: number,
     dim: number,
   ): Result<Float[]>;
+  /** A handle, for the steps of one measurement. */
+  collapseBegin(
+    dtype: DType,
+    classes: number,
+    dim: number,
+    prototypes: Float | undefined,
+    biases: Float | undefined,
+    options: EngineCollapseOptions,
+  ): object;
+  collapseSum(mode: Mode, handle: object, features: Float, rows: number, labels: Int32Array): Result<void>;
+  collapseCenter(mode: Mode, handle: object): Result<void>;
+  collapseMeasure(mode: Mode, handle: object, features: Float, rows: number, labels: Int32Array): Result<void>;
+  collapseResult(mode: Mode, handle: object): Result<RawCollapse>;
 }
 
 /** Options that every asynchronous function takes. */

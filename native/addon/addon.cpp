@@ -29,6 +29,11 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
     add("info", info);
+    add("collapseBegin", collapse_begin);
+    add("collapseSum", collapse_sum);
+    add("collapseCenter", collapse_center);
+    add("collapseMeasure", collapse_measure);
+    add("collapseResult", collapse_result);
     add("matmul", matmul);
     add("projections", projections);
   }

@@ -6,6 +6,11 @@
 namespace lp::addon {
 
 Napi::Value info(const Napi::CallbackInfo& info);
+Napi::Value collapse_begin(const Napi::CallbackInfo& info);
+Napi::Value collapse_sum(const Napi::CallbackInfo& info);
+Napi::Value collapse_center(const Napi::CallbackInfo& info);
+Napi::Value collapse_measure(const Napi::CallbackInfo& info);
+Napi::Value collapse_result(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);
 

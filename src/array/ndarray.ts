@@ -161,7 +161,7 @@ export function checkLabels(labels: unknown, samples: number, classes: number): 
     if (label < 0 || label >= classes) {
       throw new LayerpeelError(
         'LP_LABEL',
-        `labels[${i}] is ${label}; expected 0 … ${classes - 1}, as there are ${classes} prototypes.`,
+        `labels[${i}] is ${label}; expected 0 … ${classes - 1}, as there are ${classes} classes.`,
       );
     }
     counts[label] = (counts[label] as number) + 1;

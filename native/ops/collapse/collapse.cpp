@@ -1,0 +1,396 @@
+#include "ops/collapse/collapse.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/blas/blas.h"
+#include "core/dispatch.h"
+#include "core/finite.h"
+#include "core/thread_pool.h"
+#include "ops/class_sums/class_sums.h"
+#include "ops/matmul/matmul.h"
+
+LP_DECLARE(template <class T> double subtract(const T* x, const double* mean, Index size, T* out);)
+LP_DECLARE(template <class T> double best_other(const T* values, const double* offsets, Index size, Index skip);)
+
+namespace lp {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Residuals of a block stay in the second-level cache beside the factors.
+constexpr Index kBlockBytes = 1 << 18;
+// Rows between additions of Σ q qᵀ in the dtype to its sum in double.
+constexpr Index kFlushRows = 1024;
+
+double dot(const double* x, const double* y, Index size) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index j = 0; j < size; j++) sum += x[j] * y[j];
+  return sum;
+}
+
+// a bᵀ of a (m, k) and b (n, k).
+std::vector<double> product(const std::vector<double>& a, const std::vector<double>& b, Index k, const Control& control) {
+  MatmulPlan plan;
+  plan.m = std::ssize(a) / k;
+  plan.n = std::ssize(b) / k;
+  plan.k = k;
+  plan.transpose_b = true;
+  std::vector<double> out(plan.m * plan.n);
+  matmul(plan, a.data(), b.data(), out.data(), control);
+  return out;
+}
+
+// Mean of the rows of x (rows, cols).
+std::vector<double> row_mean(const std::vector<double>& x, Index cols) {
+  std::vector<double> mean(cols);
+  const Index rows = std::ssize(x) / cols;
+  for (Index i = 0; i < rows; i++)
+    for (Index j = 0; j < cols; j++) mean[j] += x[i * cols + j] / rows;
+  return mean;
+}
+
+std::vector<double> subtract_row(std::vector<double> x, const std::vector<double>& row) {
+  const Index cols = std::ssize(row);
+  for (Index i = 0; i < std::ssize(x); i++) x[i] -= row[i % cols];
+  return x;
+}
+
+std::vector<double> row_norms(const std::vector<double>& x, Index cols) {
+  std::vector<double> norms(x.size() / cols);
+  for (Index i = 0; i < std::ssize(norms); i++) norms[i] = std::sqrt(dot(&x[i * cols], &x[i * cols], cols));
+  return norms;
+}
+
+double variation(const std::vector<double>& values, int ddof) {
+  const double size = values.size();
+  double mean = 0, square = 0;
+  for (double value : values) mean += value / size;
+  for (double value : values) square += (value - mean) * (value - mean);
+  return std::sqrt(square / (size - ddof)) / mean;
+}
+
+// Rows scaled to unit length; NaN where the length is 0.
+std::vector<double> directions(std::vector<double> x, const std::vector<double>& norms) {
+  const Index cols = std::ssize(x) / std::ssize(norms);
+  for (Index i = 0; i < std::ssize(x); i++) x[i] /= norms[i / cols];
+  return x;
+}
+
+// mean_{c<d} |cos + 1/(C−1)| of a matrix of cosines.
+double cosine_deviation(const std::vector<double>& cosines, Index classes) {
+  double sum = 0;
+  for (Index c = 0; c < classes; c++)
+    for (Index d = c + 1; d < classes; d++) sum += std::abs(cosines[c * classes + d] + 1.0 / (classes - 1));
+  return sum / (classes * (classes - 1) / 2);
+}
+
+// ‖X/‖X‖_F − (I − 11ᵀ/C)/√(C−1)‖_F.
+double simplex_distance(const std::vector<double>& x, Index classes) {
+  const double norm = std::sqrt(dot(x.data(), x.data(), std::ssize(x))), scale = 1 / std::sqrt(classes - 1.0);
+  double square = 0;
+  for (Index c = 0; c < classes; c++) {
+    for (Index d = 0; d < classes; d++) {
+      const double rest = x[c * classes + d] / norm - scale * ((c == d) - 1.0 / classes);
+      square += rest * rest;
+    }
+  }
+  return std::sqrt(square);
+}
+
+// The first index of the largest values[c] + offsets[c].
+template <class T>
+Index largest(const T* values, const double* offsets, Index size) {
+  Index best = 0;
+  for (Index c = 1; c < size; c++)
+    if (values[c] + offsets[c] > values[best] + offsets[best]) best = c;
+  return best;
+}
+
+}  // namespace
+
+// What one thread gathers in the second sweep, and the memory it works in.
+template <class T>
+struct Collapse<T>::Part {
+  Part(Index block, Index classes, Index dim, Index rank, Index outputs)
+      : residuals(block * dim), products(block * outputs), near(block * classes), recent(rank * rank),
+        square(block), second(rank * rank), within(classes) {}
+
+  Buffer<T> residuals;         // (block, p) r
+  Buffer<T> products;          // (block, rank + C) [B; W] r
+  Buffer<T> near;              // (block, C) M r
+  Buffer<T> recent;            // (rank, rank) Σ q qᵀ of the last rows, lower triangle
+  Buffer<double> square;       // (block) ‖r‖²
+  Index recent_rows = 0;
+  std::vector<double> second;  // (rank, rank) Σ q qᵀ, lower triangle
+  std::vector<double> within;  // (C) Σ ‖r‖² of each class
+  double whitened = 0;         // Σ ‖q‖²
+  double to_class = 0;         // Σ ‖r‖
+  double to_global = 0;        // Σ ‖h − h̄‖
+  double margin = 0, min_margin = kInfinity;
+  Index samples = 0, correct = 0, disagree = 0;
+
+  void flush(Index rank) {
+    for (Index i = 0; i < rank && recent_rows > 0; i++)
+      for (Index j = 0; j <= i; j++) second[i * rank + j] += recent[i * rank + j];
+    recent_rows = 0;
+  }
+};
+
+template <class T>
+Collapse<T>::Collapse(Index classes, Index dim, const T* prototypes, const T* biases, CollapseOptions options)
+    : classes_(classes), dim_(dim), options_(options), has_prototypes_(prototypes != nullptr), biases_(classes),
+      counts_(classes), means_(classes * dim) {
+  if (prototypes) {
+    check_finite<T>({prototypes, classes, dim}, "prototypes");
+    prototypes_.assign(prototypes, prototypes + classes * dim);
+  }
+  if (biases) {
+    check_finite<T>({biases, classes, 1}, "biases");
+    biases_.assign(biases, biases + classes);
+  }
+}
+
+template <class T>
+Collapse<T>::~Collapse() = default;
+
+template <class T>
+void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Control& control) {
+  const ByClass by_class(labels, features.rows, classes_);
+  const Buffer<double> sums(classes_ * dim_);
+  class_sums(features, by_class, {sums.get(), classes_, dim_}, control);
+  if (!all_finite({sums.get(), classes_, dim_})) check_finite(features, "features", samples_);
+  for (Index i = 0; i < sums.size(); i++) means_[i] += sums[i];
+  for (Index c = 0; c < classes_; c++) counts_[c] += by_class.count(c);
+  samples_ += features.rows;
+}
+
+template <class T>
+void Collapse<T>::center(const Control& control) {
+  const Index C = classes_, p = dim_;
+  global_.assign(p, 0);
+  for (Index c = 0; c < C; c++) {
+    if (counts_[c] == 0) {
+      throw Error("LP_BALANCE", "Class " + std::to_string(c) + " of " + std::to_string(C) +
+                                    " has no samples; every class needs at least one.");
+    }
+    const double share = options_.global_mean_of_samples ? static_cast<double>(counts_[c]) / samples_ : 1.0 / C;
+    for (Index j = 0; j < p; j++) {
+      means_[c * p + j] /= counts_[c];
+      global_[j] += share * means_[c * p + j];
+    }
+  }
+  if (!all_finite({means_.data(), C, p})) {
+    throw Error("LP_OVERFLOW", "Sums of features exceed the range of float64; scale the features down.");
+  }
+  centered_ = subtract_row(means_, global_);
+  gram_ = product(centered_, centered_, p, control);
+
+  // Eigenvectors, one a row; eigenvalues ascending, of which the last min(C−1, p) can differ from 0.
+  std::vector<double> vectors = gram_, values(C);
+  blas::eigh(C, vectors.data(), values.data());
+  const double least = std::numeric_limits<double>::epsilon() * std::max(C, p) * values[C - 1];
+  rank_ = 0;
+  while (rank_ < std::min(C - 1, p) && values[C - 1 - rank_] > least) rank_++;
+
+  const Index outputs = rank_ + (has_prototypes_ ? C : 0);
+  factors_ = Buffer<T>(outputs * p);
+  recover_ = Buffer<T>(C * rank_);
+  const double* kept = vectors.data() + (C - rank_) * C;
+  std::vector<double> whitening(rank_ * p);
+  MatmulPlan plan;
+  plan.m = rank_;
+  plan.n = p;
+  plan.k = C;
+  matmul(plan, kept, centered_.data(), whitening.data(), control);
+  for (Index k = 0; k < rank_; k++) {
+    const double value = values[C - rank_ + k];
+    for (Index j = 0; j < p; j++) factors_[k * p + j] = static_cast<T>(whitening[k * p + j] * (std::sqrt(C) / value));
+    for (Index c = 0; c < C; c++) recover_[c * rank_ + k] = static_cast<T>(kept[k * C + c] * value / std::sqrt(C));
+  }
+  scores_.resize(C * C);
+  for (Index y = 0; y < C; y++)
+    for (Index c = 0; c < C; c++) scores_[y * C + c] = gram_[y * C + c] - gram_[c * C + c] / 2;
+
+  if (has_prototypes_) {
+    std::copy(prototypes_.begin(), prototypes_.end(), factors_.get() + rank_ * p);
+    logits_ = product(means_, prototypes_, p, control);
+    for (Index i = 0; i < C * C; i++) logits_[i] += biases_[i % C];
+  }
+}
+
+template <class T>
+void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const Control& control) {
+  const Index outputs = rank_ + (has_prototypes_ ? classes_ : 0);
+  const Index block = std::clamp<Index>(kBlockBytes / (dim_ * sizeof(T)), 16, 512);
+  if (parts_.empty()) parts_.resize(thread_count());
+  const Index share = (features.rows + std::ssize(parts_) - 1) / std::ssize(parts_);
+  parallel_for(features.rows, std::max<Index>(1, share), control, [&](Index begin, Index end) {
+    auto& part = parts_[begin / share];
+    if (!part) part = std::make_unique<Part>(block, classes_, dim_, rank_, outputs);
+    for (Index row = begin; row < end; row += block) {
+      control.poll();
+      measure_block(*part, {features.row(row), std::min(block, end - row), dim_}, labels + row);
+    }
+  });
+}
+
+template <class T>
+void Collapse<T>::measure_block(Part& part, Matrix<const T> features, const int32_t* labels) {
+  const Index C = classes_, p = dim_, rows = features.rows, outputs = rank_ + (has_prototypes_ ? C : 0);
+  const auto subtract = LP_SELECT(subtract<T>);
+  const auto best_other = LP_SELECT(best_other<T>);
+  for (Index i = 0; i < rows; i++)
+    part.square[i] = subtract(features.row(i), &means_[labels[i] * p], p, &part.residuals[i * p]);
+
+  if (outputs > 0) {
+    blas::gemm<T>(false, true, rows, outputs, p, 1, part.residuals.get(), p, factors_.get(), p, 0, part.products.get(),
+                  outputs);
+  }
+  if (rank_ > 0) {
+    blas::gemm<T>(false, true, rows, C, rank_, 1, part.products.get(), outputs, recover_.get(), rank_, 0,
+                  part.near.get(), C);
+    blas::syrk<T>(rank_, rows, 1, part.products.get(), outputs, part.recent_rows > 0, part.recent.get(), rank_);
+    part.recent_rows += rows;
+    if (part.recent_rows >= kFlushRows) part.flush(rank_);
+  } else {
+    std::fill_n(part.near.get(), rows * C, T(0));
+  }
+
+  for (Index i = 0; i < rows; i++) {
+    const Index y = labels[i];
+    const T *q = part.products.get() + i * outputs, *near = part.near.get() + i * C;
+    for (Index k = 0; k < rank_; k++) part.whitened += static_cast<double>(q[k]) * q[k];
+    part.within[y] += part.square[i];
+    part.to_class += std::sqrt(part.square[i]);
+    part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + gram_[y * C + y]));
+    if (!has_prototypes_) continue;
+
+    const T* logits = q + rank_;
+    const double *logit_offsets = &logits_[y * C], *scores = &scores_[y * C];
+    const double margin = logits[y] + logit_offsets[y] - best_other(logits, logit_offsets, C, y);
+    const double lead = near[y] + scores[y] - best_other(near, scores, C, y);
+    part.margin += margin;
+    part.min_margin = std::min(part.min_margin, margin);
+    const Index decided = margin > 0 ? y : largest(logits, logit_offsets, C);
+    const Index nearest = lead > 0 ? y : largest(near, scores, C);
+    part.correct += decided == y;
+    part.disagree += decided != nearest;
+  }
+  part.samples += rows;
+}
+
+template <class T>
+CollapseResult Collapse<T>::result(const Control& control) {
+  const Index C = classes_;
+  CollapseResult result;
+  result.class_norms = row_norms(centered_, dim_);
+  const auto unit = directions(centered_, result.class_norms);
+  result.feature_cosines = product(unit, unit, dim_, control);
+  result.measures["featureNormVariation"] = variation(result.class_norms, options_.ddof);
+  result.measures["featureCosine"] = cosine_deviation(result.feature_cosines, C);
+  if (has_prototypes_) add_prototype_measures(result, control);
+  if (!parts_.empty()) add_sweep_measures(result);
+  result.class_means = means_;
+  return result;
+}
+
+template <class T>
+void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& control) const {
+  const Index C = classes_, p = dim_;
+  const auto centered = subtract_row(prototypes_, row_mean(prototypes_, p));
+  const auto norms = row_norms(prototypes_, p), centered_norms = row_norms(centered, p);
+  const auto unit = directions(centered, centered_norms), unit_means = directions(centered_, result.class_norms);
+  const auto raw_products = product(prototypes_, centered_, p, control);
+  auto& measures = result.measures;
+  result.prototype_cosines = product(unit, unit, p, control);
+  measures["prototypeNormVariation"] = variation(norms, options_.ddof);
+  measures["centeredPrototypeNormVariation"] = variation(centered_norms, options_.ddof);
+  measures["centeredPrototypeCosine"] = cosine_deviation(result.prototype_cosines, C);
+  measures["nc2"] = simplex_distance(product(centered, centered, p, control), C);
+  measures["nc2Zhu"] = simplex_distance(product(prototypes_, prototypes_, p, control), C);
+  measures["nc3"] = simplex_distance(product(centered, centered_, p, control), C);
+  measures["nc3Zhu"] = simplex_distance(raw_products, C);
+
+  const double norm = std::sqrt(dot(prototypes_.data(), prototypes_.data(), C * p));
+  const double means_norm = std::sqrt(dot(centered_.data(), centered_.data(), C * p));
+  double alignment = 0, duality = 0, frobenius = 0, global = 0;
+  for (Index c = 0; c < C; c++) {
+    alignment += raw_products[c * C + c] / (norms[c] * result.class_norms[c]);
+    double square = 0, logit = biases_[c];
+    for (Index i = c * p; i < (c + 1) * p; i++) {
+      const double rest = unit_means[i] - unit[i], difference = prototypes_[i] / norm - centered_[i] / means_norm;
+      square += rest * rest;
+      frobenius += difference * difference;
+      logit += prototypes_[i] * global_[i - c * p];
+    }
+    duality += std::sqrt(square);
+    global += logit * logit;
+  }
+  measures["alignment"] = alignment / C;
+  measures["selfDuality"] = duality / C;
+  measures["dualityFrobenius"] = frobenius;
+  measures["nc4Zhu"] = std::sqrt(global);
+  result.prototype_norms = norms;
+  result.centered_prototype_norms = centered_norms;
+}
+
+template <class T>
+void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
+  const Index C = classes_, p = dim_;
+  Part all(0, C, p, rank_, 0);
+  for (const auto& part : parts_) {
+    if (!part) continue;
+    part->flush(rank_);
+    for (Index i = 0; i < rank_ * rank_; i++) all.second[i] += part->second[i];
+    for (Index c = 0; c < C; c++) all.within[c] += part->within[c];
+    all.whitened += part->whitened;
+    all.to_class += part->to_class;
+    all.to_global += part->to_global;
+    all.margin += part->margin;
+    all.min_margin = std::min(all.min_margin, part->min_margin);
+    all.samples += part->samples;
+    all.correct += part->correct;
+    all.disagree += part->disagree;
+  }
+  const double n = all.samples;
+  for (double& value : all.second) value /= n;
+  result.spectrum.resize(rank_);
+  if (rank_ > 0) blas::eigh(rank_, all.second.data(), result.spectrum.data());
+  std::reverse(result.spectrum.begin(), result.spectrum.end());
+  for (double& value : result.spectrum) value = std::max(0.0, value);
+
+  auto& measures = result.measures;
+  const double trace = rank_ > 0 ? all.whitened / n : kNaN;
+  double within = 0, between = 0, distance_normalized = 0;
+  for (Index c = 0; c < C; c++) {
+    within += all.within[c] / n;
+    between += gram_[c * C + c] / C;
+    for (Index d = c + 1; d < C; d++) {
+      const double lengths = gram_[c * C + c] + gram_[d * C + d];
+      double square = lengths - 2 * gram_[c * C + d];
+      if (square < 1e-3 * lengths) {  // close means: the difference of lengths has lost its digits
+        square = 0;
+        for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
+      }
+      distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
+    }
+  }
+  measures["nc1"] = trace / C;
+  measures["nc1Papyan"] = trace;
+  measures["nc1TraceRatio"] = within / between;
+  measures["nc1Cdnv"] = distance_normalized / (C * (C - 1) / 2);
+  measures["withinClassVariation"] = all.to_class / all.to_global;
+  if (!has_prototypes_) return;
+  measures["nc4"] = all.disagree / n;
+  measures["accuracy"] = all.correct / n;
+  measures["minMargin"] = all.min_margin;
+  measures["meanMargin"] = all.margin / n;
+}
+
+template class Collapse<float>;
+template class Collapse<double>;
+
+}  // namespace lp

@@ -1,0 +1,85 @@
+// Measures of neural collapse of features (n, p) with labels, and of prototypes (C, p) and biases (C) where given:
+// src/collapse/measures.ts lists their formulas and sources.
+//
+// Two sweeps over the features, each in as many chunks of rows as wanted, so that a chunk is all that has to be in memory.
+//
+//   sum      S_c = Σ_{y_i=c} h_i in double
+//   center   μ_c = S_c/n_c, M_c = μ_c − h̄, and from the Gram matrix M Mᵀ = V diag(g) Vᵀ (C×C, rank r ≤ min(C−1, p))
+//              B = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
+//              T = V diag(g)/√C        (C, r)     so that T B = M
+//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in cache
+//              tr(Σ_W Σ_B⁺) = mean ‖q_i‖²; the eigenvalues of Σ_W Σ_B⁺ are those of (1/n) Σ q_i q_iᵀ
+//              M_c·r_i = (T q_i)_c gives distances to class centres and to h̄;  z_i = W r_i + (W μ_{y_i} + b) the logits
+//
+// Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32, however
+// far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/array.h"
+#include "core/control.h"
+
+namespace lp {
+
+struct CollapseOptions {
+  bool global_mean_of_samples = false;  // h̄: the mean of all samples instead of the mean of the class means
+  int ddof = 0;                         // std has the divisor C − ddof
+};
+
+struct CollapseResult {
+  std::map<std::string, double> measures;  // by the names of src/collapse/measures.ts; NaN where undefined (0/0)
+  std::vector<double> spectrum;            // (r) eigenvalues of Σ_W Σ_B⁺ that can differ from 0, descending
+  std::vector<double> feature_cosines;     // (C, C) of M
+  std::vector<double> class_norms;         // (C) ‖M_c‖
+  std::vector<double> prototype_cosines;   // (C, C) of W − w̄; this and the next two are empty without prototypes
+  std::vector<double> prototype_norms;     // (C) ‖w_c‖
+  std::vector<double> centered_prototype_norms;
+  std::vector<double> class_means;  // (C, p) μ
+};
+
+// The measurement of one set of features. Calls in order: sum for each chunk, center, measure for each chunk of the same
+// rows (left out, the measures that need it are absent), result.
+template <class T>
+class Collapse {
+ public:
+  // prototypes (C, p) and biases (C) or null; both are copied.
+  Collapse(Index classes, Index dim, const T* prototypes, const T* biases, CollapseOptions options);
+  ~Collapse();
+
+  void sum(Matrix<const T> features, const int32_t* labels, const Control& control);
+  void center(const Control& control);
+  void measure(Matrix<const T> features, const int32_t* labels, const Control& control);
+  CollapseResult result(const Control& control);
+
+ private:
+  struct Part;
+  void measure_block(Part& part, Matrix<const T> features, const int32_t* labels);
+  void add_sweep_measures(CollapseResult& result) const;
+  void add_prototype_measures(CollapseResult& result, const Control& control) const;
+
+  const Index classes_, dim_;
+  const CollapseOptions options_;
+  bool has_prototypes_;
+  std::vector<double> prototypes_, biases_;  // biases are 0 where none are given
+  Index samples_ = 0;                        // of the first sweep
+  std::vector<Index> counts_;
+  std::vector<double> means_;     // (C, p) sums until `center`, then μ
+  std::vector<double> centered_;  // (C, p) M
+  std::vector<double> gram_;      // (C, C) M Mᵀ
+  std::vector<double> global_;    // (p) h̄
+  Index rank_ = 0;
+  Buffer<T> factors_;                        // (rank + C or rank, p) [B; W]
+  Buffer<T> recover_;                        // (C, rank) T
+  std::vector<double> scores_;               // (C, C) row y: M_y·M_c − ‖M_c‖²/2
+  std::vector<double> logits_;               // (C, C) row y: w_c·μ_y + b_c
+  std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
+};
+
+// Plain loops over the definitions: the oracle. All measures.
+template <class T>
+CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options);
+
+}  // namespace lp

@@ -1,0 +1,353 @@
+/**
+ * Neural collapse measured on features, and on prototypes and biases where they are given: every measure of
+ * `collapseMeasures`, which has their formulas and sources, and what figures of them are drawn from.
+ *
+ * Features are swept twice, since distances to class means take the means of all samples: the first sweep gives means, the
+ * second everything that residuals enter. Either sweep works chunk by chunk, so features may be a source that streams them
+ * from a file. All products are of size `n×C` (no `p×p` covariance is formed); means, residuals and sums are
+ * accumulated in double, so that float32 features far from the origin, or collapsed to their last digits, are
+ * measured right.
+ */
+import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import { PIECE } from '../array/stored.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys, type Engine, type Mode, type Result, run, runSync } from '../native.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, option } from '../options.js';
+import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
+
+/** Features that come in chunks of rows, as often as asked: what `openArray` gives, or anything of this form. */
+export interface FeatureSource {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** Starts a pass over the rows, in order: arrays `[rows, dim]`. */
+  chunks(rowsPerChunk?: number): AsyncIterable<NDArray>;
+}
+
+export interface CollapseInput<F = NDArray | FeatureSource> {
+  /** `[n, p]`. */
+  readonly features: F;
+  /** `[n]`, in any order; every class needs a sample. */
+  readonly labels: Int32Array;
+  /** `[C, p]`; without them the measures that need them are absent. */
+  readonly prototypes?: NDArray | undefined;
+  /** `[C]`. @default 0 */
+  readonly biases?: NDArray | undefined;
+}
+
+export interface CollapseOptions<Name extends CollapseMeasure = CollapseMeasure> extends Control {
+  /** Number of classes. @default that of prototypes, or else the largest label + 1 */
+  readonly classes?: number;
+  /** The global mean `h̄`: of the class means, or of all samples. They differ when classes are unequal. @default 'classes' */
+  readonly globalMean?: 'classes' | 'samples';
+  /** The divisor of `std` in the variations of norms is `C − ddof`. @default 0 */
+  readonly ddof?: 0 | 1;
+  /** The measures wanted; where none of them needs the second sweep it is left out. @default all */
+  readonly only?: readonly Name[];
+  /** Whether the result has `classMeans`. @default false */
+  readonly classMeans?: boolean;
+}
+
+/** What figures are drawn from. Everything is computed in double, whatever the features' dtype. */
+export interface CollapseDetails {
+  readonly samples: number;
+  readonly classes: number;
+  readonly dim: number;
+  /** Samples of each class, `[C]`. */
+  readonly counts: Int32Array;
+  /**
+   * The eigenvalues of `Σ_W Σ_B⁺` that can differ from 0, descending: `C−1` of them, or as many as centred class means are
+   * independent. Their sum is `nc1Papyan`. Absent where `only` left out the second sweep.
+   */
+  readonly spectrum?: Float64Array;
+  /** Lengths of centred class means, `[C]`. */
+  readonly classNorms: Float64Array;
+  /** Cosines of centred class means, `[C, C]`. */
+  readonly featureCosines: NDArray<Float64Array>;
+  /** Lengths of prototypes, `[C]`. */
+  readonly prototypeNorms?: Float64Array;
+  /** Lengths of prototypes from which their mean is subtracted, `[C]`. */
+  readonly centeredPrototypeNorms?: Float64Array;
+  /** Cosines of prototypes from which their mean is subtracted, `[C, C]`. */
+  readonly prototypeCosines?: NDArray<Float64Array>;
+  /** `[C, p]`, where asked for. */
+  readonly classMeans?: NDArray<Float64Array>;
+}
+
+/** Measures by their names, and what figures are drawn from. Measures that need prototypes are absent without them. */
+export type Collapse<Name extends CollapseMeasure = CollapseMeasure> = CollapseDetails & {
+  readonly [K in Exclude<Name, PrototypeMeasure>]: number;
+} & { readonly [K in Name & PrototypeMeasure]?: number };
+
+/**
+ * Measures neural collapse. Of streamed features one chunk is in memory at a time, and the source is read twice (once if
+ * `only` names no measure that needs the second sweep).
+ *
+ * A measure that is not defined is NaN: `nc1` when all class means are equal, cosines with a mean or a prototype of length 0.
+ * Eigenvalues of `Σ_B` below `max(C, p)` roundings of the largest count as 0: `Σ_B⁺` leaves their directions out.
+ *
+ * @throws `LP_BALANCE` for a class without samples; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`,
+ * `LP_OPTION`, `LP_OVERFLOW`, `LP_ABORTED`
+ */
+export async function collapse<Name extends CollapseMeasure = CollapseMeasure>(
+  input: CollapseInput,
+  options: CollapseOptions<Name> = {},
+): Promise<Collapse<Name>> {
+  const problem = prepare(input, options);
+  const { signal, onProgress } = options;
+  const { samples, steps, secondSweep } = problem;
+  // The caller may write to its labels while this runs.
+  const labels = problem.labels.slice();
+  const total = samples * (secondSweep ? 2 : 1);
+  let done = 0;
+  const sweep = async (step: Sweep) => {
+    let row = 0;
+    for await (const chunk of chunksOf(problem)) {
+      const { data, rows } = checkChunk(chunk, problem, row);
+      await run(steps.add(step, data, rows, labels.subarray(row, row + rows)), { signal });
+      row += rows;
+      done += rows;
+      onProgress?.(done / total);
+    }
+    if (row !== samples) {
+      throw new LayerpeelError('LP_SHAPE', `The source gave ${row} rows of features; expected the ${samples} of its shape.`);
+    }
+  };
+  await sweep('collapseSum');
+  await run(steps.center, { signal });
+  if (secondSweep) await sweep('collapseMeasure');
+  return problem.present(await run(steps.result, { signal }));
+}
+
+/** `collapse` of features in memory, on the calling thread (its loops still use every compute thread); copies no features. */
+export function collapseSync<Name extends CollapseMeasure = CollapseMeasure>(
+  input: CollapseInput<NDArray>,
+  options: CollapseOptions<Name> = {},
+): Collapse<Name> {
+  const problem = prepare(input, options);
+  const { features, labels, samples, steps, secondSweep } = problem;
+  if (!ArrayBuffer.isView(features)) {
+    throw new LayerpeelError('LP_OPTION', 'features are a source, which cannot be read synchronously; await collapse(…) instead.');
+  }
+  runSync(steps.add('collapseSum', features, samples, labels));
+  runSync(steps.center);
+  if (secondSweep) runSync(steps.add('collapseMeasure', features, samples, labels));
+  return problem.present(runSync(steps.result));
+}
+
+/** Of the options what the engine needs. */
+export interface EngineCollapseOptions {
+  readonly meanOfSamples: boolean;
+  readonly ddof: number;
+}
+
+/** What the engine gives; arrays that need prototypes are empty without them. */
+export interface RawCollapse {
+  readonly measures: Readonly<Record<CollapseMeasure, number>>;
+  readonly spectrum: Float64Array;
+  readonly classNorms: Float64Array;
+  readonly featureCosines: Float64Array;
+  readonly prototypeNorms: Float64Array;
+  readonly centeredPrototypeNorms: Float64Array;
+  readonly prototypeCosines: Float64Array;
+  readonly classMeans: Float64Array;
+}
+
+type Sweep = 'collapseSum' | 'collapseMeasure';
+
+interface Problem {
+  readonly features: Float | FeatureSource;
+  readonly dtype: DType;
+  readonly labels: Int32Array;
+  readonly samples: number;
+  readonly dim: number;
+  readonly secondSweep: boolean;
+  readonly steps: ReturnType<typeof begin>;
+  /** The public result. */
+  // biome-ignore lint/suspicious/noExplicitAny: its names are those of the options, which callers know
+  readonly present: (raw: RawCollapse) => any;
+}
+
+function prepare(input: CollapseInput, options: CollapseOptions): Problem {
+  checkKeys(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans', ...controlKeys], option('options'));
+  const globalMean = checkChoice(options.globalMean ?? 'classes', ['classes', 'samples'], option('options.globalMean'));
+  const ddof = checkNumber(options.ddof ?? 0, option('options.ddof'), { min: 0, max: 1, integer: true });
+  const withMeans = checkBoolean(options.classMeans ?? false, option('options.classMeans'));
+  const { features, dtype, samples, dim } = checkFeatures(input?.features);
+  const prototypes = input.prototypes && checkArray(input.prototypes, 'prototypes', 2);
+  const biases = input.biases && checkArray(input.biases, 'biases', 1);
+  if (prototypes && prototypes.shape[1] !== dim) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `features have ${dim} columns and prototypes are ${showShape(prototypes.shape)}; both need the same number of columns.`,
+    );
+  }
+  const classes = numberOfClasses(options.classes, prototypes?.shape[0], input.labels);
+  if (biases && biases.shape[0] !== classes) {
+    throw new LayerpeelError('LP_SHAPE', `biases are ${showShape(biases.shape)}; expected [${classes}], one a class.`);
+  }
+  if (biases && !prototypes) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      'biases are given without prototypes; logits need both. Pass prototypes or leave out biases.',
+    );
+  }
+  for (const [name, array] of Object.entries({ prototypes, biases })) {
+    if (array && dtypeOf(array.data) !== dtype) {
+      throw new LayerpeelError(
+        'LP_DTYPE',
+        `features are ${dtype} but ${name} ${dtypeOf(array.data)}; convert one, as a computation has one dtype.`,
+      );
+    }
+  }
+  const { labels, counts } = checkLabels(input.labels, samples, classes);
+  const empty = counts.indexOf(0);
+  if (empty !== -1) {
+    throw new LayerpeelError('LP_BALANCE', `Class ${empty} of ${classes} has no samples; every class needs at least one.`);
+  }
+  const names = wantedNames(options.only, prototypes !== undefined);
+  return {
+    features,
+    dtype,
+    labels,
+    samples,
+    dim,
+    secondSweep: names.some((name) => (collapseMeasures[name] as MeasureInfo).secondSweep),
+    steps: begin(dtype, classes, dim, prototypes?.data, biases?.data, { meanOfSamples: globalMean === 'samples', ddof }),
+    present: (raw) => present(raw, names, { samples, classes, dim, counts }, withMeans),
+  };
+}
+
+/** The native steps of one measurement, as tasks. */
+function begin(
+  dtype: DType,
+  classes: number,
+  dim: number,
+  prototypes: Float | undefined,
+  biases: Float | undefined,
+  options: EngineCollapseOptions,
+) {
+  const handle = runSync({
+    call: (engine) => engine.collapseBegin(dtype, classes, dim, prototypes, biases, options),
+    wrap: (raw: object) => raw,
+  });
+  const task = <T>(call: (engine: Engine, mode: Mode) => Result<T>) => ({ call, wrap: (raw: T) => raw });
+  return {
+    add: (step: Sweep, data: Float, rows: number, labels: Int32Array) =>
+      task((engine, mode) => engine[step](mode, handle, data, rows, labels)),
+    center: task((engine, mode) => engine.collapseCenter(mode, handle)),
+    result: task((engine, mode) => engine.collapseResult(mode, handle)),
+  };
+}
+
+function checkFeatures(features: unknown) {
+  if (typeof (features as FeatureSource | undefined)?.chunks !== 'function') {
+    const { shape, data } = checkArray(features, 'features', 2);
+    return { features: data, dtype: dtypeOf(data), ...checkExtents(shape) };
+  }
+  const source = features as FeatureSource;
+  if (!Array.isArray(source.shape) || source.shape.length !== 2) {
+    throw new LayerpeelError('LP_SHAPE', `features.shape is ${JSON.stringify(source.shape)}; expected [rows, columns].`);
+  }
+  return {
+    features: source,
+    dtype: checkChoice(source.dtype, ['float32', 'float64'], { path: 'features.dtype', code: 'LP_DTYPE' }),
+    ...checkExtents(source.shape),
+  };
+}
+
+function checkExtents(shape: readonly number[]) {
+  const [samples, dim] = shape as [number, number];
+  if (!(Number.isSafeInteger(samples * dim) && samples >= 1 && dim >= 1)) {
+    throw new LayerpeelError('LP_SHAPE', `features are ${showShape(shape)}; expected at least one sample and one dimension.`);
+  }
+  return { samples, dim };
+}
+
+function numberOfClasses(given: number | undefined, ofPrototypes: number | undefined, labels: unknown): number {
+  if (given !== undefined) checkNumber(given, option('options.classes'), { min: 2, integer: true });
+  if (given !== undefined && ofPrototypes !== undefined && given !== ofPrototypes) {
+    throw new LayerpeelError('LP_OPTION', `options.classes is ${given}, but there are ${ofPrototypes} prototypes.`);
+  }
+  const classes = given ?? ofPrototypes ?? (labels instanceof Int32Array ? largest(labels) + 1 : 2);
+  if (classes < 2) {
+    throw new LayerpeelError('LP_SHAPE', `There is ${classes === 1 ? 'one class' : 'no class'}; expected at least two.`);
+  }
+  return classes;
+}
+
+const largest = (labels: Int32Array): number => labels.reduce((most, label) => Math.max(most, label), 0);
+
+function wantedNames(only: readonly CollapseMeasure[] | undefined, hasPrototypes: boolean): readonly CollapseMeasure[] {
+  const all = Object.keys(collapseMeasures) as CollapseMeasure[];
+  const needsPrototypes = (name: CollapseMeasure) => (collapseMeasures[name] as MeasureInfo).prototypes === true;
+  if (only === undefined) return all.filter((name) => hasPrototypes || !needsPrototypes(name));
+  if (!Array.isArray(only)) {
+    throw new LayerpeelError('LP_OPTION', `options.only is ${String(only)}; expected a list of names, such as ['nc1', 'nc4'].`);
+  }
+  only.forEach((name, i) => {
+    checkChoice(name, all, option(`options.only[${i}]`));
+    if (!hasPrototypes && needsPrototypes(name)) {
+      throw new LayerpeelError(
+        'LP_OPTION',
+        `options.only[${i}] is '${name}', which needs prototypes; pass them beside the features.`,
+      );
+    }
+  });
+  return only;
+}
+
+function present(
+  raw: RawCollapse,
+  names: readonly CollapseMeasure[],
+  sizes: Pick<CollapseDetails, 'samples' | 'classes' | 'dim' | 'counts'>,
+  withMeans: boolean,
+) {
+  const { classes, dim } = sizes;
+  const matrix = (data: Float64Array) => ({ shape: [classes, data.length / classes], data });
+  const { spectrum, classNorms, featureCosines, prototypeNorms, centeredPrototypeNorms, prototypeCosines, classMeans } = raw;
+  return {
+    ...Object.fromEntries(names.map((name) => [name, raw.measures[name]])),
+    ...sizes,
+    ...('nc1' in raw.measures && { spectrum }),
+    classNorms,
+    featureCosines: matrix(featureCosines),
+    ...(prototypeNorms.length > 0 && {
+      prototypeNorms,
+      centeredPrototypeNorms,
+      prototypeCosines: matrix(prototypeCosines),
+    }),
+    ...(withMeans && { classMeans: { shape: [classes, dim], data: classMeans } }),
+  };
+}
+
+/** The chunks of one sweep; of features in memory views, which the engine copies one by one. */
+function chunksOf({ features, samples, dim }: Problem): Iterable<NDArray> | AsyncIterable<NDArray> {
+  if (!ArrayBuffer.isView(features)) return features.chunks();
+  return views(features, samples, dim);
+}
+
+function* views(features: Float, samples: number, dim: number): Generator<NDArray> {
+  const rowsPerChunk = Math.max(1, Math.floor(PIECE / (dim * features.BYTES_PER_ELEMENT)));
+  for (let row = 0; row < samples; row += rowsPerChunk) {
+    if (features.length === 0) {
+      throw new LayerpeelError('LP_DETACHED', 'features.data was detached while it was measured: its buffer was transferred.');
+    }
+    const rows = Math.min(rowsPerChunk, samples - row);
+    yield { shape: [rows, dim], data: features.subarray(row * dim, (row + rows) * dim) };
+  }
+}
+
+function checkChunk(chunk: NDArray, { samples, dim, dtype }: Problem, row: number): { data: Float; rows: number } {
+  const { shape, data } = checkArray(chunk, `features from row ${row}`, 2);
+  const [rows, columns] = shape as [number, number];
+  if (columns !== dim || row + rows > samples) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `The source of features [${samples}, ${dim}] gave a chunk ${showShape(shape)} at row ${row}, which does not fit in.`,
+    );
+  }
+  if (dtypeOf(data) !== dtype) {
+    throw new LayerpeelError('LP_DTYPE', `The source of ${dtype} features gave a chunk of ${dtypeOf(data)}.`);
+  }
+  return { data, rows };
+}
