@@ -21,6 +21,8 @@ export { type CollapseMeasure, collapseMeasures, type MeasureInfo, type Prototyp
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 // Dynamics
+export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
+export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
 export type {
   Direction,

@@ -44,10 +44,44 @@ export interface MatmulPlan {
   readonly batch: Float64Array;
 }
 
+/** Learning rates of every step, and what else a descent is told. */
+export interface DescentPlan {
+  readonly gamma: number;
+  readonly featureRates: Float64Array;
+  readonly prototypeRates: Float64Array;
+  readonly featureDecay: number;
+  readonly prototypeDecay: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
   info(): EngineInfo;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
+  /** The state (features, prototypes, biases if given) after all steps. */
+  descend(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    samples: number,
+    classes: number,
+    dim: number,
+    plan: DescentPlan,
+  ): Result<Float[]>;
+  /** Features, prototypes, biases. */
+  products(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    labels: Int32Array,
+    samples: number,
+    classes: number,
+    dim: number,
+    gamma: number,
+  ): Result<Float[]>;
   /** Features of plus1, minus1, plus2, minus2, rest, then prototypes of the same. */
   projections(
     mode: Mode,

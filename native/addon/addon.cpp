@@ -28,6 +28,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
+    add("descend", descend);
     add("info", info);
     add("collapseBegin", collapse_begin);
     add("collapseSum", collapse_sum);
@@ -35,6 +36,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("collapseMeasure", collapse_measure);
     add("collapseResult", collapse_result);
     add("matmul", matmul);
+    add("products", products);
     add("projections", projections);
   }
 };

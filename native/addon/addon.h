@@ -5,6 +5,7 @@
 
 namespace lp::addon {
 
+Napi::Value descend(const Napi::CallbackInfo& info);
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value collapse_begin(const Napi::CallbackInfo& info);
 Napi::Value collapse_sum(const Napi::CallbackInfo& info);
@@ -12,6 +13,7 @@ Napi::Value collapse_center(const Napi::CallbackInfo& info);
 Napi::Value collapse_measure(const Napi::CallbackInfo& info);
 Napi::Value collapse_result(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
+Napi::Value products(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);
 
 }  // namespace lp::addon

@@ -158,6 +158,13 @@ Labels::Labels(const Napi::CallbackInfo& info, size_t index, Index samples, Inde
   }
 }
 
+Napi::Array array_of(Napi::Env env, std::initializer_list<Napi::Value> values) {
+  auto array = Napi::Array::New(env, values.size());
+  uint32_t i = 0;
+  for (const Napi::Value& value : values) array.Set(i++, value);
+  return array;
+}
+
 namespace {
 
 double to_number(Napi::Value value, const std::string& name) {

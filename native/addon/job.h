@@ -90,7 +90,7 @@ class Labels {
   std::shared_ptr<const std::vector<int32_t>> labels_;
 };
 
-// A new typed array of JavaScript's that an operation fills.
+// A new typed array of JavaScript's that an operation fills, or moves on from a copy of an argument.
 template <class T>
 class Output {
  public:
@@ -101,6 +101,11 @@ class Output {
     const auto array = Napi::TypedArrayOf<T>::New(env, size, buffer, 0, kArrayType<T>);
     array_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array.template As<Napi::Object>()));
   }
+  Output(const Napi::CallbackInfo& info, size_t index, Index size) : Output(info.Env(), size) {
+    void* given = nullptr;
+    locate(info.Env(), info[index], kArrayType<T>, size, &given);
+    if (size > 0) std::memcpy(data_, given, size * sizeof(T));
+  }
   T* get() const { return data_; }
   Matrix<T> matrix(Index rows, Index cols) const { return {data_, rows, cols}; }
   Napi::Value value() const { return array_->Value(); }
@@ -109,6 +114,9 @@ class Output {
   T* data_;
   std::shared_ptr<Napi::ObjectReference> array_;
 };
+
+// A JavaScript array of these values.
+Napi::Array array_of(Napi::Env env, std::initializer_list<Napi::Value> values);
 
 // Calls body.operator()<float>() or <double>() by the element type of a typed array argument.
 template <class Body>

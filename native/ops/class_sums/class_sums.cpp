@@ -32,11 +32,11 @@ ClassRuns::ClassRuns(const ByClass& samples, Matrix<double> sums) : sums_(sums) 
   }
 }
 
-void ClassRuns::combine() const {
+void ClassRuns::combine(Index begin, Index end) const {
   for (const Run& run : list) {
     double* sum = sums_.row(run.label);
     if (run.sum == sum) continue;
-    for (Index j = 0; j < sums_.cols; j++) sum[j] += run.sum[j];
+    for (Index j = begin; j < end; j++) sum[j] += run.sum[j];
   }
 }
 
@@ -57,7 +57,7 @@ void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double>
       sum_rows(features.data, &samples.order[run.begin], run.end - run.begin, features.cols, run.sum);
     }
   });
-  runs.combine();
+  runs.combine(0, features.cols);
 }
 
 bool all_finite(Matrix<const double> values) {

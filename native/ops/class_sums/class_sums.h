@@ -33,7 +33,7 @@ class ClassRuns {
   };
 
   ClassRuns(const ByClass& samples, Matrix<double> sums);
-  void combine() const;
+  void combine(Index begin, Index end) const;  // of these columns
   // Runs that a thread takes at a time: enough work to be worth it, little enough to be stopped in time.
   Index grain() const;
 

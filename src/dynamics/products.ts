@@ -1,0 +1,57 @@
+/**
+ * The structured products of the unhinged loss `L = −⟨M, W Hᵀ⟩ − ⟨m, b⟩` (UL Eq. 1, a mean over samples), which are its
+ * negative gradient. With `M = ((1+γ) Y − γ 11ᵀ)/n` for one-hot labels `Y` and `n_c` samples in class `c`:
+ *
+ *     (MᵀW)_i = ((1+γ) w_{y_i} − γ Σ_c w_c)/n
+ *     (M H)_c = ((1+γ) Σ_{y_i=c} h_i − γ Σ_i h_i)/n
+ *     m_c     = ((1+γ) n_c − γ n)/n
+ *
+ * `M` is never formed: the cost is `O(p (n + C))`.
+ */
+import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
+import { checkKeys, checkNumber, option } from '../options.js';
+
+export interface ProductsOptions extends Control {
+  /** Weight of the other classes' logits in the loss. */
+  readonly gamma: number;
+}
+
+/** The negative gradient of the unhinged loss. */
+export interface Products {
+  /** `MᵀW [n, p]` */
+  readonly features: NDArray;
+  /** `M H [C, p]` */
+  readonly prototypes: NDArray;
+  /** `m [C]` */
+  readonly biases: NDArray;
+}
+
+/**
+ * `MᵀW`, `M H` and `m`: the negative gradient of the unhinged loss with respect to features, prototypes and biases, for
+ * classes of any size and labels in any order.
+ *
+ * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_OPTION`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
+ */
+export async function structuredProducts(state: State, options: ProductsOptions): Promise<Products> {
+  return run(multiply(state, options), options);
+}
+
+/** `structuredProducts` on the calling thread (its loops still use every compute thread). */
+export function structuredProductsSync(state: State, options: ProductsOptions): Products {
+  return runSync(multiply(state, options));
+}
+
+function multiply(state: State, options: ProductsOptions): Task<Float[], Products> {
+  checkKeys(options, ['gamma', ...controlKeys], option('options'));
+  const gamma = checkNumber(options.gamma, option('options.gamma'));
+  const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  return {
+    call: (engine, mode) => engine.products(mode, features, prototypes, labels, samples, classes, dim, gamma),
+    wrap: ([h, w, b]) => ({
+      features: { shape: [samples, dim], data: h as Float },
+      prototypes: { shape: [classes, dim], data: w as Float },
+      biases: { shape: [classes], data: b as Float },
+    }),
+  };
+}
