@@ -10,6 +10,8 @@ import { aligned, type Command, type Context, helpOf, type Outcome, parse, Usage
 import { Progress } from './progress.js';
 
 const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
+  simulate: () => import('./simulate.js'),
+  measure: () => import('./measure.js'),
   reproduce: () => import('./reproduce.js'),
   doctor: () => import('./doctor.js'),
 };

@@ -21,7 +21,8 @@ export interface Axis {
 }
 
 export interface Series {
-  readonly name: string;
+  /** In the legend; a series without a name has no entry there. */
+  readonly name?: string;
   readonly x: Column;
   readonly y: Column;
   /** `stems` are points with a line down to the axis. @default 'line' */
@@ -131,7 +132,7 @@ export function lineChart(chart: LineChart): Spec {
           y.domain[0],
         );
       }),
-      ...(chart.series.length > 1 ? legendOf(chart.series, width) : []),
+      ...legendOf(chart.series, width),
     ],
   };
 }
@@ -319,28 +320,26 @@ function ruleLayers(rule: Rule, width: number): Spec[] {
   return [{ data, mark: line, encoding: encodings }, ...(rule.label ? [{ data, mark, encoding: { ...encodings, ...place } }] : [])];
 }
 
-/** A legend in rows above the plot, each entry a piece of its line or point and its name. */
+/** A legend in rows above the plot, each entry a piece of its line or point and its name; none for a single series. */
 function legendOf(series: readonly Series[], width: number): Spec[] {
+  const entries = series.flatMap(({ name, mark }, index) =>
+    name ? [{ name, mark, style: styleOf(series[index] as Series, index) }] : [],
+  );
+  if (entries.length < 2) return [];
   const [sample, gap, between] = [26, 7, 18];
   const data = { values: [{}] };
-  const columnWidth = sample + gap + between + Math.max(...series.map(({ name }) => textWidth(name, LABEL_SIZE)));
-  const perRow = Math.max(1, Math.min(series.length, Math.floor((width + between) / columnWidth)));
-  const rows = Math.ceil(series.length / perRow);
-  return series.flatMap((each, index) => {
+  const columnWidth = sample + gap + between + Math.max(...entries.map(({ name }) => textWidth(name, LABEL_SIZE)));
+  const perRow = Math.max(1, Math.min(entries.length, Math.floor((width + between) / columnWidth)));
+  const rows = Math.ceil(entries.length / perRow);
+  return entries.flatMap(({ name, mark = 'line', style }, index) => {
     const left = (index % perRow) * columnWidth;
     const y = { value: (Math.floor(index / perRow) - rows) * LEGEND_ROW + LEGEND_ROW / 2 - 4 };
-    const style = styleOf(each, index);
-    const isLine = (each.mark ?? 'line') === 'line';
-    return [
-      isLine
+    const symbol =
+      mark === 'line'
         ? { data, mark: { type: 'rule', ...style.line }, encoding: { x: { value: left }, x2: { value: left + sample }, y } }
-        : { data, mark: { type: 'point', ...style.point }, encoding: { x: { value: left + sample / 2 }, y } },
-      {
-        data,
-        mark: { type: 'text', text: each.name, align: 'left', baseline: 'middle', fontSize: LABEL_SIZE, color: INK },
-        encoding: { x: { value: left + sample + gap }, y },
-      },
-    ];
+        : { data, mark: { type: 'point', ...style.point }, encoding: { x: { value: left + sample / 2 }, y } };
+    const text = { type: 'text', text: name, align: 'left', baseline: 'middle', fontSize: LABEL_SIZE, color: INK };
+    return [symbol, { data, mark: text, encoding: { x: { value: left + sample + gap }, y } }];
   });
 }
 

@@ -57,11 +57,15 @@ export interface Page {
 
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
+/** Super- and subscripts may stand in each other, one deep. */
+const SCRIPTS = /([_^])\{([^{}]*)\}/g;
+const script = (_: string, kind: string, text: string): string => (kind === '^' ? `<sup>${text}</sup>` : `<sub>${text}</sub>`);
+
 const rich = (text: string): string =>
   escapeHtml(text)
     .replace(/`([^`]+)`/g, '<code>$1</code>')
-    .replace(/\^\{([^{}]*)\}/g, '<sup>$1</sup>')
-    .replace(/_\{([^{}]*)\}/g, '<sub>$1</sub>');
+    .replace(SCRIPTS, script)
+    .replace(SCRIPTS, script);
 
 const cell = (value: string | number): string => (typeof value === 'number' ? formatNumber(value, 6) : rich(value));
 
@@ -155,10 +159,14 @@ ${svg}
 }
 
 function tableHtml(table: Table): string {
-  const head = table.columns.map((column) => `<th scope="col">${rich(column)}</th>`).join('');
+  // Columns of numbers are aligned to the right, columns of text to the left.
+  const aligned = table.columns.map((_, column) =>
+    column > 0 && table.rows.some((row) => typeof row[column] === 'number') ? '' : ' class="text"',
+  );
+  const head = table.columns.map((column, i) => `<th scope="col"${aligned[i]}>${rich(column)}</th>`).join('');
   const rows = table.rows.map(
     ([name = '', ...values]) =>
-      `<tr><th scope="row">${cell(name)}</th>${values.map((value) => `<td>${cell(value)}</td>`).join('')}</tr>`,
+      `<tr><th scope="row">${cell(name)}</th>${values.map((value, i) => `<td${aligned[i + 1]}>${cell(value)}</td>`).join('')}</tr>`,
   );
   return `<div class="wide"><table>
 ${table.caption ? `<caption>${rich(table.caption)}</caption>` : ''}
@@ -207,7 +215,7 @@ th, td { padding: .4rem .9rem .4rem 0; text-align: right; vertical-align: top; b
 th:last-child, td:last-child { padding-right: .25rem; }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 tbody th { font-weight: 400; text-align: left; }
-thead th:first-child { text-align: left; }
+thead th:first-child, th.text, td.text { text-align: left; }
 .list { min-width: 0; }
 .list th { color: var(--soft); white-space: nowrap; }
 .list td { text-align: left; overflow-wrap: anywhere; }

@@ -12,6 +12,7 @@ import { basename, join, resolve } from 'node:path';
 import { writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
+import type { IntArray } from '../array/stored.js';
 import { LayerpeelError } from '../errors.js';
 import { version } from '../version.js';
 import { type Column, renderSvg, type Spec } from './figure.js';
@@ -50,7 +51,7 @@ export class RunFolder {
     await this.write(`${safe(name)}.csv`, csvPieces(columns));
   }
 
-  async array(name: string, array: NDArray): Promise<void> {
+  async array(name: string, array: NDArray | IntArray): Promise<void> {
     const file = `arrays/${safe(name)}.npy`;
     await writeNpy(join(this.path, file), array);
     this.files.add(file);

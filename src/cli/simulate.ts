@@ -1,0 +1,220 @@
+/**
+ * `layerpeel simulate`: exact dynamics from a configuration file, measured, drawn and saved.
+ */
+import { basename } from 'node:path';
+import type { State } from '../array/ndarray.js';
+import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { OverflowError } from '../errors.js';
+import { lineChart } from '../report/figure.js';
+import type { PageFigure, Section } from '../report/page.js';
+import type { RunFolder } from '../report/run-folder.js';
+import { formatNumber } from '../report/ticks.js';
+import { aligned, type Command, type Context, type Outcome } from './command.js';
+import { EXAMPLE, inConfig, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
+
+type Columns = Record<string, number[]>;
+
+/** Axes of quantities that are not linear, or not named by themselves. */
+const AXES: Readonly<Record<string, { title: string; scale?: 'log' }>> = {
+  logNorm: { title: 'log ‖Z‖' },
+  logFeatureNorm: { title: 'log ‖H‖' },
+  logPrototypeNorm: { title: 'log ‖W‖' },
+  logAbsLoss: { title: 'log |loss|' },
+  distanceToLimit: { title: 'distance to the limit', scale: 'log' },
+  distanceToAligned: { title: 'distance to the aligned limit', scale: 'log' },
+};
+
+/** Times are measured in so many batches; a run that is stopped keeps the whole ones. */
+const BATCHES = 25;
+
+export const command: Command = {
+  name: 'simulate',
+  summary: 'Run exact dynamics of the layer-peeled model from a configuration file',
+  positionals: ['CONFIG.json'],
+  description:
+    'Computes a flow or a descent exactly at the times or steps asked for, and writes a run folder: the measured columns and their\n' +
+    'figures, the limit, the times of events, and arrays. The file names one of gradientFlow, gradientDescent, anchoredFlow,\n' +
+    'sphericalDescent and kernelFlow with its options, a state (random, or from files), and what to do:\n\n' +
+    '  times or steps   a list, or { "from", "to", "count", "scale": "linear" or "log" }\n' +
+    '  measure          quantities, as below\n' +
+    '  when             events, such as { "name": "accuracy", "value": 1, "to": 100000 }: the first time they happen\n' +
+    '  save             any of "state" and "direction" (Z/‖Z‖, which never overflows) at the last time, and "limit"\n\n' +
+    `Quantities:\n${aligned(Object.entries(trajectoryMeasures))}`,
+  options: { example: { help: 'Print a configuration to start from' } },
+  examples: ['layerpeel simulate --example > run.json', 'layerpeel simulate run.json --out runs/first'],
+  async run(context: Context): Promise<Outcome> {
+    if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
+    const [path = ''] = context.args;
+    const { config, simulation } = await readSimulation(path);
+    using trajectory = await makeTrajectory(simulation, context.signal);
+    const name = basename(path, '.json');
+    const folder = await context.folder(name, config);
+    return simulate(name, config, simulation, trajectory, folder, context);
+  },
+};
+
+async function simulate(
+  name: string,
+  config: Readonly<Record<string, unknown>>,
+  simulation: Simulation,
+  trajectory: Trajectory,
+  folder: RunFolder,
+  context: Context,
+): Promise<Outcome> {
+  const { dynamics, times, clock } = simulation;
+  const columns: Columns = Object.fromEntries([clock, ...simulation.measure].map((column) => [column, []]));
+  let figures: PageFigure[];
+  try {
+    await measure(trajectory, simulation, columns, context);
+  } finally {
+    await folder.metrics(columns);
+    figures = await draw(columns, simulation, folder);
+  }
+  context.progress(1, 'limit and events');
+  const limit = await trajectory.limit({ signal: context.signal });
+  const events = await happenings(trajectory, simulation, context.signal);
+  await save(trajectory, limit, simulation, folder, context);
+
+  const [first, last] = [0, times.length - 1].map((row) =>
+    Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[row] as number])),
+  );
+  const { regime, exponent, rate, per, statement } = limit;
+  const report = await folder.report({
+    title: `${dynamics}: ${name}`,
+    lead: `${dynamics} of ${sizeOf(simulation.state)}, computed exactly at ${times.length} ${clock}s from ${formatNumber(times[0] ?? 0)} to ${formatNumber(times.at(-1) ?? 0, 7)}.`,
+    sections: [
+      { title: 'Measurements', figures },
+      limitSection(limit),
+      ...(events.length > 0 ? [eventSection(events, clock)] : []),
+    ],
+    parameters: config,
+  });
+  const rows = Object.keys(columns).map((key) => [key, ...[first, last].map((row) => formatNumber(row?.[key] ?? Number.NaN, 6))]);
+  return {
+    text: [
+      aligned([['', 'first', 'last'], ...rows]),
+      '',
+      `Limit: ${regime}. ${statement}`,
+      ...events.map(
+        ({ event, at }) =>
+          `${event.name} reaches ${event.value}: ${at === undefined ? `not by ${clock} ${event.to}` : `${clock} ${at}`}`,
+      ),
+      '',
+      `Report: ${report}`,
+    ].join('\n'),
+    json: { dynamics, first, last, limit: { regime, exponent, rate, per, statement }, events, folder: folder.path, report },
+  };
+}
+
+/** Appends what is measured to the columns, batch by batch. */
+async function measure(
+  trajectory: Trajectory,
+  { times, measure: names, clock }: Simulation,
+  columns: Columns,
+  { signal, progress }: Context,
+): Promise<void> {
+  const size = Math.ceil(times.length / BATCHES);
+  for (let start = 0; start < times.length; start += size) {
+    const batch = times.slice(start, start + size);
+    const onProgress = (share: number) =>
+      progress((start + share * batch.length) / times.length, `measuring up to ${clock} ${batch.at(-1)}`);
+    onProgress(0);
+    const measured: Record<string, Float64Array> = await inConfig(
+      () => trajectory.measure(batch, names, { signal, onProgress }),
+      'config.measure',
+      'names',
+    );
+    columns[clock]?.push(...batch);
+    for (const name of names) columns[name]?.push(...(measured[name] as Float64Array));
+  }
+}
+
+async function draw(
+  columns: Columns,
+  { clock, logarithmic, measure: names }: Simulation,
+  folder: RunFolder,
+): Promise<PageFigure[]> {
+  const x = columns[clock] ?? [];
+  const figures: PageFigure[] = [];
+  for (const name of names) {
+    const axis = AXES[name] ?? { title: name };
+    const chart = lineChart({
+      title: name,
+      x: { title: clock, scale: logarithmic ? 'log' : 'linear' },
+      y: name === 'accuracy' ? { ...axis, domain: [0, 1] } : axis,
+      series: [{ name, x, y: columns[name] ?? [] }],
+    });
+    const meaning = (trajectoryMeasures as Record<string, string>)[name] ?? name;
+    figures.push(await folder.figure(name, chart, `${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`));
+  }
+  return figures;
+}
+
+async function happenings(trajectory: Trajectory, { when }: Simulation, signal: AbortSignal) {
+  const found = [];
+  for (const [i, event] of when.entries()) {
+    found.push({ event, at: await inConfig(() => trajectory.when(event, { signal }), `config.when[${i}]`, 'event') });
+  }
+  return found;
+}
+
+/** Writes the arrays asked for; a state that overflows is written as its direction. */
+async function save(
+  trajectory: Trajectory,
+  limit: Limit,
+  simulation: Simulation,
+  folder: RunFolder,
+  { signal, log }: Context,
+): Promise<void> {
+  const last = simulation.times.at(-1) as number;
+  const write = async (name: string, { features, prototypes, biases, labels }: Direction & Partial<State>) => {
+    await folder.array(`${name}-features`, features);
+    await folder.array(`${name}-prototypes`, prototypes);
+    if (biases) await folder.array(`${name}-biases`, biases);
+    if (labels) await folder.array(`${name}-labels`, { shape: [labels.length], data: labels });
+  };
+  let directionWanted = simulation.save.includes('direction');
+  if (simulation.save.includes('state')) {
+    try {
+      await write('state', await trajectory.at(last, { signal }));
+    } catch (error) {
+      if (!(error instanceof OverflowError)) throw error;
+      log(`The state at the end does not fit its dtype; its direction is written instead. ${error.message}`);
+      directionWanted = true;
+    }
+  }
+  if (directionWanted) await write('direction', await trajectory.directionAt(last, { signal }));
+  if (simulation.save.includes('limit')) {
+    if (limit.direction) await write('limit', limit.direction);
+    else log(`There is no limit direction to write: the regime is ${limit.regime}.`);
+  }
+}
+
+const sizeOf = ({ features, prototypes }: State): string =>
+  `${features.shape[0]} samples in ${prototypes.shape[0]} classes and ${features.shape[1]} dimensions`;
+
+function limitSection({ regime, exponent, rate, per, statement }: Limit): Section {
+  const unit = per === 'zeta2' ? 'unit of ζ₂' : `unit of ${per}`.replace('unit of step', 'step');
+  return {
+    title: 'Limit',
+    text: [statement],
+    tables: [
+      {
+        columns: ['Quantity', 'Value'],
+        rows: [
+          ['regime', regime],
+          [`growth of log ‖Z‖ a ${unit}`, exponent],
+          [`decay of the log distance to the limit a ${unit}`, rate],
+        ],
+      },
+    ],
+  };
+}
+
+function eventSection(events: Awaited<ReturnType<typeof happenings>>, clock: string): Section {
+  const rows = events.map(({ event, at }) => [
+    `${event.name} reaches ${event.value}`,
+    at === undefined ? `not by ${event.to}` : at,
+  ]);
+  return { title: 'Events', tables: [{ columns: ['Event', `First ${clock}`], rows }] };
+}

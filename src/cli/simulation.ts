@@ -1,0 +1,231 @@
+/**
+ * A simulation as a JSON file:
+ *
+ *     { "dynamics": "gradientDescent",
+ *       "state": { "random": { "classes": 10, "perClass": 50, "dim": 64, "seed": 0 } },
+ *       "options": { "gamma": 0.01, "learningRates": { "features": 0.1, "prototypes": 0.1 } },
+ *       "steps": { "from": 1, "to": 100000, "count": 200, "scale": "log" },
+ *       "measure": ["loss", "accuracy", "logNorm", "distanceToLimit"],
+ *       "when": [{ "name": "accuracy", "value": 1, "to": 100000 }],
+ *       "save": ["state"] }
+ *
+ * `options` are those of the function named by `dynamics`; a state may also be read from files, by paths relative to the
+ * configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
+ */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
+import { readFloats, readLabels } from '../array/open.js';
+import { type RandomStateOptions, randomState } from '../data/random-state.js';
+import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { LayerpeelError } from '../errors.js';
+import * as layerpeel from '../index.js';
+import { checkChoice, checkKeys, checkNumber, inside, type Place } from '../options.js';
+
+export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
+export const DESCENTS = ['gradientDescent', 'sphericalDescent'] as const;
+const DYNAMICS = [...FLOWS, ...DESCENTS] as const;
+const SAVED = ['state', 'direction', 'limit'] as const;
+const KEYS = ['dynamics', 'state', 'dtype', 'options', 'times', 'steps', 'measure', 'when', 'save'] as const;
+const MEASURED = ['loss', 'accuracy', 'logNorm', 'distanceToLimit'] as const;
+
+export interface Simulation {
+  readonly dynamics: (typeof DYNAMICS)[number];
+  readonly state: State;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** When to measure: times of a flow, numbers of steps of a descent; ascending. */
+  readonly times: readonly number[];
+  readonly clock: 'time' | 'step';
+  /** Whether the times stand evenly on a logarithmic axis. */
+  readonly logarithmic: boolean;
+  /** Quantities to measure. @default loss, accuracy, logNorm, distanceToLimit */
+  readonly measure: readonly TrajectoryMeasure[];
+  /** Events whose first times are wanted. */
+  readonly when: readonly TrajectoryEvent[];
+  readonly save: readonly (typeof SAVED)[number][];
+}
+
+export const EXAMPLE = {
+  dynamics: 'gradientDescent',
+  state: { random: { classes: 100, perClass: 10, dim: 512, seed: 0 } },
+  dtype: 'float64',
+  options: {
+    gamma: 0.005,
+    learningRates: { features: 0.1, prototypes: 0.1 },
+    weightDecay: { features: 0, prototypes: 0 },
+    momentum: 0.9,
+    schedule: { kind: 'cosine', period: 100000 },
+  },
+  steps: { from: 1, to: 100000, count: 200, scale: 'log' },
+  measure: ['loss', 'accuracy', 'logNorm', 'distanceToLimit'],
+  when: [{ name: 'accuracy', value: 1, to: 100000 }],
+  save: ['direction', 'limit'],
+};
+
+/** Reads a configuration and what it refers to. @throws LP_CONFIG with the path to what is wrong */
+export async function readSimulation(path: string): Promise<{ config: Readonly<Record<string, unknown>>; simulation: Simulation }> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} cannot be read: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}.`,
+    );
+  });
+  let config: unknown;
+  try {
+    config = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
+  }
+  const simulation = await checkSimulation(config, dirname(resolve(path)));
+  return { config: config as Record<string, unknown>, simulation };
+}
+
+async function checkSimulation(given: unknown, folder: string): Promise<Simulation> {
+  const place: Place = { path: 'config', code: 'LP_CONFIG' };
+  const config = checkKeys(given, KEYS, place);
+  for (const key of ['dynamics', 'state', 'options']) {
+    if (config[key] !== undefined) continue;
+    throw new LayerpeelError('LP_CONFIG', `config.${key} is missing; layerpeel simulate --example prints a whole configuration.`);
+  }
+  const dynamics = checkChoice(config.dynamics, DYNAMICS, inside(place, 'dynamics'));
+  const clock = (FLOWS as readonly string[]).includes(dynamics) ? 'time' : 'step';
+  const dtype = config.dtype === undefined ? undefined : checkChoice(config.dtype, ['float32', 'float64'], inside(place, 'dtype'));
+  const options = checkObject(config.options, inside(place, 'options'));
+  const save = checkList(config.save ?? ['state'], inside(place, 'save')).map((name, i) =>
+    checkChoice(name, SAVED, inside(place, `save[${i}]`)),
+  );
+  const measure = checkList(config.measure ?? MEASURED, inside(place, 'measure')).map((name, i) =>
+    checkChoice(name, Object.keys(trajectoryMeasures) as TrajectoryMeasure[], inside(place, `measure[${i}]`)),
+  );
+  const when = checkList(config.when ?? [], inside(place, 'when')).map((event, i) =>
+    checkObject(event, inside(place, `when[${i}]`)),
+  );
+  const times = checkTimes(config, clock, place);
+  const state = await readState(config.state, dtype, folder, inside(place, 'state'));
+  return {
+    dynamics,
+    state,
+    options: await readKernel(options, dtype, folder),
+    ...times,
+    clock,
+    measure,
+    when: when as unknown as TrajectoryEvent[],
+    save,
+  };
+}
+
+function checkTimes(
+  config: Record<string, unknown>,
+  clock: 'time' | 'step',
+  place: Place,
+): { times: number[]; logarithmic: boolean } {
+  const [key, other] = clock === 'time' ? ['times', 'steps'] : ['steps', 'times'];
+  if (config[other] !== undefined) {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `config.${other} is given, but ${config.dynamics} runs over ${clock}s; give config.${key}.`,
+    );
+  }
+  const given = config[key];
+  const here = inside(place, key);
+  const bounds = { min: 0, integer: clock === 'step' };
+  if (Array.isArray(given)) {
+    if (given.length === 0) throw new LayerpeelError('LP_CONFIG', `${here.path} is empty; expected at least one ${clock}.`);
+    const times = given.map((value, i) => checkNumber(value, inside(place, `${key}[${i}]`), bounds));
+    return { times: [...new Set(times)].sort((a, b) => a - b), logarithmic: false };
+  }
+  if (given === undefined) {
+    throw new LayerpeelError('LP_CONFIG', `${here.path} is missing; expected a list, or { "from", "to", "count", "scale" }.`);
+  }
+  const range = checkKeys(given, ['from', 'to', 'count', 'scale'], here);
+  const logarithmic = checkChoice(range.scale ?? 'linear', ['linear', 'log'], inside(here, 'scale')) === 'log';
+  const from = checkNumber(
+    range.from ?? (logarithmic ? 1 : 0),
+    inside(here, 'from'),
+    logarithmic ? { ...bounds, above: 0 } : bounds,
+  );
+  const to = checkNumber(range.to, inside(here, 'to'), { ...bounds, min: from });
+  const count = checkNumber(range.count ?? 200, inside(here, 'count'), { min: 1, max: 1e7, integer: true });
+  const at = (share: number) => (logarithmic ? from * (to / from) ** share : from + (to - from) * share);
+  const times = Array.from({ length: count }, (_, i) => (i === count - 1 ? to : at(i / (count - 1))));
+  return { times: [...new Set(clock === 'step' ? times.map(Math.round) : times)], logarithmic };
+}
+
+async function readState(given: unknown, dtype: DType | undefined, folder: string, place: Place): Promise<State> {
+  const value = checkKeys(given, ['random', 'features', 'prototypes', 'biases', 'labels'], place);
+  if (value.random !== undefined) {
+    const here = inside(place, 'random');
+    if (Object.keys(value).length > 1) {
+      throw new LayerpeelError('LP_CONFIG', `${place.path} has both random and files; expected one of the two.`);
+    }
+    const random = { ...(dtype ? { dtype } : {}), ...checkObject(value.random, here) };
+    return inConfig(() => randomState(random as unknown as RandomStateOptions), here.path);
+  }
+  const floats = (key: string) =>
+    readNamed(value[key], inside(place, key), folder, readFloats).then((array) => converted(array, dtype));
+  return {
+    features: await floats('features'),
+    prototypes: await floats('prototypes'),
+    ...(value.biases === undefined ? {} : { biases: await floats('biases') }),
+    labels: await readNamed(value.labels, inside(place, 'labels'), folder, readLabels),
+  };
+}
+
+/** The kernel of a kernel flow stands in a file. */
+async function readKernel(
+  options: Record<string, unknown>,
+  dtype: DType | undefined,
+  folder: string,
+): Promise<Record<string, unknown>> {
+  if (typeof options.kernel !== 'string') return options;
+  const place: Place = { path: 'config.options.kernel', code: 'LP_CONFIG' };
+  return { ...options, kernel: converted(await readNamed(options.kernel, place, folder, readFloats), dtype) };
+}
+
+async function readNamed<T>(path: unknown, place: Place, folder: string, read: (path: string) => Promise<T>): Promise<T> {
+  if (typeof path !== 'string') {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `${place.path} is ${path === undefined ? 'missing' : JSON.stringify(path)}; expected the path of an array file.`,
+    );
+  }
+  try {
+    return await read(resolve(folder, path));
+  } catch (error) {
+    if (!(error instanceof LayerpeelError)) throw error;
+    throw new LayerpeelError(error.code, `${place.path}: ${error.message}`, { cause: error });
+  }
+}
+
+function converted(array: NDArray, dtype: DType | undefined): NDArray {
+  if (dtype === undefined || dtypeOf(array.data) === dtype) return array;
+  return { shape: array.shape, data: dtype === 'float64' ? Float64Array.from(array.data) : Float32Array.from(array.data) };
+}
+
+/** The trajectory of a simulation. @throws LP_CONFIG with the path to what is wrong in its options */
+export function makeTrajectory({ dynamics, state, options }: Simulation, signal: AbortSignal): Promise<Trajectory> {
+  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Promise<Trajectory>>)[dynamics];
+  if (!make) throw new LayerpeelError('LP_CONFIG', `config.dynamics is '${dynamics}', which is not part of this version.`);
+  return inConfig(() => make(state, { ...options, signal }), 'config.options');
+}
+
+/** Runs what checks its own options, and names the place in the configuration where it finds fault. */
+export async function inConfig<T>(run: () => T | Promise<T>, path: string, word = 'options'): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
+    const message = error.message.replaceAll(new RegExp(`\\b${word}\\b(?=[.\\[ ])`, 'g'), path);
+    throw new LayerpeelError('LP_CONFIG', message.includes(path) ? message : `${path}: ${message}`, { cause: error });
+  }
+}
+
+function checkObject(value: unknown, place: Place): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${JSON.stringify(value)}; expected an object.`);
+}
+
+function checkList(value: unknown, place: Place): unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${JSON.stringify(value)}; expected a list.`);
+}
