@@ -38,6 +38,11 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("matmul", matmul);
     add("products", products);
     add("projections", projections);
+    add("sphericalAdvance", spherical_advance);
+    add("sphericalFeatures", spherical_features);
+    add("sphericalLogits", spherical_logits);
+    add("sphericalMeasure", spherical_measure);
+    add("sphericalStart", spherical_start);
   }
 };
 

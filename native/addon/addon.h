@@ -15,5 +15,10 @@ Napi::Value collapse_result(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
 Napi::Value products(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);
+Napi::Value spherical_advance(const Napi::CallbackInfo& info);
+Napi::Value spherical_features(const Napi::CallbackInfo& info);
+Napi::Value spherical_logits(const Napi::CallbackInfo& info);
+Napi::Value spherical_measure(const Napi::CallbackInfo& info);
+Napi::Value spherical_start(const Napi::CallbackInfo& info);
 
 }  // namespace lp::addon

@@ -233,4 +233,26 @@ export function checkBalanced({ counts }: CheckedState, what: string): number {
     'LP_BALANCE',
     `Class 0 has ${first} samples but class ${other} has ${counts[other]}; ${what} needs classes of equal size.`,
   );
+/**
+ * A copy of a state that its owner cannot change any more: what a trajectory keeps. It lies in shared memory, which native jobs
+ * read in place.
+ */
+export function snapshot(state: CheckedState): CheckedState {
+  const { features, prototypes, biases, labels, counts } = state;
+  return {
+    ...state,
+    features: shared(features),
+    prototypes: shared(prototypes),
+    biases: biases && shared(biases),
+    labels: shared(labels),
+    counts: shared(counts),
+  };
+}
+
+/** A copy in shared memory, which cannot be detached. */
+export function shared<T extends Float | Int32Array>(array: T): T {
+  const Kind = array.constructor as new (buffer: SharedArrayBuffer) => T;
+  const copy = new Kind(new SharedArrayBuffer(array.byteLength));
+  copy.set(array);
+  return copy;
 }
