@@ -24,6 +24,8 @@ export { type RandomStateOptions, randomState } from './data/random-state.js';
 export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
 export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
+export type { Rate, Schedule } from './dynamics/rates.js';
+export { type SphericalLimit, type SphericalOptions, type SphericalTrajectory, sphericalDescent } from './dynamics/spherical.js';
 export type {
   Direction,
   Limit,

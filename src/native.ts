@@ -55,8 +55,36 @@ export interface DescentPlan {
   readonly nesterov: boolean;
 }
 
+/** The numbers of samples, classes and dimensions of a state. */
+export interface Sizes {
+  readonly samples: number;
+  readonly classes: number;
+  readonly dim: number;
+}
+
+/** What a state is made of, as native functions take it. */
+type StateArrays = [features: Float, prototypes: Float, labels: Int32Array, sizes: Sizes];
+
+/** Cosines, sines and norms of all samples one after the other, their pulls `[n]`, and their unit targets `[C, p]`. */
+export interface SphericalStart {
+  readonly angles: Float64Array;
+  readonly pull: Float64Array;
+  readonly targets: Float64Array;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
+  /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
+  evaluate(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    sizes: Sizes,
+    limitFeatures?: Float,
+    limitPrototypes?: Float,
+  ): Result<Float64Array>;
   info(): EngineInfo;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
   /** The state (features, prototypes, biases if given) after all steps. */
@@ -105,6 +133,39 @@ export interface Engine {
   collapseCenter(mode: Mode, handle: object): Result<void>;
   collapseMeasure(mode: Mode, handle: object, features: Float, rows: number, labels: Int32Array): Result<void>;
   collapseResult(mode: Mode, handle: object): Result<RawCollapse>;
+  sphericalStart(mode: Mode, ...rest: [...StateArrays, gamma: number]): Result<SphericalStart>;
+  sphericalAdvance(
+    mode: Mode,
+    angles: Float64Array,
+    pull: Float64Array,
+    rates: Float64Array,
+    samples: number,
+    rescaled: boolean,
+  ): Result<Float64Array>;
+  sphericalFeatures(
+    mode: Mode,
+    ...rest: [...StateArrays, targets: Float64Array, start: Float64Array, now: Float64Array, scale: number]
+  ): Result<Float>;
+  sphericalLogits(
+    mode: Mode,
+    ...rest: [...StateArrays, targets: Float64Array, start: Float64Array]
+  ): Result<{ readonly ahead: Float64Array; readonly aside: Float64Array }>;
+  /** Rows of six measures, and the angles at the last wanted step; without logits `classes` is 0. */
+  sphericalMeasure(
+    mode: Mode,
+    angles: Float64Array,
+    pull: Float64Array,
+    rates: Float64Array,
+    wanted: Float64Array,
+    samples: number,
+    rescaled: boolean,
+    scale: number,
+    classes: number,
+    ahead?: Float64Array,
+    aside?: Float64Array,
+    biases?: Float64Array,
+    labels?: Int32Array,
+  ): Result<{ readonly measures: Float64Array; readonly angles: Float64Array }>;
 }
 
 /** Options that every asynchronous function takes. */

@@ -29,6 +29,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
     add("descend", descend);
+    add("evaluate", evaluate);
     add("info", info);
     add("collapseBegin", collapse_begin);
     add("collapseSum", collapse_sum);

@@ -6,6 +6,7 @@
 namespace lp::addon {
 
 Napi::Value descend(const Napi::CallbackInfo& info);
+Napi::Value evaluate(const Napi::CallbackInfo& info);
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value collapse_begin(const Napi::CallbackInfo& info);
 Napi::Value collapse_sum(const Napi::CallbackInfo& info);

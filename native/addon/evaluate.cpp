@@ -26,12 +26,12 @@ Napi::Value evaluate(const Napi::CallbackInfo& info) {
     return run(
         info,
         [=](Control& control) {
-          const State<const T> state{features.matrix(n, p), prototypes.matrix(classes, p), biases ? biases->get() : nullptr,
-                                     labels.get()};
+          const State<const T> state{features.matrix(n, p), prototypes.matrix(classes, p),
+                                     biases ? biases->get() : nullptr, labels.get()};
           DirectionRef<T> direction;
           if (toward) direction = {toward->get(), toward_w->get()};
           const Evaluation e = lp::evaluate(state, direction, control);
-          const double numbers[] = {e.mean_own,   e.mean_total,   e.mean_square,    e.accuracy, e.min_margin,
+          const double numbers[] = {e.mean_own,    e.mean_total,   e.mean_square,    e.accuracy, e.min_margin,
                                     e.mean_margin, e.feature_norm, e.prototype_norm, e.distance};
           std::copy(std::begin(numbers), std::end(numbers), out.get());
         },

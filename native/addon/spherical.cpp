@@ -131,7 +131,8 @@ Napi::Value spherical_logits(const Napi::CallbackInfo& info) {
 }
 
 // sphericalMeasure(mode, angles, pull, rates, wanted, samples, rescaled, scale, classes, ahead, aside, biases, labels)
-// → rows of measures. Without logits `classes` is 0 and the last four are left out.
+// → { measures, angles }, the angles of the last wanted step. Without logits `classes` is 0 and the last four are left
+// out.
 Napi::Value spherical_measure(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Index n = size_argument(info, 5), classes = size_argument(info, 8);
@@ -154,12 +155,11 @@ Napi::Value spherical_measure(const Napi::CallbackInfo& info) {
           Logits{{info, 9, classes * classes}, {info, 10, n * classes}, {info, 11, classes}, {info, 12, n}});
     }
     const Index rows = static_cast<Index>(wanted.size());
-    const Output<double> out(info.Env(), rows * kSphereMeasures);
+    const Output<double> out(info.Env(), rows * kSphereMeasures), angles(info.Env(), 3 * n);
     return run(
         info,
         [=](Control& control) {
-          Buffer<double> angles(3 * n);
-          std::copy(start.get(), start.get() + 3 * n, angles.begin());
+          std::copy(start.get(), start.get() + 3 * n, angles.get());
           SphereLogits tables{};
           if (logits) {
             tables = {logits->ahead.matrix(classes, classes), logits->aside.matrix(n, classes), logits->biases.get(),
@@ -168,7 +168,12 @@ Napi::Value spherical_measure(const Napi::CallbackInfo& info) {
           lp::spherical_measure(Sphere::over(angles.get(), n), pull.get(), rates, rescaled, wanted, scale, tables,
                                 out.matrix(rows, kSphereMeasures), control);
         },
-        [=](Napi::Env) { return out.value(); });
+        [=](Napi::Env env) -> Napi::Value {
+          auto result = Napi::Object::New(env);
+          result.Set("measures", out.value());
+          result.Set("angles", angles.value());
+          return result;
+        });
   });
 }
 

@@ -88,7 +88,7 @@ void check_measures() {
   spherical_measure(sphere, pull.data(), {}, false, {0}, 0.5, logits, {out.data(), 1, kSphereMeasures}, control);
   // Logits: (1.2, 0.8), (0, 0), (−2, 0), and the biases.
   check_close(out[kPulled], (2 * 0.6 + 0 - 2) / 3, 1e-15, "pulled");
-  check_close(out[kSquaredDistance], 0.8 + 2 + 4, 1e-15, "distance");
+  check_close(out[kSquaredDistance], 0.8 + 2, 1e-15, "distance");
   check_close(out[kSquaredNorm], (25 + 25 + 1) / 4.0, 1e-14, "norm");
   check_close(out[kCorrect], 2, 0, "correct");
   check_close(out[kMarginSum], 0.3 + 0.1 - 2.1, 1e-15, "margin sum");

@@ -233,6 +233,8 @@ export function checkBalanced({ counts }: CheckedState, what: string): number {
     'LP_BALANCE',
     `Class 0 has ${first} samples but class ${other} has ${counts[other]}; ${what} needs classes of equal size.`,
   );
+}
+
 /**
  * A copy of a state that its owner cannot change any more: what a trajectory keeps. It lies in shared memory, which native jobs
  * read in place.

@@ -63,7 +63,7 @@ Plane plane_of(const T* h, double norm, const double* target, Index p) {
   }
   const double s = std::sqrt(square);
   if (s < 16 * std::numeric_limits<double>::epsilon()) return {c < 0 ? -1.0 : 1.0, 0};
-  const double length = std::hypot(c, s);
+  const double length = std::sqrt(c * c + s * s);
   return {c / length, s / length};
 }
 
@@ -121,7 +121,7 @@ void add_measures(const Sphere& sphere, Index begin, Index end, const double* pu
   for (Index i = begin; i < end; i++) {
     const double c = sphere.cosine[i], s = sphere.sine[i], r = sphere.norm[i] * scale;
     pulled += pull[i] * c;
-    distance += 2 * (c > 0 ? s * s / (1 + c) : 1 - c);
+    distance += s == 0 || pull[i] == 0 ? 0 : 2 * (c > 0 ? s * s / (1 + c) : 1 - c);
     norm += r * r;
   }
   row[kPulled] += pulled;

@@ -61,7 +61,7 @@ void spherical_logits(const State<const T>& state, Matrix<const double> targets,
 // Columns of the measures.
 enum SphereMeasure : Index {
   kPulled,           // Σ_i ‖g_i‖ c_i: minus the loss, but for the biases
-  kSquaredDistance,  // Σ_i ‖ĥ_i − û_i‖² = Σ_i 2 (1 − c_i)
+  kSquaredDistance,  // Σ_i ‖ĥ_i − û_i‖² = Σ_i 2 (1 − c_i), without those that never move (s = 0)
   kSquaredNorm,      // Σ_i (‖h_i‖ scale)²
   kCorrect,          // samples whose largest logit (the first of equals) is their own
   kMarginSum,        // Σ_i z_y − max_{j≠y} z_j

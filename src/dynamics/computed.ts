@@ -1,0 +1,161 @@
+/**
+ * A trajectory whose states are computed by advancing from earlier ones: the twins of its methods, the checks of their
+ * arguments, and the search for events. What differs is in a few generators of tasks.
+ */
+import type { State } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import type { Control } from '../native.js';
+import { checkChoice, checkKeys, checkNumber, inside, option } from '../options.js';
+import { drive, driveSync, type Steps } from '../tasks.js';
+import type { Limit, ScaledDirection, Trajectory, TrajectoryEvent, TrajectoryMeasure } from './trajectory.js';
+
+export abstract class ComputedTrajectory<End extends Limit = Limit> implements Trajectory {
+  private disposed = false;
+
+  /** The measures this trajectory has, and whether its times are whole numbers of steps. */
+  protected abstract readonly known: readonly TrajectoryMeasure[];
+  protected abstract readonly stepwise: boolean;
+
+  protected abstract state(time: number): Steps<State>;
+  protected abstract direction(time: number): Steps<ScaledDirection>;
+  /** Columns of the measures `names`, at ascending times. */
+  protected abstract columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns>;
+  protected abstract ending(): Steps<End>;
+  /** Lets go of what was kept. */
+  protected abstract release(): void;
+
+  async at(time: number, control?: Control): Promise<State> {
+    return drive(this.state(this.checkTime(time, 'time')), control);
+  }
+  atSync(time: number): State {
+    return driveSync(this.state(this.checkTime(time, 'time')));
+  }
+
+  async directionAt(time: number, control?: Control): Promise<ScaledDirection> {
+    return drive(this.direction(this.checkTime(time, 'time')), control);
+  }
+  directionAtSync(time: number): ScaledDirection {
+    return driveSync(this.direction(this.checkTime(time, 'time')));
+  }
+
+  async measure<const Name extends string>(times: ArrayLike<number>, names: readonly Name[], control?: Control) {
+    return drive(this.table(times, names), control);
+  }
+  measureSync<const Name extends string>(times: ArrayLike<number>, names: readonly Name[]) {
+    return driveSync(this.table(times, names));
+  }
+
+  async limit(control?: Control): Promise<End> {
+    this.checkAlive();
+    return drive(this.ending(), control);
+  }
+  limitSync(): End {
+    this.checkAlive();
+    return driveSync(this.ending());
+  }
+
+  async when(event: TrajectoryEvent, control?: Control): Promise<number | undefined> {
+    return drive(this.occurrence(event), control);
+  }
+  whenSync(event: TrajectoryEvent): number | undefined {
+    return driveSync(this.occurrence(event));
+  }
+
+  dispose(): void {
+    if (!this.disposed) this.release();
+    this.disposed = true;
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private checkAlive(): void {
+    if (this.disposed) throw new LayerpeelError('LP_OPTION', 'The trajectory has been disposed; make a new one.');
+  }
+
+  private checkTime(time: unknown, path: string): number {
+    this.checkAlive();
+    return checkNumber(time, option(path), { min: 0, integer: this.stepwise });
+  }
+
+  private checkName(name: unknown, path: string): TrajectoryMeasure {
+    return checkChoice(name, this.known, option(path));
+  }
+
+  private *table<Name extends string>(times: ArrayLike<number>, names: readonly Name[]): Steps<Record<Name, Float64Array>> {
+    const asked = Array.from(times, (time, i) => this.checkTime(time, `times[${i}]`));
+    const wanted = new Set(names.map((name, i) => this.checkName(name, `names[${i}]`)));
+    const ascending = Float64Array.from(new Set(asked)).sort();
+    const columns = asked.length === 0 ? {} : yield* this.columns(ascending, wanted);
+    const row = new Map(Array.from(ascending, (time, i) => [time, i]));
+    const result = {} as Record<Name, Float64Array>;
+    for (const name of names) {
+      const column = columns[name as unknown as TrajectoryMeasure];
+      result[name] = Float64Array.from(asked, (time) => column?.[row.get(time) as number] as number);
+    }
+    return result;
+  }
+
+  /**
+   * Of a descent every step is looked at. Of a flow a grid of times, even and geometric, then the first interval in which the
+   * event happens is narrowed down to rounding; two crossings between neighbours of the grid go unseen.
+   */
+  private *occurrence(given: TrajectoryEvent): Steps<number | undefined> {
+    const place = option('event');
+    const event = checkKeys(given, ['name', 'value', 'direction', 'from', 'to'], place) as unknown as TrajectoryEvent;
+    const name = this.checkName(event.name, 'event.name');
+    const value = checkNumber(event.value, inside(place, 'value'));
+    const from = this.checkTime(event.from ?? 0, 'event.from');
+    const to = checkNumber(event.to, inside(place, 'to'), { min: from, integer: this.stepwise });
+    const look = (times: Float64Array) => this.column(times, name);
+
+    const [first] = (yield* look(Float64Array.of(from))) as unknown as [number];
+    const direction = event.direction ?? (first < value ? 'rising' : 'falling');
+    checkChoice(direction, ['rising', 'falling'], inside(place, 'direction'));
+    const happened = (quantity: number) => (direction === 'rising' ? quantity >= value : quantity <= value);
+    if (happened(first)) return from;
+    return this.stepwise ? yield* firstStep(from, to, look, happened) : yield* firstTime(from, to, look, happened);
+  }
+
+  private *column(times: Float64Array, name: TrajectoryMeasure): Steps<Float64Array> {
+    return (yield* this.columns(times, new Set([name])))[name] as Float64Array;
+  }
+}
+
+/** A column for each name that was asked for. */
+export type Columns = Partial<Record<TrajectoryMeasure, Float64Array>>;
+
+type Look = (times: Float64Array) => Steps<Float64Array>;
+
+function* firstStep(from: number, to: number, look: Look, happened: (quantity: number) => boolean): Steps<number | undefined> {
+  let size = 64;
+  for (let start = from + 1; start <= to; start += size) {
+    size = Math.min(2 * size, 8192, to - start + 1);
+    const values = yield* look(Float64Array.from({ length: size }, (_, i) => start + i));
+    const index = values.findIndex(happened);
+    if (index !== -1) return start + index;
+  }
+  return undefined;
+}
+
+function* firstTime(from: number, to: number, look: Look, happened: (quantity: number) => boolean): Steps<number | undefined> {
+  let grid = firstGrid(from, to);
+  for (;;) {
+    const index = (yield* look(grid)).findIndex(happened);
+    if (index === -1) return undefined;
+    const high = grid[index] as number;
+    const low = index > 0 ? (grid[index - 1] as number) : from;
+    grid = evenly(low, high, 16);
+    if (!((grid[0] as number) > low && (grid[0] as number) < high)) return high;
+  }
+}
+
+/** Times in `(low, high]`, `count` of them, equally far apart. */
+function evenly(low: number, high: number, count: number): Float64Array {
+  return Float64Array.from({ length: count }, (_, i) => (i === count - 1 ? high : low + ((high - low) * (i + 1)) / count));
+}
+
+function firstGrid(from: number, to: number): Float64Array {
+  const geometric = Array.from({ length: 40 }, (_, i) => from + (to - from) * 2 ** (-i / 2));
+  return Float64Array.from(new Set([...evenly(from, to, 100), ...geometric])).sort();
+}

@@ -1,0 +1,33 @@
+/** Making states out of their parts: arrays that belong to the caller. */
+import type { CheckedState, Float, NDArray, State } from '../array/ndarray.js';
+
+export const ofShape = (shape: readonly number[], data: Float): NDArray => ({ shape, data });
+
+/** `factor · x`, of the same type. */
+export function scaled(x: Float, factor: number): Float {
+  const result = x.slice();
+  for (let i = 0; i < result.length; i++) result[i] = (result[i] as number) * factor;
+  return result;
+}
+
+/** `‖x‖`, without overflow of the squares. */
+export function normOf(x: Float): number {
+  let largest = 0;
+  for (const value of x) largest = Math.max(largest, Math.abs(value));
+  if (largest === 0) return 0;
+  let sum = 0;
+  for (const value of x) sum += (value / largest) ** 2;
+  return largest * Math.sqrt(sum);
+}
+
+/** A state like `initial`, with other features and, if told, prototypes and biases. */
+export function freshState(initial: CheckedState, features: Float, prototypes?: Float, biases?: Float): State {
+  const { samples, classes, dim } = initial;
+  const ownBiases = biases ?? initial.biases?.slice();
+  return {
+    features: ofShape([samples, dim], features),
+    prototypes: ofShape([classes, dim], prototypes ?? initial.prototypes.slice()),
+    ...(ownBiases && { biases: ofShape([classes], ownBiases) }),
+    labels: initial.labels.slice(),
+  };
+}
