@@ -231,12 +231,24 @@ export function runSync<Raw, T>(task: Task<Raw, T>): T {
 export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Control = {}): Promise<T> {
   if (signal?.aborted) throw aborted(signal);
   let pending: Pending<Raw> | undefined;
+  let thrown: { error: unknown } | undefined; // by onProgress
   const cancel = () => pending?.cancel();
+  const progress = (share: number) => {
+    try {
+      onProgress?.(share);
+    } catch (error) {
+      thrown ??= { error };
+      cancel();
+    }
+  };
   signal?.addEventListener('abort', cancel);
   try {
-    pending = task.call(engine(), onProgress ? { progress: onProgress } : {}) as Pending<Raw>;
-    return task.wrap(await pending.promise);
+    pending = task.call(engine(), onProgress ? { progress } : {}) as Pending<Raw>;
+    const raw = await pending.promise;
+    if (thrown) throw thrown.error;
+    return task.wrap(raw);
   } catch (error) {
+    if (thrown) throw thrown.error;
     if (signal?.aborted) throw aborted(signal);
     throw typed(error);
   } finally {

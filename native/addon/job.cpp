@@ -1,5 +1,6 @@
 #include "addon/job.h"
 
+#include <atomic>
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
@@ -9,23 +10,28 @@
 namespace lp::addon {
 namespace {
 
-// Set by the pool thread when it will not touch the job again.
-class Done {
+// Who runs a job: the pool, unless it is cancelled while it still waits there. Outlives the job in the pool's queue.
+class Turn {
  public:
-  void set() {
+  // True for the first who asks, who then must call end() when it will not touch the job again.
+  bool take() { return !taken_.exchange(true); }
+
+  void end() {
     std::lock_guard lock(mutex_);
-    done_ = true;
+    ended_ = true;
     changed_.notify_all();
   }
+
   void wait() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return done_; });
+    changed_.wait(lock, [this] { return ended_; });
   }
 
  private:
+  std::atomic<bool> taken_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool done_ = false;
+  bool ended_ = false;
 };
 
 // One asynchronous operation, from its call to the settling of its promise. What it holds of JavaScript's is touched
@@ -38,9 +44,10 @@ struct Job {
   Work work;
   Finish finish;
   Napi::FunctionReference on_progress;
+  std::atomic<bool> reported{false};
   Napi::ThreadSafeFunction notify;
   Control control;
-  std::shared_ptr<Done> done = std::make_shared<Done>();
+  std::shared_ptr<Turn> turn = std::make_shared<Turn>();
   std::string code, message;  // of the error; none while the code is empty
 
   void run() {
@@ -78,7 +85,7 @@ struct Job {
 // (a worker is terminated, the process exits), which then is cancelled and waited for.
 void destroy(Napi::Env, void*, Job* job) {
   job->control.cancel();
-  job->done->wait();
+  if (!job->turn->take()) job->turn->wait();
   delete job;
 }
 
@@ -102,25 +109,36 @@ Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish) {
   if (progress.IsFunction()) {
     job->on_progress = Napi::Persistent(progress.As<Napi::Function>());
     job->control.progress = [job](double share) {
-      job->notify.NonBlockingCall(
-          [job, share](Napi::Env env, Napi::Function) { job->on_progress.Call({Napi::Number::New(env, share)}); });
+      if (job->reported.exchange(true)) return;  // one on its way is enough
+      job->notify.NonBlockingCall([job, share](Napi::Env env, Napi::Function) {
+        job->reported = false;
+        job->on_progress.Call({Napi::Number::New(env, share)});
+      });
     };
   }
   const auto settled = std::make_shared<bool>(false);
+  const auto settle = [job, settled](Napi::Env env) {
+    *settled = true;
+    job->settle(env);
+  };
   auto result = Napi::Object::New(env);
   result.Set("promise", job->deferred.Promise());
-  result.Set("cancel", Napi::Function::New(env, [job, settled](const Napi::CallbackInfo&) {
-               if (!*settled) job->control.cancel();
+  result.Set("cancel", Napi::Function::New(env, [job, settled, settle](const Napi::CallbackInfo& info) {
+               if (*settled) return;
+               job->control.cancel();
+               if (!job->turn->take()) return;
+               job->run();  // only to find itself cancelled
+               job->turn->end();
+               settle(info.Env());
+               job->notify.Release();
              }));
-  submit([job, settled, notify = job->notify, done = job->done] {
+  submit([job, settle, turn = job->turn, notify = job->notify] {
+    if (!turn->take()) return;
     job->run();
-    const auto settle = [job, settled](Napi::Env env, Napi::Function) {
-      *settled = true;
-      job->settle(env);
-    };
     // While the environment is closing the call is refused, and the function must not be touched again.
-    if (notify.BlockingCall(settle) == napi_ok) Napi::ThreadSafeFunction(notify).Release();
-    done->set();
+    const auto call = [settle](Napi::Env env, Napi::Function) { settle(env); };
+    if (notify.BlockingCall(call) == napi_ok) Napi::ThreadSafeFunction(notify).Release();
+    turn->end();
   });
   return result;
 }

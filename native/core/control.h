@@ -13,7 +13,12 @@ class Control {
  public:
   // Safe to call from any thread.
   void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
-  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  bool cancelled() const {
+    return cancelled_.load(std::memory_order_relaxed) || all_cancelled_.load(std::memory_order_relaxed);
+  }
+
+  // Once and for all, when the process ends.
+  static void cancel_all() { all_cancelled_.store(true, std::memory_order_relaxed); }
 
   // Throws LP_ABORTED once cancelled.
   void poll() const {
@@ -25,6 +30,7 @@ class Control {
 
  private:
   std::atomic<bool> cancelled_{false};
+  static inline std::atomic<bool> all_cancelled_{false};
 };
 
 }  // namespace lp

@@ -64,8 +64,11 @@ struct Loop {
 class Pool {
  public:
   static Pool& instance() {
-    // Never destroyed: its threads may still sleep while the process's static objects go away.
-    static Pool* pool = new Pool;
+    // Never destroyed: its threads still sleep while the process's static objects go away.
+    static Pool* pool = [] {
+      std::atexit([] { instance().halt(); });
+      return new Pool;
+    }();
     return *pool;
   }
 
@@ -91,22 +94,33 @@ class Pool {
 
  private:
   void serve() {
+    std::unique_lock lock(mutex_);
     for (;;) {
-      std::function<void()> task;
-      {
-        std::unique_lock lock(mutex_);
-        waiting_++;
-        ready_.wait(lock, [this] { return !tasks_.empty(); });
-        waiting_--;
-        task = std::move(tasks_.front());
-        tasks_.pop_front();
-      }
+      waiting_++;
+      if (waiting_ == workers_) idle_.notify_all();
+      ready_.wait(lock, [this] { return !tasks_.empty() && !halted_; });
+      waiting_--;
+      std::function<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
       task();
+      task = nullptr;
+      lock.lock();
     }
   }
 
+  // When the process exits under running jobs (`process.exit()` waits for nobody): the BLAS frees its memory then, so
+  // nobody may be computing any more.
+  void halt() {
+    Control::cancel_all();
+    std::unique_lock lock(mutex_);
+    halted_ = true;
+    idle_.wait(lock, [this] { return waiting_ == workers_; });
+  }
+
   std::mutex mutex_;
-  std::condition_variable ready_;
+  std::condition_variable ready_, idle_;
+  bool halted_ = false;
   std::deque<std::function<void()>> tasks_;
   int waiting_ = 0;
   int workers_ = 0;

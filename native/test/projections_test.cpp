@@ -44,8 +44,8 @@ void parts(Index per_class, Index classes, Index p, Index offset) {
     const Index size = (i < 5 ? n : classes) * p;
     fast.emplace_back(size, offset);
     plain.emplace_back(size);
-    (i < 5 ? a.features : a.prototypes)[i % 5] = fast.back().get();
-    (i < 5 ? b.features : b.prototypes)[i % 5] = plain.back().get();
+    (i < 5 ? a.features[i] : a.prototypes[i - 5]) = fast.back().get();
+    (i < 5 ? b.features[i] : b.prototypes[i - 5]) = plain.back().get();
   }
   projections<T>(state, a, Control());
   projections_ref<T>(state, b);

@@ -1,0 +1,84 @@
+// AbortSignals, at every moment of a job's life.
+import { setMaxListeners } from 'node:events';
+import { LayerpeelError, matmul, matmulSync } from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { engine, run as native } from '../../lib/native.js';
+import { counting, zeros } from './zeros.js';
+
+/** How a job ended: 'stopped', or 'done' when it was quicker than the signal. */
+async function outcome(promise) {
+  try {
+    await promise;
+    return 'done';
+  } catch (error) {
+    assert.instance(error, LayerpeelError);
+    assert.is(error.code, 'LP_ABORTED');
+    return 'stopped';
+  }
+}
+
+test('a thousand jobs stopped at once', async () => {
+  const a = zeros(500);
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  const jobs = Array.from({ length: 1000 }, () => matmul(a, a, { signal: controller.signal }));
+  controller.abort();
+  const outcomes = await Promise.all(jobs.map(outcome));
+  assert.is(outcomes.at(-1), 'stopped');
+  const b = counting(9);
+  assert.equal((await matmul(b, b)).data, matmulSync(b, b).data);
+});
+
+test('a job stops though every thread is busy with others', async () => {
+  const a = zeros(4000);
+  const others = new AbortController();
+  const busy = Array.from({ length: 2 * engine().info().threads }, () => outcome(matmul(a, a, { signal: others.signal })));
+  const controller = new AbortController();
+  const waiting = outcome(matmul(counting(3), counting(3), { signal: controller.signal }));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  controller.abort();
+  assert.is(await Promise.race([waiting, ...busy]), 'stopped');
+  assert.is(await waiting, 'stopped');
+  others.abort();
+  await Promise.all(busy);
+});
+
+test('a signal that fired before, fires again, or fires too late', async () => {
+  const a = counting(4);
+  assert.is(await outcome(matmul(a, a, { signal: AbortSignal.abort() })), 'stopped');
+  const controller = new AbortController();
+  const out = await matmul(a, a, { signal: controller.signal });
+  controller.abort();
+  assert.equal(out.data, matmulSync(a, a).data);
+});
+
+test("the reason of the signal is the error's cause", async () => {
+  const reason = new Error('enough');
+  try {
+    await matmul(zeros(2000), zeros(2000), { signal: AbortSignal.abort(reason) });
+    assert.unreachable();
+  } catch (error) {
+    assert.is(error.cause, reason);
+  }
+});
+
+test('an error that onProgress throws stops the job and rejects', async () => {
+  const error = new Error('no more');
+  const onProgress = () => {
+    throw error;
+  };
+  const job = native(
+    {
+      call: (_, mode) => {
+        mode.progress(0.5);
+        return { promise: Promise.resolve(), cancel() {} };
+      },
+      wrap() {},
+    },
+    { onProgress },
+  );
+  assert.is(await job.catch((caught) => caught), error);
+});
+
+test.run();

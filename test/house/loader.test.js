@@ -1,0 +1,47 @@
+// What the loader takes for the addon, and what it says where there is none.
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startNode } from '../process.js';
+
+const program = `
+  import { matmulSync } from 'layerpeel';
+  const one = { shape: [1, 1], data: Float64Array.of(1) };
+  try {
+    console.log(matmulSync(one, one).data[0]);
+  } catch (error) {
+    console.log(error.code, error.message);
+  }`;
+
+/** What a process prints whose addon is looked for in a folder with the given files. */
+async function loadFrom(files) {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  const prebuilds = join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
+  try {
+    await mkdir(prebuilds, { recursive: true });
+    for (const [name, content] of Object.entries(files)) await writeFile(join(prebuilds, name), content);
+    const { code, stdout, stderr } = await startNode(['--input-type=module', '--eval', program], {
+      env: { LAYERPEEL_PREBUILD: folder },
+    }).ended;
+    assert.is(code, 0, stderr);
+    return stdout.trim();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+test('no binary', async () => {
+  assert.match(await loadFrom({}), /^LP_NOT_BUILT .*No native build was found.*npx cmake-js/);
+});
+
+test('a binary that is none', async () => {
+  assert.match(await loadFrom({ 'layerpeel.node': 'text' }), /^LP_NOT_BUILT .*layerpeel\.node.*npx cmake-js/);
+});
+
+test('a library beside it is not taken for the addon', async () => {
+  assert.match(await loadFrom({ 'libscipy_openblas.so': 'text', 'notes.txt': 'text' }), /No native build was found/);
+});
+
+test.run();

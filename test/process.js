@@ -1,0 +1,15 @@
+import { spawn } from 'node:child_process';
+
+/** Starts Node.js on `args` (its own flags, a file, the file's arguments); `ended` resolves when it is over. */
+export function startNode(args, { env = {}, cwd } = {}) {
+  const child = spawn(process.execPath, args, { cwd, env: { ...process.env, CI: '', ...env } });
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr']) {
+    child[stream].setEncoding('utf8');
+    child[stream].on('data', (text) => {
+      output[stream] += text;
+    });
+  }
+  const ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal, ...output })));
+  return { child, output, ended };
+}
