@@ -45,7 +45,8 @@ Napi::Value begin(const Napi::CallbackInfo& info) {
   auto session = std::make_shared<Session>();
   session->classes = classes;
   session->dim = dim;
-  session->collapse = std::make_unique<Collapse<T>>(classes, dim, values(3, classes * dim), values(4, classes), options);
+  session->collapse =
+      std::make_unique<Collapse<T>>(classes, dim, values(3, classes * dim), values(4, classes), options);
   return Napi::External<Handle>::New(info.Env(), new Handle(session), [](Napi::Env, Handle* handle) { delete handle; });
 }
 
@@ -65,8 +66,8 @@ Napi::Value sweep(const Napi::CallbackInfo& info, Sweep<T> step) {
       info,
       [=](Control& control) {
         std::lock_guard lock(handle->mutex);
-        (std::get<std::unique_ptr<Collapse<T>>>(handle->collapse).get()->*step)(
-            features.matrix(rows, handle->dim), labels.get(), control);
+        (std::get<std::unique_ptr<Collapse<T>>>(handle->collapse).get()->*step)(features.matrix(rows, handle->dim),
+                                                                                labels.get(), control);
       },
       [](Napi::Env env) { return env.Undefined(); });
 }

@@ -32,7 +32,8 @@ double dot(const double* x, const double* y, Index size) {
 }
 
 // a bᵀ of a (m, k) and b (n, k).
-std::vector<double> product(const std::vector<double>& a, const std::vector<double>& b, Index k, const Control& control) {
+std::vector<double> product(const std::vector<double>& a, const std::vector<double>& b, Index k,
+                            const Control& control) {
   MatmulPlan plan;
   plan.m = std::ssize(a) / k;
   plan.n = std::ssize(b) / k;
@@ -115,14 +116,19 @@ Index largest(const T* values, const double* offsets, Index size) {
 template <class T>
 struct Collapse<T>::Part {
   Part(Index block, Index classes, Index dim, Index rank, Index outputs)
-      : residuals(block * dim), products(block * outputs), near(block * classes), recent(rank * rank),
-        square(block), second(rank * rank), within(classes) {}
+      : residuals(block * dim),
+        products(block * outputs),
+        near(block * classes),
+        recent(rank * rank),
+        square(block),
+        second(rank * rank),
+        within(classes) {}
 
-  Buffer<T> residuals;         // (block, p) r
-  Buffer<T> products;          // (block, rank + C) [B; W] r
-  Buffer<T> near;              // (block, C) M r
-  Buffer<T> recent;            // (rank, rank) Σ q qᵀ of the last rows, lower triangle
-  Buffer<double> square;       // (block) ‖r‖²
+  Buffer<T> residuals;    // (block, p) r
+  Buffer<T> products;     // (block, rank + C) [B; W] r
+  Buffer<T> near;         // (block, C) M r
+  Buffer<T> recent;       // (rank, rank) Σ q qᵀ of the last rows, lower triangle
+  Buffer<double> square;  // (block) ‖r‖²
   Index recent_rows = 0;
   std::vector<double> second;  // (rank, rank) Σ q qᵀ, lower triangle
   std::vector<double> within;  // (C) Σ ‖r‖² of each class
@@ -141,8 +147,13 @@ struct Collapse<T>::Part {
 
 template <class T>
 Collapse<T>::Collapse(Index classes, Index dim, const T* prototypes, const T* biases, CollapseOptions options)
-    : classes_(classes), dim_(dim), options_(options), has_prototypes_(prototypes != nullptr), biases_(classes),
-      counts_(classes), means_(classes * dim) {
+    : classes_(classes),
+      dim_(dim),
+      options_(options),
+      has_prototypes_(prototypes != nullptr),
+      biases_(classes),
+      counts_(classes),
+      means_(classes * dim) {
   if (prototypes) {
     check_finite<T>({prototypes, classes, dim}, "prototypes");
     prototypes_.assign(prototypes, prototypes + classes * dim);

@@ -1,18 +1,20 @@
 // Measures of neural collapse of features (n, p) with labels, and of prototypes (C, p) and biases (C) where given:
 // src/collapse/measures.ts lists their formulas and sources.
 //
-// Two sweeps over the features, each in as many chunks of rows as wanted, so that a chunk is all that has to be in memory.
+// Two sweeps over the features, each in as many chunks of rows as wanted, so that a chunk is all that has to be in
+// memory.
 //
 //   sum      S_c = Σ_{y_i=c} h_i in double
 //   center   μ_c = S_c/n_c, M_c = μ_c − h̄, and from the Gram matrix M Mᵀ = V diag(g) Vᵀ (C×C, rank r ≤ min(C−1, p))
 //              B = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
 //              T = V diag(g)/√C        (C, r)     so that T B = M
-//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in cache
+//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in
+//   cache
 //              tr(Σ_W Σ_B⁺) = mean ‖q_i‖²; the eigenvalues of Σ_W Σ_B⁺ are those of (1/n) Σ q_i q_iᵀ
 //              M_c·r_i = (T q_i)_c gives distances to class centres and to h̄;  z_i = W r_i + (W μ_{y_i} + b) the logits
 //
-// Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32, however
-// far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
+// Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32,
+// however far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
 #pragma once
 
 #include <map>
@@ -40,8 +42,8 @@ struct CollapseResult {
   std::vector<double> class_means;  // (C, p) μ
 };
 
-// The measurement of one set of features. Calls in order: sum for each chunk, center, measure for each chunk of the same
-// rows (left out, the measures that need it are absent), result.
+// The measurement of one set of features. Calls in order: sum for each chunk, center, measure for each chunk of the
+// same rows (left out, the measures that need it are absent), result.
 template <class T>
 class Collapse {
  public:
@@ -71,10 +73,10 @@ class Collapse {
   std::vector<double> gram_;      // (C, C) M Mᵀ
   std::vector<double> global_;    // (p) h̄
   Index rank_ = 0;
-  Buffer<T> factors_;                        // (rank + C or rank, p) [B; W]
-  Buffer<T> recover_;                        // (C, rank) T
-  std::vector<double> scores_;               // (C, C) row y: M_y·M_c − ‖M_c‖²/2
-  std::vector<double> logits_;               // (C, C) row y: w_c·μ_y + b_c
+  Buffer<T> factors_;                         // (rank + C or rank, p) [B; W]
+  Buffer<T> recover_;                         // (C, rank) T
+  std::vector<double> scores_;                // (C, C) row y: M_y·M_c − ‖M_c‖²/2
+  std::vector<double> logits_;                // (C, C) row y: w_c·μ_y + b_c
   std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
 };
 

@@ -175,7 +175,8 @@ CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options
     alignment += cosine(centered[c], prototypes[c]) / classes;
     duality += norm(minus(scaled(centered[c], 1 / norm(centered[c])), scaled(heads[c], 1 / norm(heads[c])))) / classes;
     frobenius += std::pow(norm(minus(scaled(prototypes[c], 1 / std::sqrt(prototypes_norm)),
-                                     scaled(centered[c], 1 / std::sqrt(centered_norm)))), 2);
+                                     scaled(centered[c], 1 / std::sqrt(centered_norm)))),
+                          2);
     zhu += std::pow(dot(prototypes[c], global) + (state.biases ? state.biases[c] : 0), 2);
   }
   measures["nc1"] = trace / classes;
