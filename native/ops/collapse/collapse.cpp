@@ -11,7 +11,10 @@
 #include "ops/class_sums/class_sums.h"
 #include "ops/matmul/matmul.h"
 
+LP_DECLARE(template <class T>
+           void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out, Index ld);)
 LP_DECLARE(template <class T> double subtract(const T* x, const double* mean, Index size, T* out);)
+LP_DECLARE(template <class T> double squares(const T* x, Index size);)
 LP_DECLARE(template <class T> double best_other(const T* values, const double* offsets, Index size, Index skip);)
 
 namespace lp {
@@ -19,10 +22,27 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Residuals of a block stay in the second-level cache beside the factors.
-constexpr Index kBlockBytes = 1 << 18;
+// Residuals of a panel of rows stay in the second-level cache, and what is derived from those of a block.
+constexpr Index kPanelBytes = 1 << 17, kBlockBytes = 1 << 18;
+// What `multiply` asks of rows and their length.
+constexpr Index kRowUnit = 4, kLengthBytes = 64;
 // Rows between additions of Σ q qᵀ in the dtype to its sum in double.
 constexpr Index kFlushRows = 1024;
+
+Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+
+// The length of rows of T that are padded for `multiply`.
+template <class T>
+Index padded(Index length) {
+  return round_up(length, kLengthBytes / sizeof(T));
+}
+
+template <class T>
+Buffer<T> zeros(Index size) {
+  Buffer<T> buffer(size);
+  std::fill(buffer.begin(), buffer.end(), T(0));
+  return buffer;
+}
 
 double dot(const double* x, const double* y, Index size) {
   double sum = 0;
@@ -115,24 +135,27 @@ Index largest(const T* values, const double* offsets, Index size) {
 // What one thread gathers in the second sweep, and the memory it works in.
 template <class T>
 struct Collapse<T>::Part {
-  Part(Index block, Index classes, Index dim, Index rank, Index outputs)
-      : residuals(block * dim),
-        products(block * outputs),
-        near(block * classes),
+  Part(Index panel, Index block, Index classes, Index dim, Index rank)
+      : residuals(zeros<T>(panel * padded<T>(dim))),
+        whitened(zeros<T>(block * padded<T>(rank))),
+        logits(zeros<T>(block * classes)),
+        near(zeros<T>(block * classes)),
         recent(rank * rank),
         square(block),
         second(rank * rank),
         within(classes) {}
 
-  Buffer<T> residuals;    // (block, p) r
-  Buffer<T> products;     // (block, rank + C) [B; W] r
+  // Of the rows at hand; r and q are padded.
+  Buffer<T> residuals;    // (panel, p) r
+  Buffer<T> whitened;     // (block, rank) q = B r
+  Buffer<T> logits;       // (block, C) W r
   Buffer<T> near;         // (block, C) M r
   Buffer<T> recent;       // (rank, rank) Σ q qᵀ of the last rows, lower triangle
   Buffer<double> square;  // (block) ‖r‖²
   Index recent_rows = 0;
   std::vector<double> second;  // (rank, rank) Σ q qᵀ, lower triangle
   std::vector<double> within;  // (C) Σ ‖r‖² of each class
-  double whitened = 0;         // Σ ‖q‖²
+  double trace = 0;            // Σ ‖q‖²
   double to_class = 0;         // Σ ‖r‖
   double to_global = 0;        // Σ ‖h − h̄‖
   double margin = 0, min_margin = kInfinity;
@@ -206,27 +229,28 @@ void Collapse<T>::center(const Control& control) {
   rank_ = 0;
   while (rank_ < std::min(C - 1, p) && values[C - 1 - rank_] > least) rank_++;
 
-  const Index outputs = rank_ + (has_prototypes_ ? C : 0);
-  factors_ = Buffer<T>(outputs * p);
-  recover_ = Buffer<T>(C * rank_);
   const double* kept = vectors.data() + (C - rank_) * C;
-  std::vector<double> whitening(rank_ * p);
+  std::vector<double> unscaled(rank_ * p);
   MatmulPlan plan;
   plan.m = rank_;
   plan.n = p;
   plan.k = C;
-  matmul(plan, kept, centered_.data(), whitening.data(), control);
+  matmul(plan, kept, centered_.data(), unscaled.data(), control);
+  whitening_ = zeros<T>(rank_ * padded<T>(p));
+  recovery_ = zeros<T>(C * padded<T>(rank_));
   for (Index k = 0; k < rank_; k++) {
-    const double value = values[C - rank_ + k];
-    for (Index j = 0; j < p; j++) factors_[k * p + j] = static_cast<T>(whitening[k * p + j] * (std::sqrt(C) / value));
-    for (Index c = 0; c < C; c++) recover_[c * rank_ + k] = static_cast<T>(kept[k * C + c] * value / std::sqrt(C));
+    const double value = values[C - rank_ + k], factor = std::sqrt(C) / value;
+    for (Index j = 0; j < p; j++) whitening_[k * padded<T>(p) + j] = static_cast<T>(unscaled[k * p + j] * factor);
+    for (Index c = 0; c < C; c++) recovery_[c * padded<T>(rank_) + k] = static_cast<T>(kept[k * C + c] / factor);
   }
   scores_.resize(C * C);
   for (Index y = 0; y < C; y++)
     for (Index c = 0; c < C; c++) scores_[y * C + c] = gram_[y * C + c] - gram_[c * C + c] / 2;
 
   if (has_prototypes_) {
-    std::copy(prototypes_.begin(), prototypes_.end(), factors_.get() + rank_ * p);
+    heads_ = zeros<T>(C * padded<T>(p));
+    for (Index c = 0; c < C; c++)
+      for (Index j = 0; j < p; j++) heads_[c * padded<T>(p) + j] = static_cast<T>(prototypes_[c * p + j]);
     logits_ = product(means_, prototypes_, p, control);
     for (Index i = 0; i < C * C; i++) logits_[i] += biases_[i % C];
   }
@@ -234,52 +258,55 @@ void Collapse<T>::center(const Control& control) {
 
 template <class T>
 void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const Control& control) {
-  const Index outputs = rank_ + (has_prototypes_ ? classes_ : 0);
-  const Index block = std::clamp<Index>(kBlockBytes / (dim_ * sizeof(T)), 16, 512);
+  const Index panel = round_up(std::clamp<Index>(kPanelBytes / (dim_ * sizeof(T)), 1, 256), kRowUnit);
+  const Index block =
+      round_up(std::clamp<Index>(kBlockBytes / ((rank_ + 2 * classes_) * sizeof(T)), panel, kFlushRows), panel);
   if (parts_.empty()) parts_.resize(thread_count());
   const Index share = (features.rows + std::ssize(parts_) - 1) / std::ssize(parts_);
   parallel_for(features.rows, std::max<Index>(1, share), control, [&](Index begin, Index end) {
     auto& part = parts_[begin / share];
-    if (!part) part = std::make_unique<Part>(block, classes_, dim_, rank_, outputs);
+    if (!part) part = std::make_unique<Part>(panel, block, classes_, dim_, rank_);
     for (Index row = begin; row < end; row += block) {
       control.poll();
-      measure_block(*part, {features.row(row), std::min(block, end - row), dim_}, labels + row);
+      measure_block(*part, panel, {features.row(row), std::min(block, end - row), dim_}, labels + row);
     }
   });
 }
 
 template <class T>
-void Collapse<T>::measure_block(Part& part, Matrix<const T> features, const int32_t* labels) {
-  const Index C = classes_, p = dim_, rows = features.rows, outputs = rank_ + (has_prototypes_ ? C : 0);
+void Collapse<T>::measure_block(Part& part, Index panel, Matrix<const T> features, const int32_t* labels) {
+  const auto multiply = LP_SELECT(multiply<T>);
   const auto subtract = LP_SELECT(subtract<T>);
   const auto best_other = LP_SELECT(best_other<T>);
-  for (Index i = 0; i < rows; i++)
-    part.square[i] = subtract(features.row(i), &means_[labels[i] * p], p, &part.residuals[i * p]);
+  const Index C = classes_, p = dim_, rows = features.rows, depth = padded<T>(p), rank_depth = padded<T>(rank_);
 
-  if (outputs > 0) {
-    blas::gemm<T>(false, true, rows, outputs, p, 1, part.residuals.get(), p, factors_.get(), p, 0, part.products.get(),
-                  outputs);
+  for (Index first = 0; first < rows; first += panel) {
+    const Index count = std::min(panel, rows - first), filled = round_up(count, kRowUnit);
+    for (Index i = 0; i < count; i++) {
+      const Index row = first + i;
+      part.square[row] = subtract(features.row(row), &means_[labels[row] * p], p, &part.residuals[i * depth]);
+    }
+    const T* residuals = part.residuals.get();
+    multiply(residuals, filled, whitening_.get(), rank_, depth, part.whitened.get() + first * rank_depth, rank_depth);
+    if (has_prototypes_) multiply(residuals, filled, heads_.get(), C, depth, &part.logits[first * C], C);
   }
   if (rank_ > 0) {
-    blas::gemm<T>(false, true, rows, C, rank_, 1, part.products.get(), outputs, recover_.get(), rank_, 0,
-                  part.near.get(), C);
-    blas::syrk<T>(rank_, rows, 1, part.products.get(), outputs, part.recent_rows > 0, part.recent.get(), rank_);
+    const T* whitened = part.whitened.get();
+    multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), C);
+    part.trace += LP_SELECT(squares<T>)(whitened, rows * rank_depth);
+    blas::syrk<T>(rank_, rows, 1, whitened, rank_depth, part.recent_rows > 0, part.recent.get(), rank_);
     part.recent_rows += rows;
     if (part.recent_rows >= kFlushRows) part.flush(rank_);
-  } else {
-    std::fill_n(part.near.get(), rows * C, T(0));
   }
 
   for (Index i = 0; i < rows; i++) {
     const Index y = labels[i];
-    const T *q = part.products.get() + i * outputs, *near = part.near.get() + i * C;
-    for (Index k = 0; k < rank_; k++) part.whitened += static_cast<double>(q[k]) * q[k];
+    const T *logits = &part.logits[i * C], *near = &part.near[i * C];
     part.within[y] += part.square[i];
     part.to_class += std::sqrt(part.square[i]);
     part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + gram_[y * C + y]));
     if (!has_prototypes_) continue;
 
-    const T* logits = q + rank_;
     const double *logit_offsets = &logits_[y * C], *scores = &scores_[y * C];
     const double margin = logits[y] + logit_offsets[y] - best_other(logits, logit_offsets, C, y);
     const double lead = near[y] + scores[y] - best_other(near, scores, C, y);
@@ -351,13 +378,13 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
 template <class T>
 void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
   const Index C = classes_, p = dim_;
-  Part all(0, C, p, rank_, 0);
+  Part all(0, 0, C, p, rank_);
   for (const auto& part : parts_) {
     if (!part) continue;
     part->flush(rank_);
     for (Index i = 0; i < rank_ * rank_; i++) all.second[i] += part->second[i];
     for (Index c = 0; c < C; c++) all.within[c] += part->within[c];
-    all.whitened += part->whitened;
+    all.trace += part->trace;
     all.to_class += part->to_class;
     all.to_global += part->to_global;
     all.margin += part->margin;
@@ -374,7 +401,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
   for (double& value : result.spectrum) value = std::max(0.0, value);
 
   auto& measures = result.measures;
-  const double trace = rank_ > 0 ? all.whitened / n : kNaN;
+  const double trace = rank_ > 0 ? all.trace / n : kNaN;
   double within = 0, between = 0, distance_normalized = 0;
   for (Index c = 0; c < C; c++) {
     within += all.within[c] / n;

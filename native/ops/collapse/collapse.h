@@ -58,7 +58,7 @@ class Collapse {
 
  private:
   struct Part;
-  void measure_block(Part& part, Matrix<const T> features, const int32_t* labels);
+  void measure_block(Part& part, Index panel, Matrix<const T> features, const int32_t* labels);
   void add_sweep_measures(CollapseResult& result) const;
   void add_prototype_measures(CollapseResult& result, const Control& control) const;
 
@@ -73,8 +73,9 @@ class Collapse {
   std::vector<double> gram_;      // (C, C) M Mᵀ
   std::vector<double> global_;    // (p) h̄
   Index rank_ = 0;
-  Buffer<T> factors_;                         // (rank + C or rank, p) [B; W]
-  Buffer<T> recover_;                         // (C, rank) T
+  Buffer<T> whitening_;                       // (rank, p) B; this and the next two have rows padded with zeros
+  Buffer<T> heads_;                           // (C, p) W
+  Buffer<T> recovery_;                        // (C, rank) T
   std::vector<double> scores_;                // (C, C) row y: M_y·M_c − ‖M_c‖²/2
   std::vector<double> logits_;                // (C, C) row y: w_c·μ_y + b_c
   std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
