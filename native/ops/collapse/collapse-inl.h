@@ -56,11 +56,17 @@ static inline void multiply_tile(const T* x, const T* f, Index depth, T* out, In
 }
 
 // out (rows, cols) = x fᵀ of x (rows, depth), f (cols, depth): few columns, long rows. `rows` is a multiple of 4 and
-// `depth` one of 64 bytes.
+// `depth` one of 64 bytes. Meanwhile `ahead` bytes from `next` on are fetched from memory, which would idle otherwise.
 template <class T>
-void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out, Index ld) {
+void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out, Index ld, const T* next,
+              Index ahead) {
+  const Index tiles = (cols + kTileCols - 1) / kTileCols * (rows / kTileRows);
+  const Index share = tiles > 0 ? (ahead + tiles - 1) / tiles : 0;
+  const char *fetched = reinterpret_cast<const char*>(next), *end = fetched + ahead;
   for (Index k = 0; k < cols; k += kTileCols) {
     for (Index i = 0; i < rows; i += kTileRows) {
+      for (const char* stop = fetched + share; fetched < stop && fetched < end; fetched += 64)
+        __builtin_prefetch(fetched);
       const T *left = x + i * depth, *right = f + k * depth;
       T* to = out + i * ld + k;
       switch (cols - k) {
@@ -115,20 +121,15 @@ template <class T>
 double best_other(const T* values, const double* offsets, Index size, Index skip) {
   double best = -__builtin_inf();
 #pragma omp simd reduction(max : best)
-  for (Index c = 0; c < skip; c++) {
-    const double value = values[c] + offsets[c];
-    best = value > best ? value : best;
-  }
-#pragma omp simd reduction(max : best)
-  for (Index c = skip + 1; c < size; c++) {
-    const double value = values[c] + offsets[c];
+  for (Index c = 0; c < size; c++) {
+    const double value = c == skip ? -__builtin_inf() : values[c] + offsets[c];
     best = value > best ? value : best;
   }
   return best;
 }
 
-template void multiply(const float*, Index, const float*, Index, Index, float*, Index);
-template void multiply(const double*, Index, const double*, Index, Index, double*, Index);
+template void multiply(const float*, Index, const float*, Index, Index, float*, Index, const float*, Index);
+template void multiply(const double*, Index, const double*, Index, Index, double*, Index, const double*, Index);
 template double subtract(const float*, const double*, Index, float*);
 template double subtract(const double*, const double*, Index, double*);
 template double squares(const float*, Index);

@@ -11,8 +11,8 @@
 #include "ops/class_sums/class_sums.h"
 #include "ops/matmul/matmul.h"
 
-LP_DECLARE(template <class T>
-           void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out, Index ld);)
+LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
+                                            Index ld, const T* next, Index ahead);)
 LP_DECLARE(template <class T> double subtract(const T* x, const double* mean, Index size, T* out);)
 LP_DECLARE(template <class T> double squares(const T* x, Index size);)
 LP_DECLARE(template <class T> double best_other(const T* values, const double* offsets, Index size, Index skip);)
@@ -268,17 +268,17 @@ void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const
     if (!part) part = std::make_unique<Part>(panel, block, classes_, dim_, rank_);
     for (Index row = begin; row < end; row += block) {
       control.poll();
-      measure_block(*part, panel, {features.row(row), std::min(block, end - row), dim_}, labels + row);
+      measure_block(*part, panel, std::min(block, end - row), {features.row(row), end - row, dim_}, labels + row);
     }
   });
 }
 
 template <class T>
-void Collapse<T>::measure_block(Part& part, Index panel, Matrix<const T> features, const int32_t* labels) {
+void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<const T> features, const int32_t* labels) {
   const auto multiply = LP_SELECT(multiply<T>);
   const auto subtract = LP_SELECT(subtract<T>);
   const auto best_other = LP_SELECT(best_other<T>);
-  const Index C = classes_, p = dim_, rows = features.rows, depth = padded<T>(p), rank_depth = padded<T>(rank_);
+  const Index C = classes_, p = dim_, depth = padded<T>(p), rank_depth = padded<T>(rank_);
 
   for (Index first = 0; first < rows; first += panel) {
     const Index count = std::min(panel, rows - first), filled = round_up(count, kRowUnit);
@@ -286,13 +286,18 @@ void Collapse<T>::measure_block(Part& part, Index panel, Matrix<const T> feature
       const Index row = first + i;
       part.square[row] = subtract(features.row(row), &means_[labels[row] * p], p, &part.residuals[i * depth]);
     }
-    const T* residuals = part.residuals.get();
-    multiply(residuals, filled, whitening_.get(), rank_, depth, part.whitened.get() + first * rank_depth, rank_depth);
-    if (has_prototypes_) multiply(residuals, filled, heads_.get(), C, depth, &part.logits[first * C], C);
+    const T *residuals = part.residuals.get(), *next = features.row(first + count);
+    const Index ahead = std::min(panel, features.rows - first - count) * p * sizeof(T), half = ahead / 2;
+    multiply(residuals, filled, whitening_.get(), rank_, depth, part.whitened.get() + first * rank_depth, rank_depth,
+             next, has_prototypes_ ? half : ahead);
+    if (has_prototypes_) {
+      multiply(residuals, filled, heads_.get(), C, depth, &part.logits[first * C], C, next + half / sizeof(T),
+               ahead - half);
+    }
   }
   if (rank_ > 0) {
     const T* whitened = part.whitened.get();
-    multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), C);
+    multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), C, whitened, 0);
     part.trace += LP_SELECT(squares<T>)(whitened, rows * rank_depth);
     blas::syrk<T>(rank_, rows, 1, whitened, rank_depth, part.recent_rows > 0, part.recent.get(), rank_);
     part.recent_rows += rows;

@@ -58,7 +58,8 @@ class Collapse {
 
  private:
   struct Part;
-  void measure_block(Part& part, Index panel, Matrix<const T> features, const int32_t* labels);
+  // Measures the first `rows` of the features, a panel at a time; the others come next.
+  void measure_block(Part& part, Index panel, Index rows, Matrix<const T> features, const int32_t* labels);
   void add_sweep_measures(CollapseResult& result) const;
   void add_prototype_measures(CollapseResult& result, const Control& control) const;
 
