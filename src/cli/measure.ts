@@ -131,7 +131,7 @@ async function figureSection(measured: Collapse, folder: RunFolder): Promise<Sec
   const draw = async (...figure: Parameters<RunFolder['figure']>) => void figures.push(await folder.figure(...figure));
   const simplex = formatNumber(-1 / (classes - 1), 3);
   const cosines = (title: string, matrix: Float64Array) =>
-    heatmap({ title, matrix, rows: classes, columns: classes, xTitle: 'class', yTitle: 'class', legend: 'cosine' });
+    heatmap({ title, matrix, size: classes, axis: 'class', legend: 'cosine' });
 
   await draw(
     'spectrum',

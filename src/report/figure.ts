@@ -54,12 +54,11 @@ export interface LineChart {
 
 export interface Heatmap {
   readonly title: string;
-  /** Row-major `[rows, columns]`. */
+  /** Row-major `[size, size]`. */
   readonly matrix: Column;
-  readonly rows: number;
-  readonly columns: number;
-  readonly xTitle: string;
-  readonly yTitle: string;
+  readonly size: number;
+  /** What rows and columns stand for. */
+  readonly axis: string;
   /** What the colour stands for. */
   readonly legend: string;
   /** Ends of the colour scale, symmetric for signed quantities. @default [-1, 1] */
@@ -76,6 +75,8 @@ const DASHES = [[], [7, 3], [2, 2], [9, 3, 2, 3], [12, 4], [5, 2, 1, 2, 1, 2], [
 const SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down', 'triangle-right'] as const;
 const LEGEND_ROW = 18;
 const LABEL_SIZE = 12;
+/** Cells of a heat map along one side. */
+const MOST_CELLS = 120;
 
 const CONFIG = {
   background: 'white',
@@ -137,83 +138,95 @@ export function lineChart(chart: LineChart): Spec {
   };
 }
 
-/** A matrix as coloured cells, the first row on top; small ones carry their numbers. */
+/**
+ * A square matrix as coloured cells, the first row on top. Small ones carry their numbers; of large ones blocks of entries are
+ * averaged, as a page has no room for more cells.
+ */
 export function heatmap(map: Heatmap): Spec {
-  const { rows, columns, domain = [-1, 1] } = map;
-  const size = 300;
+  const { size, domain = [-1, 1] } = map;
+  const pixels = 300;
+  const block = Math.ceil(size / MOST_CELLS);
   const shades = 50 / (domain[1] - domain[0]);
-  const cells = Array.from({ length: rows * columns }, (_, i) => ({
-    row: Math.floor(i / columns),
-    column: i % columns,
-    next: (i % columns) + 1,
-    below: Math.floor(i / columns) + 1,
-    value: map.matrix[i] as number,
-    shade: Math.round((map.matrix[i] as number) * shades) / shades,
-  })).filter((cell) => Number.isFinite(cell.value));
+  const cells = blockMeans(map.matrix, size, block).map(({ row, column, value }) => ({
+    left: column,
+    right: Math.min(size, column + block),
+    top: row,
+    bottom: Math.min(size, row + block),
+    middleX: column + block / 2,
+    middleY: row + block / 2,
+    value,
+    label: value.toFixed(2).replace('-', '−'),
+    shade: Math.round(value * shades) / shades,
+  }));
   // Cells of one colour stand together, so that `renderSvg` can draw each colour as one path.
-  cells.sort((a, b) => a.value - b.value);
-  const position = (title: string, count: number, reverse: boolean) => {
-    const step = Math.ceil(count / 10);
-    return {
-      title,
-      type: 'quantitative',
-      scale: { domain: reverse ? [count, 0] : [0, count], nice: false, zero: false },
-      axis: {
-        values: Array.from({ length: Math.ceil(count / step) }, (_, i) => i * step + 0.5),
-        labelExpr: 'format(datum.value - 0.5, "d")',
-        labelOverlap: false,
-        grid: false,
-        ticks: false,
-        domain: false,
-      },
-    };
+  cells.sort((a, b) => a.shade - b.shade);
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((each) => size / each <= 10) ?? Math.ceil(size / 10);
+  const position = {
+    title: map.axis,
+    type: 'quantitative',
+    axis: {
+      values: Array.from({ length: Math.ceil(size / step) }, (_, i) => i * step + 0.5),
+      labelExpr: 'format(datum.value - 0.5, "d")',
+      labelOverlap: false,
+      grid: false,
+      ticks: false,
+      domain: false,
+    },
   };
-  const x = { field: 'column', ...position(map.xTitle, columns, false) };
-  const y = { field: 'row', ...position(map.yTitle, rows, true) };
+  const x = { ...position, scale: { domain: [0, size], nice: false, zero: false } };
+  const y = { ...position, scale: { domain: [size, 0], nice: false, zero: false } };
+  const color = {
+    field: 'shade',
+    type: 'quantitative',
+    title: block > 1 ? `${map.legend}, mean of ${block}×${block}` : map.legend,
+    scale: { domain, scheme: 'blueorange', reverse: true, clamp: true },
+    legend: { gradientLength: 200, titleLimit: 200 },
+  };
+  const [middle, far] = [(domain[0] + domain[1]) / 2, 0.3 * (domain[1] - domain[0])];
+  const onDark = { test: `abs(datum.value - ${middle}) > ${far}`, value: 'white' };
   const numbers = {
     mark: { type: 'text', fontSize: 10 },
-    transform: [
-      { calculate: 'datum.column + 0.5', as: 'middleX' },
-      { calculate: 'datum.row + 0.5', as: 'middleY' },
-    ],
     encoding: {
       x: { ...x, field: 'middleX' },
       y: { ...y, field: 'middleY' },
       text: { field: 'label', type: 'nominal' },
-      color: {
-        condition: { test: `abs(datum.value - ${(domain[0] + domain[1]) / 2}) > ${(domain[1] - domain[0]) * 0.3}`, value: 'white' },
-        value: INK,
-      },
+      color: { condition: onDark, value: INK },
     },
   };
   return {
     $schema: SCHEMA,
     description: map.title,
     title: { text: map.title, offset: 10 },
-    width: size,
-    height: (size * rows) / columns,
+    width: pixels,
+    height: pixels,
     config: CONFIG,
-    data: { values: cells.map((cell) => ({ ...cell, label: cell.value.toFixed(2).replace('-', '−') })) },
+    data: { values: cells },
     layer: [
       {
         mark: { type: 'rect' },
-        encoding: {
-          x,
-          y,
-          x2: { field: 'next' },
-          y2: { field: 'below' },
-          color: {
-            field: 'shade',
-            type: 'quantitative',
-            title: map.legend,
-            scale: { domain, scheme: 'blueorange', reverse: true, clamp: true },
-            legend: { gradientLength: 200 },
-          },
-        },
+        encoding: { x: { ...x, field: 'left' }, x2: { field: 'right' }, y: { ...y, field: 'top' }, y2: { field: 'bottom' }, color },
       },
-      ...(Math.max(rows, columns) <= 12 ? [numbers] : []),
+      ...(size <= 12 ? [numbers] : []),
     ],
   };
+}
+
+/** The mean of each block of a square matrix, where it is a number. */
+function blockMeans(matrix: Column, size: number, block: number): { row: number; column: number; value: number }[] {
+  const means = [];
+  for (let row = 0; row < size; row += block) {
+    for (let column = 0; column < size; column += block) {
+      let [sum, count] = [0, 0];
+      for (let i = row; i < Math.min(size, row + block); i++) {
+        for (let j = column; j < Math.min(size, column + block); j++) {
+          sum += matrix[i * size + j] as number;
+          count++;
+        }
+      }
+      if (Number.isFinite(sum)) means.push({ row, column, value: sum / count });
+    }
+  }
+  return means;
 }
 
 interface Point {
