@@ -6,7 +6,7 @@ import type { State } from '../array/ndarray.js';
 import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
 import { OverflowError } from '../errors.js';
 import { lineChart } from '../report/figure.js';
-import { type PageFigure, type Section, withScripts } from '../report/page.js';
+import type { PageFigure, Section } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
@@ -46,10 +46,10 @@ export const command: Command = {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const [path = ''] = context.args;
     const { config, simulation } = await readSimulation(path);
-    using trajectory = await makeTrajectory(simulation);
+    using trajectory = await makeTrajectory(simulation, context.signal);
     const name = basename(path, '.json');
     const folder = await context.folder(name, config);
-    return await simulate(name, config, simulation, trajectory, folder, context);
+    return simulate(name, config, simulation, trajectory, folder, context);
   },
 };
 
@@ -67,7 +67,6 @@ async function simulate(
   try {
     await measure(trajectory, simulation, columns, context);
   } finally {
-    // Whatever ended it, what was measured is kept.
     await folder.metrics(columns);
     figures = await draw(columns, simulation, folder);
   }
@@ -137,16 +136,16 @@ async function draw(
 ): Promise<PageFigure[]> {
   const x = columns[clock] ?? [];
   const figures: PageFigure[] = [];
-  if (x.length === 0) return figures;
   for (const name of names) {
+    const axis = AXES[name] ?? { title: name };
     const chart = lineChart({
       title: name,
       x: { title: clock, scale: logarithmic ? 'log' : 'linear' },
-      y: AXES[name] ?? { title: name },
+      y: name === 'accuracy' ? { ...axis, domain: [0, 1] } : axis,
       series: [{ name, x, y: columns[name] ?? [] }],
     });
-    const meaning = trajectoryMeasures[name];
-    figures.push(await folder.figure(name, chart, withScripts(`${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`)));
+    const meaning = (trajectoryMeasures as Record<string, string>)[name] ?? name;
+    figures.push(await folder.figure(name, chart, `${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`));
   }
   return figures;
 }

@@ -203,10 +203,10 @@ function converted(array: NDArray, dtype: DType | undefined): NDArray {
 }
 
 /** The trajectory of a simulation. @throws LP_CONFIG with the path to what is wrong in its options */
-export function makeTrajectory({ dynamics, state, options }: Simulation): Promise<Trajectory> {
-  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Trajectory>)[dynamics];
+export function makeTrajectory({ dynamics, state, options }: Simulation, signal: AbortSignal): Promise<Trajectory> {
+  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Promise<Trajectory>>)[dynamics];
   if (!make) throw new LayerpeelError('LP_CONFIG', `config.dynamics is '${dynamics}', which is not part of this version.`);
-  return inConfig(() => make(state, options), 'config.options');
+  return inConfig(() => make(state, { ...options, signal }), 'config.options');
 }
 
 /** Runs what checks its own options, and names the place in the configuration where it finds fault. */

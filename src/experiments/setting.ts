@@ -1,0 +1,47 @@
+/**
+ * The setting of the numerical experiments of "On the Dynamics Under the Unhinged Loss and Beyond" (UL, App. C.1):
+ * p = 512, C = 100, N = 10, features and prototypes drawn at random, and what its figures are drawn from.
+ */
+import type { NDArray, State } from '../array/ndarray.js';
+import { randomState } from '../data/random-state.js';
+
+export const setting = { classes: 100, perClass: 10, dim: 512, seed: 0 } as const;
+
+/** γ at which the margins are averaged, and the direction converges fastest (UL Cor. 3). */
+export const bestGamma = 1 / (setting.classes - 1);
+
+/** Singular values of M on the two blocks: the classes against each other, and their common part (UL Lemma 12). */
+export const sigma1 = (gamma: number): number => (1 + gamma) / (setting.classes * Math.sqrt(setting.perClass));
+export const sigma2 = (gamma: number): number =>
+  Math.abs(1 + gamma - gamma * setting.classes) / (setting.classes * Math.sqrt(setting.perClass));
+
+/** The critical weight decay λ* = (1+γ)/(C√N) of UL Cor. 5. */
+export const criticalDecay = sigma1;
+
+export const start = (): State => randomState(setting);
+
+/** `count` whole numbers from 0 to `last`, evenly apart. */
+export const steps = (last: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => Math.round((last * i) / (count - 1)));
+
+/** About `count` steps from 1 to `last`, evenly apart on a logarithm. */
+export function logSteps(last: number, count: number): number[] {
+  return [...new Set(Array.from({ length: count }, (_, i) => Math.round(last ** (i / (count - 1)))))];
+}
+
+/** γ as people write it: 1/(C−1) where it is that. */
+export const showGamma = (gamma: number): string => (gamma === bestGamma ? '1/(C−1)' : String(gamma));
+
+/** Frobenius norm. */
+export function norm({ data }: NDArray): number {
+  let sum = 0;
+  for (const value of data) sum += value * value;
+  return Math.sqrt(sum);
+}
+
+/** Frobenius norm of `scaleX · x − scaleY · y`. */
+export function distance(x: NDArray, y: NDArray, scaleX = 1, scaleY = 1): number {
+  let sum = 0;
+  for (let i = 0; i < x.data.length; i++) sum += (scaleX * (x.data[i] as number) - scaleY * (y.data[i] as number)) ** 2;
+  return Math.sqrt(sum);
+}
