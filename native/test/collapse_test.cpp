@@ -112,6 +112,14 @@ void all() {
   compare(Sample<T>(300, 5, 20, sizeof(T) == 4 ? 1e-4 : 1e-8, 100), {}, 300, sizeof(T) == 4 ? 1e-6 : 1e-8);
 }
 
+// The same number of threads gives the same bits.
+template <class T>
+void repeats() {
+  const Sample<T> sample(5000, 7, 33, 0.5, 0);
+  const auto once = fast(sample.state(), {}, 1999), again = fast(sample.state(), {}, 1999);
+  check(once.measures == again.measures && once.spectrum == again.spectrum, "repeated bits");
+}
+
 template <class T>
 void refuses() {
   const Sample<T> sample(40, 3, 5, 1, 0);
@@ -151,6 +159,8 @@ void undefined() {
 int main() {
   all<float>();
   all<double>();
+  repeats<float>();
+  repeats<double>();
   refuses<float>();
   refuses<double>();
   undefined();

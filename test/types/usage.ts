@@ -1,5 +1,5 @@
 // Compiled, never run: the declarations a user sees stand on their own and say what is meant.
-import { LayerpeelError, matmul, matmulSync, type NDArray } from 'layerpeel';
+import { type Collapse, collapse, collapseSync, LayerpeelError, matmul, matmulSync, type NDArray } from 'layerpeel';
 
 const a: NDArray = { shape: [2, 3], data: new Float32Array(6) };
 export const later: Promise<NDArray> = matmul(a, a, { transposeB: true, signal: AbortSignal.timeout(1000) });
@@ -8,6 +8,16 @@ export const now: NDArray = matmulSync(a, a, { transposeA: true });
 matmulSync({ data: new Float32Array(6) }, a);
 // @ts-expect-error: not an option
 matmulSync(a, a, { transpose: true });
+
+const labels = new Int32Array(2);
+export const all: Promise<Collapse> = collapse({ features: a, labels });
+export const some = collapseSync({ features: a, labels, prototypes: a }, { only: ['nc1', 'accuracy'] });
+some.nc1 satisfies number;
+some.accuracy satisfies number | undefined;
+// @ts-expect-error: not asked for
+some.nc1Papyan;
+// @ts-expect-error: not a measure
+collapseSync({ features: a, labels }, { only: ['nc5'] });
 
 try {
   matmulSync(a, a);
