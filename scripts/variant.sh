@@ -21,7 +21,7 @@ if [ "$name" = sanitize ]; then
   echo 'int main() {}' | c++ -x c++ -fsanitize=leak -o build/leak-probe - && build/leak-probe 2> /dev/null || leaks=0
   ASAN_OPTIONS=detect_leaks=$leaks ctest --test-dir "build/$name" --output-on-failure
   # Node.js itself is not instrumented, and does not free what it holds when it ends.
-  export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 LD_PRELOAD
+  export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_may_return_null=1 LD_PRELOAD
   LD_PRELOAD=$(c++ -print-file-name=libasan.so)
 else
   ctest --test-dir "build/$name" --output-on-failure

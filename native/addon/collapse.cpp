@@ -117,9 +117,9 @@ Napi::Value collapse_result(const Napi::CallbackInfo& info) {
           auto object = Napi::Object::New(env);
           object.Set("measures", measures);
           const auto set = [&](const char* name, const std::vector<double>& values) {
-            auto array = Napi::Float64Array::New(env, values.size());
-            std::copy(values.begin(), values.end(), array.Data());
-            object.Set(name, array);
+            const Output<double> array(env, std::ssize(values));
+            std::copy(values.begin(), values.end(), array.get());
+            object.Set(name, array.value());
           };
           set("spectrum", result->spectrum);
           set("featureCosines", result->feature_cosines);

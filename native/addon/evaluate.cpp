@@ -21,7 +21,7 @@ Napi::Value evaluate(const Napi::CallbackInfo& info) {
     const Input<T> features(info, 1, n * p), prototypes(info, 2, classes * p);
     const auto biases = optional(3, classes), toward = optional(6, n * p), toward_w = optional(7, classes * p);
     if (!toward != !toward_w) throw Error("LP_SHAPE", "A direction needs both features and prototypes.");
-    const Input<int32_t> labels(info, 4, n);
+    const Labels labels(info, 4, n, classes);
     const Output<double> out(info.Env(), Evaluation::kNumbers);
     return run(
         info,

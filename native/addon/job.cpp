@@ -183,6 +183,18 @@ Napi::Array array_of(Napi::Env env, std::initializer_list<Napi::Value> values) {
   return array;
 }
 
+Napi::Object new_array(Napi::Env env, napi_typedarray_type type, Index size) {
+  const char* constructor = type == napi_float32_array   ? "Float32Array"
+                            : type == napi_float64_array ? "Float64Array"
+                                                         : "Int32Array";
+  try {
+    const auto length = Napi::Number::New(env, static_cast<double>(size));
+    return env.Global().Get(constructor).As<Napi::Function>().New({length});
+  } catch (const Napi::Error&) {
+    throw Error("LP_MEMORY", "There is not enough memory for a result of " + std::to_string(size) + " elements.");
+  }
+}
+
 namespace {
 
 double to_number(Napi::Value value, const std::string& name) {
@@ -190,13 +202,16 @@ double to_number(Napi::Value value, const std::string& name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-Index to_size(Napi::Value value, const std::string& name) {
+Index to_integer(Napi::Value value, double most, const std::string& name) {
   const double number = to_number(value, name);
-  if (!(number >= 0 && number <= 9007199254740991.0) || number != std::floor(number)) {
-    throw Error("LP_SHAPE", name + " must be a non-negative integer.");
+  if (!(number >= 0 && number <= most) || number != std::floor(number)) {
+    throw Error("LP_SHAPE", name + " must be a non-negative integer of at most " + std::to_string(most) + ".");
   }
   return static_cast<Index>(number);
 }
+
+// The product of two such sizes is still an Index.
+Index to_size(Napi::Value value, const std::string& name) { return to_integer(value, 2147483647.0, name); }
 
 std::vector<double> to_numbers(Napi::Value value, const std::string& name) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) {
@@ -212,6 +227,9 @@ std::string nth(size_t index) { return "Argument " + std::to_string(index); }
 
 double number_argument(const Napi::CallbackInfo& info, size_t index) { return to_number(info[index], nth(index)); }
 Index size_argument(const Napi::CallbackInfo& info, size_t index) { return to_size(info[index], nth(index)); }
+Index count_argument(const Napi::CallbackInfo& info, size_t index) {
+  return to_integer(info[index], 9007199254740991.0, nth(index));
+}
 std::vector<double> numbers_argument(const Napi::CallbackInfo& info, size_t index) {
   return to_numbers(info[index], nth(index));
 }

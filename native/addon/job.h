@@ -90,16 +90,19 @@ class Labels {
   std::shared_ptr<const std::vector<int32_t>> labels_;
 };
 
-// A new typed array of JavaScript's that an operation fills, or moves on from a copy of an argument.
+// A new typed array of JavaScript's, of zeros. Throws LP_MEMORY where it cannot be had; Node-API's own functions would
+// end the process.
+Napi::Object new_array(Napi::Env env, napi_typedarray_type type, Index size);
+
+// A new typed array that an operation fills, or moves on from a copy of an argument.
 template <class T>
 class Output {
  public:
   Output(Napi::Env env, Index size) {
-    auto buffer = Napi::ArrayBuffer::New(env, size * sizeof(T));
-    data_ = static_cast<T*>(buffer.Data());
+    const Napi::Object array = new_array(env, kArrayType<T>, size);
+    locate(env, array, kArrayType<T>, size, reinterpret_cast<void**>(&data_));
     prefer_huge_pages(data_, size * sizeof(T));
-    const auto array = Napi::TypedArrayOf<T>::New(env, size, buffer, 0, kArrayType<T>);
-    array_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array.template As<Napi::Object>()));
+    array_ = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array));
   }
   Output(const Napi::CallbackInfo& info, size_t index, Index size) : Output(info.Env(), size) {
     void* given = nullptr;
@@ -111,7 +114,7 @@ class Output {
   Napi::Value value() const { return array_->Value(); }
 
  private:
-  T* data_;
+  T* data_ = nullptr;
   std::shared_ptr<Napi::ObjectReference> array_;
 };
 
@@ -133,7 +136,8 @@ Napi::Value with_float_type(const Napi::CallbackInfo& info, size_t index, Body&&
 
 // Plain arguments, checked so that a caller that bypasses the TypeScript front reaches no memory it should not.
 double number_argument(const Napi::CallbackInfo& info, size_t index);
-Index size_argument(const Napi::CallbackInfo& info, size_t index);
+Index size_argument(const Napi::CallbackInfo& info, size_t index);                   // of a dimension, below 2³¹
+Index count_argument(const Napi::CallbackInfo& info, size_t index);                  // of anything else
 std::vector<double> numbers_argument(const Napi::CallbackInfo& info, size_t index);  // a Float64Array
 double number_in(Napi::Object object, const char* key);
 Index size_in(Napi::Object object, const char* key);

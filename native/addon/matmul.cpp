@@ -8,6 +8,8 @@
 namespace lp::addon {
 namespace {
 
+constexpr double kMostElements = 9007199254740991.0;
+
 MatmulPlan read_plan(Napi::Object object) {
   MatmulPlan plan;
   plan.m = size_in(object, "m");
@@ -18,6 +20,9 @@ MatmulPlan read_plan(Napi::Object object) {
   plan.alpha = number_in(object, "alpha");
   plan.beta = number_in(object, "beta");
   const auto batch = numbers_in(object, "batch");  // triples: size, stride of a, stride of b
+  for (double number : batch) {
+    if (!(number >= 0 && number <= kMostElements)) throw Error("LP_SHAPE", "A batch dimension is out of range.");
+  }
   for (size_t i = 0; i + 2 < batch.size(); i += 3) {
     plan.batch.push_back(
         {static_cast<Index>(batch[i]), static_cast<Index>(batch[i + 1]), static_cast<Index>(batch[i + 2])});
@@ -25,13 +30,17 @@ MatmulPlan read_plan(Napi::Object object) {
   return plan;
 }
 
+// Sizes are worked out in floating point, which does not wrap around.
+double result_size(const MatmulPlan& plan) {
+  double size = static_cast<double>(plan.m) * static_cast<double>(plan.n);
+  for (const BatchDim& dim : plan.batch) size *= static_cast<double>(dim.size);
+  return size;
+}
+
 // One past the last element that a strided operand reaches.
-Index extent(const MatmulPlan& plan, Index matrix, Index BatchDim::* stride) {
-  Index last = matrix;
-  for (const BatchDim& dim : plan.batch) {
-    if (dim.size < 0 || dim.*stride < 0) throw Error("LP_SHAPE", "A batch dimension is negative.");
-    last += (dim.size - 1) * (dim.*stride);
-  }
+double extent(const MatmulPlan& plan, Index rows, Index cols, Index BatchDim::* stride) {
+  double last = static_cast<double>(rows) * static_cast<double>(cols);
+  for (const BatchDim& dim : plan.batch) last += static_cast<double>(dim.size - 1) * static_cast<double>(dim.*stride);
   return last;
 }
 
@@ -47,11 +56,11 @@ T* locate_output(Napi::Env env, Napi::Value array, Index size) {
 Napi::Value matmul(const Napi::CallbackInfo& info) {
   return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
     const MatmulPlan plan = read_plan(info[5].As<Napi::Object>());
-    const Index a_size = size_argument(info, 2), b_size = size_argument(info, 4);
-    Index size = plan.m * plan.n;
-    for (const BatchDim& dim : plan.batch) size *= dim.size;
-    if (size > 0 && (extent(plan, plan.m * plan.k, &BatchDim::a_stride) > a_size ||
-                     extent(plan, plan.k * plan.n, &BatchDim::b_stride) > b_size)) {
+    const Index a_size = count_argument(info, 2), b_size = count_argument(info, 4);
+    if (!(result_size(plan) <= kMostElements)) throw Error("LP_SHAPE", "The product has too many elements.");
+    const Index size = static_cast<Index>(result_size(plan));
+    if (size > 0 && (extent(plan, plan.m, plan.k, &BatchDim::a_stride) > static_cast<double>(a_size) ||
+                     extent(plan, plan.k, plan.n, &BatchDim::b_stride) > static_cast<double>(b_size))) {
       throw Error("LP_SHAPE", "The product reaches beyond its operands.");
     }
     const Input<T> a(info, 1, a_size), b(info, 3, b_size);

@@ -26,14 +26,14 @@ Sphere sphere_of(const Input<double>& angles, Index n) { return Sphere::over(con
 template <class T>
 struct StateInput {
   Input<T> features, prototypes;
-  Input<int32_t> labels;
+  Labels labels;
   Sizes sizes;
 
   // Of the arguments `first` (features), prototypes, labels.
   StateInput(const Napi::CallbackInfo& info, size_t first, Sizes sizes)
       : features(info, first, sizes.samples * sizes.dim),
         prototypes(info, first + 1, sizes.classes * sizes.dim),
-        labels(info, first + 2, sizes.samples),
+        labels(info, first + 2, sizes.samples, sizes.classes),
         sizes(sizes) {}
 
   State<const T> state() const {
@@ -147,12 +147,12 @@ Napi::Value spherical_measure(const Napi::CallbackInfo& info) {
     const double scale = number_argument(info, 7);
     struct Logits {
       Input<double> ahead, aside, biases;
-      Input<int32_t> labels;
+      Labels labels;
     };
     std::shared_ptr<Logits> logits;
     if (classes > 0) {
       logits = std::make_shared<Logits>(
-          Logits{{info, 9, classes * classes}, {info, 10, n * classes}, {info, 11, classes}, {info, 12, n}});
+          Logits{{info, 9, classes * classes}, {info, 10, n * classes}, {info, 11, classes}, {info, 12, n, classes}});
     }
     const Index rows = static_cast<Index>(wanted.size());
     const Output<double> out(info.Env(), rows * kSphereMeasures), angles(info.Env(), 3 * n);

@@ -1,0 +1,140 @@
+/**
+ * Calls every function of the addon many times: an honest call as the public functions make it, with one or two of its
+ * arguments (or entries of object arguments) replaced by something hostile. The last call is on standard error.
+ */
+import { writeSync } from 'node:fs';
+import { inspect } from 'node:util';
+import {
+  collapseSync,
+  iteratedDescentSync,
+  matmulSync,
+  randomState,
+  seededRandom,
+  spectralProjectionsSync,
+  sphericalDescent,
+  structuredProductsSync,
+} from 'layerpeel';
+import { engine } from '../../../lib/native.js';
+
+const native = engine();
+const honest = []; // { name, args }, as recorded
+const functions = Object.fromEntries(
+  Object.keys(native)
+    .filter((name) => name !== 'info')
+    .map((name) => [name, 0]),
+);
+
+for (const name of Object.keys(functions)) {
+  const original = native[name];
+  native[name] = (...args) => {
+    honest.push({ name, original, args });
+    return original(...args);
+  };
+}
+for (const dtype of ['float32', 'float64']) {
+  const state = randomState({ classes: 3, perClass: 4, dim: 5, dtype });
+  const { features, prototypes } = state;
+  const biases = { shape: [3], data: new features.data.constructor(3) };
+  matmulSync(features, prototypes, { transposeB: true });
+  matmulSync(features, prototypes, { transposeB: true, beta: 1, out: { shape: [12, 3], data: new features.data.constructor(36) } });
+  spectralProjectionsSync(state);
+  structuredProductsSync(state, { gamma: 0.1 });
+  iteratedDescentSync({ ...state, biases }, { gamma: 0.1, learningRates: { features: 0.1, prototypes: 0.1 }, steps: 3 });
+  const { labels } = state;
+  const sizes = { samples: 12, classes: 3, dim: 5 };
+  native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
+  collapseSync({ ...state, biases });
+  const sphere = sphericalDescent(state, { gamma: 0.1, learningRate: 0.1 });
+  sphere.atSync(3);
+  sphere.measureSync([0, 2], ['loss', 'accuracy', 'distanceToLimit', 'minMargin']);
+}
+
+const random = seededRandom(Number(process.argv[2]));
+const below = (count) => Math.floor(random.uniform() * count);
+const pick = (list) => list[below(list.length)];
+
+const detached = (Type) => {
+  const array = new Type(8);
+  structuredClone(array, { transfer: [array.buffer] });
+  return array;
+};
+const values = [
+  () => undefined,
+  () => null,
+  () => Number.NaN,
+  () => pick([-1, 0, 1, 2, 0.5, 2 ** 31, 2 ** 32 + 1, 2 ** 33, 2 ** 52, 2 ** 53, 2 ** 63, 1e308, -1e308, Infinity, -Infinity]),
+  () => pick(['', '__proto__', 'x'.repeat(1000), true, 10n, Symbol('s')]),
+  () => pick([{}, [], Object.create(null), () => {}, new Proxy({}, { get: () => 2 ** 40 })]),
+  () => ({
+    get m() {
+      return pick([3, 2 ** 40]);
+    },
+  }),
+  () => new (pick([Float32Array, Float64Array, Int32Array, Uint8Array, BigInt64Array]))(below(70)),
+  () => detached(pick([Float32Array, Float64Array, Int32Array])),
+  () => new (pick([Float64Array, Float32Array]))(pick([1, 3, 6, 36])).fill(pick([Number.NaN, Infinity, -1, 1e300])),
+  () => new Int32Array(pick([3, 12])).fill(pick([-1, 3, 2 ** 31 - 1, -(2 ** 31)])),
+  () => new Float64Array([pick([-1, 2 ** 62, Number.NaN]), pick([0, -(2 ** 40), 2 ** 62]), 2 ** 40]),
+];
+const isPlain = (value) => value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype;
+
+/** `args` with something in it replaced: an argument, or an entry of one that is an object. */
+function spoil(args) {
+  const spoilt = [...args];
+  const at = below(args.length);
+  if (isPlain(args[at]) && Object.keys(args[at]).length && below(4)) {
+    spoilt[at] = Object.defineProperties({}, Object.getOwnPropertyDescriptors(args[at]));
+    spoilEntry(spoilt[at], pick(Object.keys(args[at])), spoilt);
+  } else {
+    spoilt[at] = pick(values)();
+  }
+  return spoilt;
+}
+
+/** Deletes an entry, or replaces it, or makes its reading take away the memory of the call's arrays. */
+function spoilEntry(object, key, args) {
+  const value = Object.getOwnPropertyDescriptor(object, key)?.value;
+  const way = below(8);
+  delete object[key];
+  if (way === 0) return;
+  if (way > 1) object[key] = pick(values)();
+  else {
+    const get = () => {
+      for (const array of args) if (ArrayBuffer.isView(array) && array.length) structuredClone(array, { transfer: [array.buffer] });
+      return value;
+    };
+    Object.defineProperty(object, key, { get, enumerable: true, configurable: true });
+  }
+}
+
+/** The arguments of an honest call, with arrays of their own. */
+const fresh = (args) => args.map((value) => (ArrayBuffer.isView(value) ? value.slice() : value));
+
+/** Calls a function in a job, that can be stopped, since what is not refused may be valid and endless; then at once. */
+async function call(original, mode, args) {
+  if (!mode) return original(...args);
+  const { promise, cancel } = original({ progress: below(2) ? () => {} : undefined }, ...args);
+  setTimeout(cancel, 2);
+  await promise;
+  if (below(4) === 0) original(undefined, ...args);
+}
+
+let calls = 0;
+let refused = 0;
+for (; calls < 6000; calls++) {
+  const { name, original, args } = pick(honest);
+  const mode = args[0] === undefined; // the only function without one makes a handle
+  let spoilt = spoil(fresh(mode ? args.slice(1) : args));
+  if (below(3) === 0) spoilt = spoil(spoilt);
+  if (below(30) === 0) spoilt.length = below(spoilt.length);
+  functions[name]++;
+  const shown = inspect(spoilt, { breakLength: Infinity, compact: true, depth: 3, maxArrayLength: 6 });
+  writeSync(2, `${name} ${shown.slice(0, 2000)}\n`);
+  try {
+    await call(original, mode, spoilt);
+  } catch (error) {
+    if (!(error instanceof Error)) throw new Error(`${name} threw ${inspect(error)}`);
+    refused++;
+  }
+}
+console.log(JSON.stringify({ calls, refused, functions }));
