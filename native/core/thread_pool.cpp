@@ -23,6 +23,19 @@ int available_processors() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+// Waits some ten microseconds for what another processor is about to do: less than falling asleep and being woken
+// takes, which in a loop of short steps would be most of the time.
+template <class Condition>
+void spin_until(const Condition& condition) {
+  for (int i = 0; i < 1000 && !condition(); i++) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("isb");
+#endif
+  }
+}
+
 // A loop in progress: chunks are claimed by an atomic counter, by whichever threads have come to help.
 struct Loop {
   Index size, grain, chunks;
@@ -31,7 +44,7 @@ struct Loop {
   std::atomic<Index> next{0};
   std::mutex mutex;
   std::condition_variable idle;
-  int helpers = 0;  // threads inside work(), guarded by mutex
+  std::atomic<int> helpers = 0;  // threads inside work(), changed under mutex
   bool closed = false;
   std::exception_ptr error;
 
@@ -83,6 +96,7 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       urgent ? tasks_.push_front(std::move(task)) : tasks_.push_back(std::move(task));
+      queued_++;
       if (std::ssize(tasks_) > waiting_ && workers_ < threads) {
         workers_++;
         std::thread([this] { serve(); }).detach();
@@ -98,10 +112,14 @@ class Pool {
     for (;;) {
       waiting_++;
       if (waiting_ == workers_) idle_.notify_all();
+      lock.unlock();
+      spin_until([this] { return queued_ > 0; });
+      lock.lock();
       ready_.wait(lock, [this] { return !tasks_.empty() && !halted_; });
       waiting_--;
       std::function<void()> task = std::move(tasks_.front());
       tasks_.pop_front();
+      queued_--;
       lock.unlock();
       task();
       task = nullptr;
@@ -122,6 +140,7 @@ class Pool {
   std::condition_variable ready_, idle_;
   bool halted_ = false;
   std::deque<std::function<void()>> tasks_;
+  std::atomic<Index> queued_ = 0;  // the size of tasks_, for looking without the lock
   int waiting_ = 0;
   int workers_ = 0;
 };
@@ -146,6 +165,9 @@ void parallel_for(Index size, Index grain, const Control& control, const std::fu
   loop->work();
   std::unique_lock lock(loop->mutex);
   loop->closed = true;
+  lock.unlock();
+  spin_until([&] { return loop->helpers == 0; });
+  lock.lock();
   loop->idle.wait(lock, [&] { return loop->helpers == 0; });
   if (loop->error) std::rethrow_exception(loop->error);
 }

@@ -23,11 +23,12 @@ T* at(T* velocity, Index offset) {
   return kind == Kind::plain ? nullptr : velocity + offset;
 }
 
-// `Rows` rows at once, so that `ascent` and `sum` are read, and `sum` is written, once for all of them.
+// Columns [begin, end) of `Rows` rows at once, so that `ascent` and `sum` are read, and `sum` is written, once for all.
 template <Kind kind, int Rows, class T>
-void move_rows(T* h, T* velocity, const T* ascent, Index p, T rate, T decay, T momentum, double* sum) {
+inline __attribute__((always_inline)) void move_block(T* h, T* velocity, const T* ascent, Index p, Index begin,
+                                                      Index end, T rate, T decay, T momentum, double* sum) {
 #pragma omp simd
-  for (Index j = 0; j < p; j++) {
+  for (Index j = begin; j < end; j++) {
     double total = sum[j];
     for (int r = 0; r < Rows; r++) {
       T x = h[r * p + j], v = kind == Kind::plain ? T(0) : velocity[r * p + j];
@@ -38,6 +39,20 @@ void move_rows(T* h, T* velocity, const T* ascent, Index p, T rate, T decay, T m
     }
     sum[j] = total;
   }
+}
+
+template <Kind kind, int Rows, class T>
+void move_rows(T* h, T* velocity, const T* ascent, Index p, T rate, T decay, T momentum, double* sum) {
+  constexpr Index kLine = 64 / sizeof(T);
+  Index j = 0;
+  for (; j + kLine <= p; j += kLine) {
+    for (int r = 0; r < Rows; r++) {
+      __builtin_prefetch(h + (Rows + r) * p + j, 1);
+      if constexpr (kind != Kind::plain) __builtin_prefetch(velocity + (Rows + r) * p + j, 1);
+    }
+    move_block<kind, Rows>(h, velocity, ascent, p, j, j + kLine, rate, decay, momentum, sum);
+  }
+  move_block<kind, Rows>(h, velocity, ascent, p, j, p, rate, decay, momentum, sum);
 }
 
 template <Kind kind, class T>
@@ -58,7 +73,7 @@ template <Kind kind, class T>
 void step_columns_of(T* w, T* velocity, const double* sums, T* ascent, Index classes, Index p, Index begin, Index end,
                      Index samples, double gamma, const StepFactors& factors, double* scratch) {
   const Index width = end - begin;
-  const double n = static_cast<double>(samples);
+  const double own = (1 + gamma) / static_cast<double>(samples), all = gamma / static_cast<double>(samples);
   for (Index j = 0; j < width; j++) scratch[j] = 0;
   for (Index c = 0; c < classes; c++) {
     const double* row = sums + c * p + begin;
@@ -72,7 +87,7 @@ void step_columns_of(T* w, T* velocity, const double* sums, T* ascent, Index cla
     T *x = w + c * p + begin, *v = at<kind>(velocity, c * p + begin);
 #pragma omp simd
     for (Index j = 0; j < width; j++) {
-      const double product = ((1 + gamma) * row[j] - gamma * scratch[j]) / n;
+      const double product = own * row[j] - all * scratch[j];
       T velocity_j = kind == Kind::plain ? T(0) : v[j];
       move<kind>(x[j], velocity_j, static_cast<T>(product), rate, decay, momentum);
       if constexpr (kind != Kind::plain) v[j] = velocity_j;
@@ -89,7 +104,7 @@ void step_columns_of(T* w, T* velocity, const double* sums, T* ascent, Index cla
     T* out = ascent + c * p + begin;
 #pragma omp simd
     for (Index j = 0; j < width; j++) {
-      out[j] = static_cast<T>(((1 + gamma) * static_cast<double>(x[j]) - gamma * scratch[j]) / n);
+      out[j] = static_cast<T>(own * static_cast<double>(x[j]) - all * scratch[j]);
     }
   }
 }
