@@ -18,7 +18,8 @@ export const command: Command = {
   async run(context: Context): Promise<Outcome> {
     const [id] = context.args;
     if (id === undefined || context.options.list) return list();
-    const experiment = experiments.find((each) => each.id === id);
+    // `fig1` will do for `ul-fig1`.
+    const experiment = experiments.find((each) => each.id === id || each.id.endsWith(`-${id}`));
     if (!experiment)
       throw unknown(
         'experiment',
@@ -26,12 +27,12 @@ export const command: Command = {
         experiments.map((each) => each.id),
       );
     const { title, source, config, summary } = experiment;
-    const folder = await context.folder(id, config);
+    const folder = await context.folder(experiment.id, config);
     const { lead, verdicts, sections } = await experiment.run({ signal: context.signal, progress: context.progress, folder });
     const report = await folder.report({ title: `${source}: ${title}`, lead, verdicts, sections, parameters: config });
     return {
       text: [`${source}: ${title}`, summary, '', verdictText(verdicts), '', `Report: ${report}`].join('\n'),
-      json: { id, title, source, verdicts, folder: folder.path, report },
+      json: { id: experiment.id, title, source, verdicts, folder: folder.path, report },
     };
   },
 };

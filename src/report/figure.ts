@@ -339,7 +339,7 @@ function legendOf(series: readonly Series[], width: number): Spec[] {
     name ? [{ name, mark, style: styleOf(series[index] as Series, index) }] : [],
   );
   if (entries.length < 2) return [];
-  const [sample, gap, between] = [26, 7, 18];
+  const [sample, gap, between] = [22, 6, 14];
   const data = { values: [{}] };
   const columnWidth = sample + gap + between + Math.max(...entries.map(({ name }) => textWidth(name, LABEL_SIZE)));
   const perRow = Math.max(1, Math.min(entries.length, Math.floor((width + between) / columnWidth)));

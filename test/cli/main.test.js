@@ -45,6 +45,14 @@ test('wrong usage exits 2 with the nearest right name and nothing on standard ou
   }
 });
 
+test('reproduce lists the experiments', async () => {
+  for (const args of [[], ['--list']]) {
+    const { code, stdout } = await run(['reproduce', ...args, '--json']);
+    assert.is(code, 0);
+    for (const { id, source, summary } of JSON.parse(stdout)) assert.ok(/^[\w-]+$/.test(id) && source && summary);
+  }
+});
+
 test('doctor tells what is in use, as text and as one JSON document', async () => {
   const text = await run(['doctor']);
   assert.is(text.code, 0);
