@@ -15,19 +15,26 @@ export const superscript = (value: number): string =>
   String(value).replace(/[-\d]/g, (c) => (c === '-' ? '⁻' : (SUPERSCRIPTS[Number(c)] as string)));
 
 /** A number as people read it: at most `digits` significant ones, thousands apart, `1.5×10⁻⁶` where zeros would hide it. */
-export function formatNumber(value: number, digits = 4, scientific = false): string {
+export function formatNumber(value: number, digits = 4): string {
   if (Number.isNaN(value)) return 'NaN';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
   const rounded = Number(value.toPrecision(digits));
   const size = Math.abs(rounded);
-  if (size !== 0 && (scientific || size < 1e-3 || size >= 1e7)) {
-    const [mantissa, exponent] = rounded.toExponential().split('e') as [string, string];
-    const factor = mantissa === '1' ? '' : mantissa === '-1' ? '−' : `${mantissa.replace('-', '−')}×`;
-    return `${factor}10${superscript(Number(exponent))}`;
-  }
-  const [whole, fraction] = String(size).split('.') as [string, string | undefined];
+  return size !== 0 && (size < 1e-3 || size >= 1e7) ? scientific(rounded) : plain(String(rounded));
+}
+
+function scientific(value: number): string {
+  if (value === 0) return '0';
+  const [mantissa, exponent] = value.toExponential().split('e') as [string, string];
+  const factor = mantissa === '1' ? '' : mantissa === '-1' ? '−' : `${mantissa.replace('-', '−')}×`;
+  return `${factor}10${superscript(Number(exponent))}`;
+}
+
+/** Decimal digits with a true minus, and thousands apart from 10,000 on. */
+function plain(digits: string): string {
+  const [whole, fraction] = digits.replace('-', '').split('.') as [string, string | undefined];
   const grouped = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, ',') : whole;
-  return `${rounded < 0 ? '−' : ''}${grouped}${fraction ? `.${fraction}` : ''}`;
+  return `${digits.startsWith('-') ? '−' : ''}${grouped}${fraction ? `.${fraction}` : ''}`;
 }
 
 /**
@@ -48,10 +55,14 @@ export function linearTicks(lowest: number, highest: number, widen: boolean, cou
   const first = widen ? Math.floor(low / step + slack) : Math.ceil(low / step - slack);
   const last = widen ? Math.ceil(high / step - slack) : Math.floor(high / step + slack);
   const values = Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  // One notation and one number of decimals for all labels of an axis.
+  const top = Math.max(Math.abs(low), Math.abs(high));
+  const [small, large] = [top < 1e-3, top >= 1e6];
+  const decimals = Math.max(0, -Math.floor(Math.log10(step) + slack));
   return {
     domain: widen ? [values[0] as number, values.at(-1) as number] : [low, high],
     values,
-    labels: values.map((value) => formatNumber(value, 12, Math.max(Math.abs(low), Math.abs(high)) >= 1e6)),
+    labels: values.map((value) => (small || large ? scientific(value) : plain(value.toFixed(decimals)))),
   };
 }
 

@@ -125,7 +125,10 @@ test('a heat map of a thousand classes averages blocks and says so', async () =>
 test('ticks are round and inside their axis', () => {
   assert.equal(linearTicks(0, 100_000, false).labels, ['0', '20,000', '40,000', '60,000', '80,000', '100,000']);
   assert.equal(linearTicks(0.013, 0.98, true).domain, [0, 1]);
-  assert.equal(linearTicks(0, 1e7, false).labels.at(-1), '10⁷');
+  assert.equal(linearTicks(0, 1e7, false).labels, ['0', '2×10⁶', '4×10⁶', '6×10⁶', '8×10⁶', '10⁷']);
+  assert.equal(linearTicks(715.678, 715.683, true).labels, ['715.678', '715.679', '715.680', '715.681', '715.682', '715.683']);
+  assert.equal(linearTicks(-0.9, 0.2, true).labels, ['−1.0', '−0.5', '0.0', '0.5']);
+  assert.equal(linearTicks(0, 5e-7, false).labels, ['0', '10⁻⁷', '2×10⁻⁷', '3×10⁻⁷', '4×10⁻⁷', '5×10⁻⁷']);
   assert.equal(logTicks(3e-13, 2, true).labels, ['10⁻¹²', '10⁻¹⁰', '10⁻⁸', '10⁻⁶', '10⁻⁴', '10⁻²', '10⁰']);
   for (const ticks of [
     logTicks(1.1, 3, true),
