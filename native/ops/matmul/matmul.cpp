@@ -8,42 +8,75 @@
 namespace lp {
 namespace {
 
-// A BLAS call of this many multiply-adds takes some ten milliseconds: cancellation is polled between calls.
-constexpr double kTileWork = 5e8;
-// Below this, handing a tile to another thread costs more than it saves.
+// Below this many multiply-adds, handing a tile to another thread costs more than it saves.
 constexpr double kThreadWork = 4e6;
-// OpenBLAS packs panels of a few hundred in k: cutting there repeats no packing.
-constexpr Index kDepth = 1024;
+// A BLAS call of this many bytes times multiply-adds takes some ten milliseconds: cancellation is polled between calls.
+constexpr double kCallWork = 6.5e9;
+// Where a call is too long it is cut in depth, as the BLAS does for itself at such lengths: no packing is repeated
+// then, as it is where the output is cut into more tiles.
+constexpr Index kDepths[] = {768, 384};
 
-Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
+
+// How a product is cut: tiles of the output, and the length of k that one call covers.
+struct Tiling {
+  Index rows, cols, depth;
+};
+
+template <class T>
+Tiling tile(Index m, Index n, Index k, Index batches) {
+  const double outputs = static_cast<double>(m) * n, work = outputs * k, limit = kCallWork / sizeof(T);
+  const double threads = batches >= thread_count() ? 1 : std::min<double>(thread_count(), work / kThreadWork);
+  Index row_tiles = 1, col_tiles = 1;
+  const auto halve = [&] { (m / row_tiles >= n / col_tiles ? row_tiles : col_tiles) *= 2; };
+  const auto fits = [&](Index depth) { return outputs * depth <= limit * static_cast<double>(row_tiles * col_tiles); };
+  while (static_cast<double>(row_tiles * col_tiles) < threads) halve();
+  Index depth = std::max<Index>(k, 1);
+  for (const Index shorter : kDepths)
+    if (depth > shorter && !fits(depth)) depth = shorter;
+  while (!fits(depth) && row_tiles * col_tiles < m * n) halve();
+  return {divide_up(divide_up(m, row_tiles), 16) * 16, divide_up(divide_up(n, col_tiles), 16) * 16, depth};
+}
+
+// Joins batch dimensions that lie one after the other, and batches that share b with the rows of a.
+MatmulPlan simplified(const MatmulPlan& plan) {
+  MatmulPlan out = plan;
+  out.batch.clear();
+  for (const BatchDim& dim : plan.batch) {
+    if (dim.size == 1) continue;
+    BatchDim* outer = out.batch.empty() ? nullptr : &out.batch.back();
+    if (outer && outer->a_stride == dim.size * dim.a_stride && outer->b_stride == dim.size * dim.b_stride) {
+      *outer = {outer->size * dim.size, dim.a_stride, dim.b_stride};
+    } else {
+      out.batch.push_back(dim);
+    }
+  }
+  if (out.batch.size() == 1 && out.batch[0].b_stride == 0 && out.batch[0].a_stride == plan.m * plan.k &&
+      !plan.transpose_a) {
+    out.m *= out.batch[0].size;
+    out.batch.clear();
+  }
+  return out;
+}
 
 }  // namespace
 
 template <class T>
-void matmul(const MatmulPlan& plan, const T* a, const T* b, T* out, const Control& control) {
-  const auto [m, n, k] = std::tuple(plan.m, plan.n, plan.k);
+void matmul(const MatmulPlan& given, const T* a, const T* b, T* out, const Control& control) {
+  const MatmulPlan plan = simplified(given);
+  const Index m = plan.m, n = plan.n, k = plan.k;
   Index batches = 1;
   for (const BatchDim& dim : plan.batch) batches *= dim.size;
   if (batches * m * n == 0) return;
 
-  // Tiles of the output: as many as keep every thread busy, none so large that it cannot be cancelled in time.
-  const double work = static_cast<double>(m) * n * std::max<Index>(k, 1);
-  const double threads = thread_count();
-  const double wanted = std::max(work / kTileWork / std::max(1.0, static_cast<double>(k) / kDepth),
-                                 batches >= threads ? 1.0 : std::min(threads, work / kThreadWork));
-  Index row_tiles = 1, col_tiles = 1;
-  while (static_cast<double>(row_tiles) * col_tiles < wanted && row_tiles * col_tiles < m * n) {
-    (m / row_tiles >= n / col_tiles ? row_tiles : col_tiles) *= 2;
-  }
-  const Index tile_rows = round_up((m + row_tiles - 1) / row_tiles, 16);
-  const Index tile_cols = round_up((n + col_tiles - 1) / col_tiles, 16);
-  row_tiles = (m + tile_rows - 1) / tile_rows;
-  col_tiles = (n + tile_cols - 1) / tile_cols;
-
+  const auto [tile_rows, tile_cols, depth] = tile<T>(m, n, k, batches);
+  const Index row_tiles = divide_up(m, tile_rows), col_tiles = divide_up(n, tile_cols);
   const Index lda = plan.transpose_a ? m : k, ldb = plan.transpose_b ? k : n;
   const Index tiles = batches * row_tiles * col_tiles;
+  const double work = static_cast<double>(tile_rows) * tile_cols * std::max<Index>(k, 1);
   const Index grain =
-      std::max<Index>(1, std::min<Index>(tiles / (8 * thread_count()), kThreadWork / std::max(1.0, work)));
+      std::max<Index>(1, std::min<Index>(tiles / (8 * thread_count()), static_cast<Index>(kThreadWork / work)));
+
   parallel_for(tiles, grain, control, [&](Index begin, Index end) {
     for (Index tile = begin; tile < end; tile++) {
       Index batch = tile / (row_tiles * col_tiles);
@@ -59,11 +92,11 @@ void matmul(const MatmulPlan& plan, const T* a, const T* b, T* out, const Contro
         batch /= plan.batch[d].size;
       }
       T beta = static_cast<T>(plan.beta);
-      for (Index depth = 0; depth == 0 || depth < k; depth += kDepth) {
+      for (Index from = 0; from == 0 || from < k; from += depth) {
         control.poll();
-        blas::gemm<T>(plan.transpose_a, plan.transpose_b, rows, cols, std::min(kDepth, k - depth),
-                      static_cast<T>(plan.alpha), left + (plan.transpose_a ? depth * lda : depth), lda,
-                      right + (plan.transpose_b ? depth : depth * ldb), ldb, beta, c, n);
+        blas::gemm<T>(plan.transpose_a, plan.transpose_b, rows, cols, std::min(depth, k - from),
+                      static_cast<T>(plan.alpha), left + (plan.transpose_a ? from * lda : from), lda,
+                      right + (plan.transpose_b ? from : from * ldb), ldb, beta, c, n);
         beta = 1;
       }
     }
