@@ -21,6 +21,15 @@ export { type CollapseMeasure, collapseMeasures, type MeasureInfo, type Prototyp
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 // Dynamics
+export { type GradientDescentOptions, gradientDescent, gradientDescentSync } from './dynamics/descent.js';
+export {
+  type AnchoredFlowOptions,
+  anchoredFlow,
+  anchoredFlowSync,
+  type GradientFlowOptions,
+  gradientFlow,
+  gradientFlowSync,
+} from './dynamics/flow.js';
 export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
 export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';

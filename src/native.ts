@@ -72,6 +72,46 @@ export interface SphericalStart {
   readonly targets: Float64Array;
 }
 
+/** How the parameters of linear dynamics move: `Law` of native/ops/propagators. Rates are per unit of its clock. */
+export interface Law {
+  readonly kind: 'flow' | 'descent' | 'integrated';
+  readonly featureRate: number;
+  readonly prototypeRate: number;
+  readonly featureDecay: number;
+  readonly prototypeDecay: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  /** From `endTime` on rates are constant (a descent's times `endFactor`), or zero; or nobody knows. */
+  readonly end: 'steady' | 'frozen' | 'unknown';
+  readonly endTime: number;
+  readonly endFactor: number;
+}
+
+export interface RawArrays {
+  readonly features: Float;
+  readonly prototypes: Float;
+  readonly biases?: Float;
+}
+
+export interface RawState extends RawArrays {
+  readonly logNorm: number;
+  /** Whether all of it is finite. */
+  readonly fits: boolean;
+}
+
+/** The numbers of `Limit` of native/ops/trajectory, per unit of the law's clock. */
+export interface RawLimit {
+  readonly kind: 'steady' | 'frozen' | 'oscillating';
+  readonly exponent: number;
+  readonly rate: number;
+  readonly logNorm: number;
+  readonly polynomial: boolean;
+  /** What leads: differences between classes of one size, modes between sizes, or the rest. */
+  readonly within: boolean;
+  readonly between: boolean;
+  readonly rest: boolean;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
   /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
@@ -133,6 +173,26 @@ export interface Engine {
   collapseCenter(mode: Mode, handle: object): Result<void>;
   collapseMeasure(mode: Mode, handle: object, features: Float, rows: number, labels: Int32Array): Result<void>;
   collapseResult(mode: Mode, handle: object): Result<RawCollapse>;
+  trajectoryStart(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    samples: number,
+    classes: number,
+    dim: number,
+    gamma: number,
+    law: Law,
+  ): Result<object>;
+  /** What drives the law from time 0 on: factors of a descent's steps, or the pieces of two rates. */
+  trajectoryDrive(handle: object, first: Float64Array, second?: Float64Array): void;
+  trajectoryState(mode: Mode, handle: object, time: number, unit: boolean): Result<RawState>;
+  /** A column for each name. */
+  trajectoryMeasure(mode: Mode, handle: object, times: Float64Array, names: readonly string[]): Result<Float64Array[]>;
+  trajectoryLimit(mode: Mode, handle: object): Result<RawLimit>;
+  trajectoryLimitState(mode: Mode, handle: object, unit: boolean): Result<RawArrays>;
+  trajectoryDispose(handle: object): void;
   sphericalStart(mode: Mode, ...rest: [...StateArrays, gamma: number]): Result<SphericalStart>;
   sphericalAdvance(
     mode: Mode,

@@ -44,6 +44,13 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("sphericalLogits", spherical_logits);
     add("sphericalMeasure", spherical_measure);
     add("sphericalStart", spherical_start);
+    add("trajectoryDispose", trajectory_dispose);
+    add("trajectoryDrive", trajectory_drive);
+    add("trajectoryLimit", trajectory_limit);
+    add("trajectoryLimitState", trajectory_limit_state);
+    add("trajectoryMeasure", trajectory_measure);
+    add("trajectoryStart", trajectory_start);
+    add("trajectoryState", trajectory_state);
   }
 };
 

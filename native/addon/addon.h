@@ -21,5 +21,12 @@ Napi::Value spherical_features(const Napi::CallbackInfo& info);
 Napi::Value spherical_logits(const Napi::CallbackInfo& info);
 Napi::Value spherical_measure(const Napi::CallbackInfo& info);
 Napi::Value spherical_start(const Napi::CallbackInfo& info);
+Napi::Value trajectory_dispose(const Napi::CallbackInfo& info);
+Napi::Value trajectory_drive(const Napi::CallbackInfo& info);
+Napi::Value trajectory_limit(const Napi::CallbackInfo& info);
+Napi::Value trajectory_limit_state(const Napi::CallbackInfo& info);
+Napi::Value trajectory_measure(const Napi::CallbackInfo& info);
+Napi::Value trajectory_start(const Napi::CallbackInfo& info);
+Napi::Value trajectory_state(const Napi::CallbackInfo& info);
 
 }  // namespace lp::addon

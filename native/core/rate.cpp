@@ -53,4 +53,22 @@ double Rate::integral(double t) const {
   return at[2] + (at[1] - at[0]) / 2 * rise;
 }
 
+// T_{j+1} = 2 x T_j − T_{j−1} on polynomials in s, x = start + slope s. Their coefficients grow like 6^j, but those of
+// a series that is resolved fall faster.
+void Rate::powers(double from, double length, double* out) const {
+  const double* at = find(from);
+  const double start = position(at, from), slope = 2 * length / (at[1] - at[0]);
+  double before[kTerms] = {1}, now[kTerms] = {start, slope};
+  for (Index i = 0; i < kTerms; i++) out[i] = at[3] * before[i] + at[4] * now[i];
+  for (Index j = 2; j < kTerms; j++) {
+    double next[kTerms];
+    for (Index i = 0; i < kTerms; i++) next[i] = 2 * (start * now[i] + (i > 0 ? slope * now[i - 1] : 0)) - before[i];
+    for (Index i = 0; i < kTerms; i++) {
+      before[i] = now[i];
+      now[i] = next[i];
+      out[i] += at[3 + j] * now[i];
+    }
+  }
+}
+
 }  // namespace lp

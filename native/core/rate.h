@@ -19,6 +19,9 @@ class Rate {
   double value(double t) const;
   double integral(double t) const;
 
+  // On from + s length, s = 0 … 1, inside the piece of `from`: η = Σ_j out_j s^j, kTerms numbers.
+  void powers(double from, double length, double* out) const;
+
   double horizon() const { return packed_.empty() ? 0 : piece(pieces() - 1)[1]; }
   Index pieces() const { return static_cast<Index>(packed_.size()) / kPieceSize; }
   double start(Index i) const { return piece(i)[0]; }

@@ -225,7 +225,7 @@ export function checkState(state: unknown): CheckedState {
 }
 
 /** Samples of each class of a state, which must be the same for all. @throws `LP_BALANCE` naming two classes that differ */
-export function checkBalanced({ counts }: CheckedState, what: string): number {
+export function checkBalanced({ counts }: Pick<CheckedState, 'counts'>, what: string): number {
   const [first] = counts as unknown as [number];
   const other = counts.findIndex((count) => count !== first);
   if (other === -1) return first;

@@ -194,7 +194,7 @@ const sizeOf = ({ features, prototypes }: State): string =>
   `${features.shape[0]} samples in ${prototypes.shape[0]} classes and ${features.shape[1]} dimensions`;
 
 function limitSection({ regime, exponent, rate, per, statement }: Limit): Section {
-  const unit = per === 'zeta2' ? 'unit of ζ₂' : `unit of ${per}`.replace('unit of step', 'step');
+  const unit = per === 'zeta' ? 'unit of ζ' : `unit of ${per}`.replace('unit of step', 'step');
   return {
     title: 'Limit',
     text: [statement],

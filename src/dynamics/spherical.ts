@@ -350,7 +350,7 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
     const moving = (_: number, i: number) => start.pull[i] !== 0 && angles[this.sizes.samples + i] !== 0;
     const least = (values: Float64Array) =>
       values.filter(moving).reduce((low, value) => Math.min(low, value), Number.POSITIVE_INFINITY);
-    if (this.rate.total === undefined) return { rate: least(this.steepness(start, angles, 1)), per: 'zeta2' };
+    if (this.rate.total === undefined) return { rate: least(this.steepness(start, angles, 1)), per: 'zeta' };
     const last = this.rate.valueAt(Number.MAX_VALUE);
     return { rate: least(this.steepness(start, angles, last).map((alpha) => -Math.log(Math.abs(1 - alpha)))), per: 'step' };
   }

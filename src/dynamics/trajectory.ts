@@ -55,8 +55,11 @@ export interface Limit {
   readonly exponent: number;
   /** The distance to the limit direction shrinks like `e^{−rate·t}`, `t` in units of `per`; Infinity where it is reached. */
   readonly rate: number;
-  /** The unit of both: time, steps, or, for rates whose future is not known, the integral `ζ2` of the prototypes' rate. */
-  readonly per: 'time' | 'step' | 'zeta2';
+  /**
+   * The unit of both: time, steps, or, for rates given as functions, whose future nobody knows, their integral `ζ` (that of the
+   * prototypes' rate, or of the features' where prototypes are fixed), taken to grow without bound.
+   */
+  readonly per: 'time' | 'step' | 'zeta';
   /** The limit in a sentence, with its source. */
   readonly statement: string;
 }

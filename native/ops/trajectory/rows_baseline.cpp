@@ -1,0 +1,2 @@
+#define LP_ISA baseline
+#include "ops/trajectory/rows-inl.h"

@@ -1,0 +1,72 @@
+/**
+ * What a limit means: the regimes and statements of UL Cors. 3 and 5 and Thm 6, corrected, and of what they leave out.
+ */
+import type { Law, RawLimit } from '../native.js';
+import type { Limit, Regime } from './trajectory.js';
+
+/** What the statement of a limit depends on. */
+export interface LimitFacts extends RawLimit {
+  readonly law: Law;
+  readonly gamma: number;
+  readonly classes: number;
+  readonly balanced: boolean;
+}
+
+export function regimeOf({ kind, exponent, polynomial, within, between, rest, balanced, law }: LimitFacts): Regime {
+  if (kind === 'oscillating') return 'oscillating';
+  if (kind === 'frozen') return 'stationary';
+  const grows = exponent > 0 || (exponent === 0 && polynomial);
+  if (!grows) return exponent < 0 ? 'vanishing' : 'stationary';
+  const plain = law.featureDecay === 0 && law.prototypeDecay === 0 && law.featureRate > 0 && law.prototypeRate > 0;
+  if (!balanced || !plain || rest) return 'diverging';
+  return within && between ? 'mixed' : within ? 'aligned' : 'orthogonal';
+}
+
+const show = (value: number): string => String(Number(value.toPrecision(6)));
+
+export function statementOf(facts: LimitFacts, { regime, exponent, rate, per }: Omit<Limit, 'statement'>): string {
+  const { polynomial, law } = facts;
+  const unit = per === 'zeta' ? 'unit of ζ' : per === 'time' ? 'unit of time' : 'step';
+  const toward = directionOf(facts);
+  const speed = rate === Number.POSITIVE_INFINITY ? '' : rate === 0 ? ', slower than exponentially' : `, like e^(−${show(rate)} t)`;
+  const grows = `log ‖Z‖ grows by ${show(exponent)} a ${unit}`;
+  switch (regime) {
+    case 'aligned':
+      return `Z/‖Z‖ tends to ${toward}${speed}; ${grows} (UL Cor. 3).`;
+    case 'orthogonal':
+      return `Z/‖Z‖ tends to ${toward}${speed}, at distance √2 from Z̄; ${grows} (UL Cor. 3 and Fig. 1: γ > 2/(C−2), or a start without Z̄).`;
+    case 'mixed':
+      return `Z/‖Z‖ tends to ${toward}${speed}: γ = 0 and γ = 2/(C−2) bound the range of UL Cor. 3, and both grow alike; ${grows}.`;
+    case 'vanishing':
+      return `‖Z‖ tends to 0, log ‖Z‖ falling by ${show(-exponent)} a ${unit}, and Z/‖Z‖ to ${toward}${speed} (UL Cor. 5, λ > σ: ω⁺ < 0, where the paper's proof has the sign reversed).`;
+    case 'diverging':
+      return polynomial
+        ? `‖Z‖ grows like t, and Z/‖Z‖ tends to ${toward} like 1/t (${law.prototypeRate === 0 ? 'UL Thm 6 without weight decay' : 'one rate is zero'}).`
+        : `Z/‖Z‖ tends to ${toward}${speed}; ${grows} (${facts.balanced ? 'UL Cor. 5, λ < σ' : 'UL Cors. 3 and 5 with the singular values of unequal classes'}).`;
+    case 'stationary':
+      return stationary(facts, speed);
+    case 'oscillating':
+      return `The leading mode changes sign or turns at every step (the learning rate is beyond stability, or decay and momentum leave nothing else); Z/‖Z‖ has no limit, and log ‖Z‖ changes by ${show(exponent)} a step.`;
+  }
+}
+
+function stationary(facts: LimitFacts, speed: string): string {
+  const { kind, law, logNorm, within, between } = facts;
+  if (logNorm === Number.NEGATIVE_INFINITY) return 'The start is zero and stays so.';
+  if (kind === 'frozen') return 'The rates have a finite integral: Z(t) tends to what the flow or descent has reached by then.';
+  if (law.prototypeRate === 0 && law.featureDecay > 0) {
+    return `H(t) tends to MᵀW/λ${speed}, the prototypes being fixed (UL Thm 6).`;
+  }
+  if (!within && !between) return 'Nothing of the start grows: what does not decay stays.';
+  return `Z(t) tends to a finite state${speed} (UL Cor. 5, λ = σ: (H₁⁺ + (1−s)/(1+s) H₁⁻, W₁⁺ − (1−s)/(1+s) W₁⁻) for equal decays and 0 < γ < 2/(C−2)).`;
+}
+
+/** The direction in words. */
+function directionOf({ balanced, within, between, rest }: LimitFacts): string {
+  if (rest && !within && !between) return 'what of the features differs within classes';
+  if (!balanced) return 'the leading singular direction of the reduced matrix';
+  if (within && between) return 'a mixture of the aligned direction Z̄ and the common mean';
+  return within
+    ? 'the aligned direction Z̄, features along their prototypes'
+    : 'that of the common mean, the same for all classes and orthogonal to Z̄';
+}

@@ -1,0 +1,197 @@
+/**
+ * Trajectories of linear dynamics under the unhinged loss: flow, descent, and flow under fixed prototypes. A law moves the
+ * singular modes of the loss (native/ops/propagators), and a state at a time is a few combinations of parts of the start
+ * (native/ops/trajectory). Here are the times of such a law, the checks, and what its limit means.
+ */
+import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
+import { LayerpeelError, OverflowError } from '../errors.js';
+import { engine, type Law, type RawArrays, type RawLimit, type RawState, type Task } from '../native.js';
+import { checkKeys, checkNumber, inside, type Place } from '../options.js';
+import { type Steps, step } from '../tasks.js';
+import { type Columns, ComputedTrajectory } from './computed.js';
+import { type LimitFacts, regimeOf, statementOf } from './limits.js';
+import { ofShape } from './states.js';
+import { type Limit, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
+
+/** How a law is driven through time. */
+export interface Course {
+  readonly law: Law;
+  readonly stepwise: boolean;
+  /** What the law's clock shows at a time: itself, or the integral of what the rates are proportional to. */
+  clock(time: number): number;
+  /** What drives the law up to a time, as `trajectoryDrive` takes it; undefined where nothing does. */
+  drive(time: number): readonly [Float64Array, Float64Array?] | undefined;
+  readonly per: Limit['per'];
+  /** Units of the law's clock in a unit of `per`, in the end. */
+  readonly speed: number;
+  /** Where rates vanish in the end: the exponent at which they do, Infinity if at a time. */
+  readonly fading: number;
+}
+
+/** Weight decay of features and of prototypes and biases; a number is both. */
+export type WeightDecay = number | { readonly features: number; readonly prototypes: number };
+
+export function checkWeightDecay(decay: unknown, place: Place): { features: number; prototypes: number } {
+  const number = (value: unknown, key: string) => checkNumber(value, inside(place, key), { min: 0 });
+  if (typeof decay !== 'object' || decay === null) {
+    const both = checkNumber(decay ?? 0, place, { min: 0 });
+    return { features: both, prototypes: both };
+  }
+  const { features, prototypes } = checkKeys(decay, ['features', 'prototypes'], place);
+  return { features: number(features, 'features'), prototypes: number(prototypes, 'prototypes') };
+}
+
+/** The task that makes a trajectory of a start, which it copies. */
+export function startTrajectory(state: CheckedState, gamma: number, course: Course): Task<object, LinearTrajectory> {
+  const { features, prototypes, biases, labels, samples, classes, dim, counts, dtype } = state;
+  const start = { samples, classes, dim, dtype, labels: labels.slice(), counts, gamma };
+  return {
+    call: (engine, mode) =>
+      engine.trajectoryStart(mode, features, prototypes, biases, labels, samples, classes, dim, gamma, course.law),
+    wrap: (handle) => new LinearTrajectory(handle, start, course),
+  };
+}
+
+/** What is kept of a start on this side. */
+interface Start {
+  readonly samples: number;
+  readonly classes: number;
+  readonly dim: number;
+  readonly dtype: DType;
+  readonly labels: Int32Array;
+  readonly counts: Int32Array;
+  readonly gamma: number;
+}
+
+class LinearTrajectory extends ComputedTrajectory {
+  protected readonly known = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
+  protected readonly stepwise: boolean;
+  private driven = 0;
+
+  constructor(
+    private readonly handle: object,
+    private readonly start: Start,
+    private readonly course: Course,
+  ) {
+    super();
+    this.stepwise = course.stepwise;
+  }
+
+  protected release(): void {
+    engine().trajectoryDispose(this.handle);
+  }
+
+  /** Hands over what drives the law up to a time; returns what its clock shows then. */
+  private clockAt(time: number): number {
+    if (time > this.driven) {
+      const drive = this.course.drive(time);
+      if (drive) engine().trajectoryDrive(this.handle, ...drive);
+      this.driven = time;
+    }
+    return this.course.clock(time);
+  }
+
+  private *evaluate(time: number, unit: boolean): Steps<RawState> {
+    const clock = this.clockAt(time);
+    return yield* step({
+      call: (engine, mode) => engine.trajectoryState(mode, this.handle, clock, unit),
+      wrap: (raw: RawState) => raw,
+    });
+  }
+
+  protected *state(time: number): Steps<State> {
+    const raw = yield* this.evaluate(time, false);
+    if (!raw.fits) {
+      throw new OverflowError(
+        `At ${this.stepwise ? 'step' : 'time'} ${time} the state does not fit ${this.start.dtype} (log ‖Z‖ is ${raw.logNorm.toPrecision(6)}); ` +
+          'use directionAt, which never overflows.',
+      );
+    }
+    return this.stateOf(raw);
+  }
+
+  protected *direction(time: number): Steps<ScaledDirection> {
+    const raw = yield* this.evaluate(time, true);
+    return { ...this.directionOf(raw), logNorm: raw.logNorm };
+  }
+
+  protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
+    if (names.has('distanceToLimit')) this.reachEnd();
+    if (names.has('distanceToAligned')) this.checkAligned();
+    this.clockAt(times.at(-1) as number);
+    const clocks = times.map((time) => this.course.clock(time));
+    const list = [...names];
+    const columns = yield* step({
+      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, clocks, list),
+      wrap: (raw: Float64Array[]) => raw,
+    });
+    return Object.fromEntries(list.map((name, i) => [name, columns[i] as Float64Array]));
+  }
+
+  protected *ending(): Steps<Limit> {
+    this.reachEnd();
+    const raw = yield* step({
+      call: (engine, mode) => engine.trajectoryLimit(mode, this.handle),
+      wrap: (limit: RawLimit) => limit,
+    });
+    const { law, per, speed, fading } = this.course;
+    const facts: LimitFacts = { ...raw, ...this.start, law, balanced: this.start.counts.every((n) => n === this.start.counts[0]) };
+    const regime = regimeOf(facts);
+    const limit = {
+      regime,
+      exponent: raw.exponent * speed,
+      rate: raw.kind === 'frozen' ? fading : raw.rate * speed,
+      per,
+    };
+    const arrays = (unit: boolean) =>
+      step({
+        call: (engine, mode) => engine.trajectoryLimitState(mode, this.handle, unit),
+        wrap: (arrays: RawArrays) => arrays,
+      });
+    const moves = raw.logNorm > Number.NEGATIVE_INFINITY;
+    const direction = regime === 'oscillating' || !moves ? undefined : this.directionOf(yield* arrays(true));
+    const state = regime === 'stationary' ? finite(this.stateOf(yield* arrays(false))) : undefined;
+    return {
+      ...limit,
+      ...(direction && { direction }),
+      ...(state && { state }),
+      statement: statementOf(facts, limit),
+    };
+  }
+
+  private reachEnd(): void {
+    const { law } = this.course;
+    if (law.end === 'unknown') {
+      throw new LayerpeelError(
+        'LP_OPTION',
+        'The limit is not known of a schedule given as a function, of functions that are not proportional, or where it takes more than 2^28 steps; give rates and schedules as numbers or plain objects.',
+      );
+    }
+    this.clockAt(law.kind === 'flow' ? 0 : law.endTime);
+  }
+
+  private checkAligned(): void {
+    checkBalanced(this.start, 'distanceToAligned');
+    if (this.course.law.kind === 'integrated') {
+      throw new LayerpeelError('LP_OPTION', 'distanceToAligned needs proportional rates, as UL Cors. 3 and 5 do.');
+    }
+  }
+
+  private directionOf({ features, prototypes }: RawArrays): { features: State['features']; prototypes: State['prototypes'] } {
+    const { samples, classes, dim } = this.start;
+    return { features: ofShape([samples, dim], features), prototypes: ofShape([classes, dim], prototypes) };
+  }
+
+  private stateOf(raw: RawArrays): State {
+    return {
+      ...this.directionOf(raw),
+      ...(raw.biases && { biases: ofShape([this.start.classes], raw.biases) }),
+      labels: this.start.labels.slice(),
+    };
+  }
+}
+
+/** The state, unless its biases have no limit. */
+function finite(state: State): State | undefined {
+  return state.biases?.data.every(Number.isFinite) === false ? undefined : state;
+}
