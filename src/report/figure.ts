@@ -341,12 +341,17 @@ function legendOf(series: readonly Series[], width: number): Spec[] {
   if (entries.length < 2) return [];
   const [sample, gap, between] = [22, 6, 14];
   const data = { values: [{}] };
-  const columnWidth = sample + gap + between + Math.max(...entries.map(({ name }) => textWidth(name, LABEL_SIZE)));
-  const perRow = Math.max(1, Math.min(entries.length, Math.floor((width + between) / columnWidth)));
-  const rows = Math.ceil(entries.length / perRow);
+  const widths = entries.map(({ name }) => sample + gap + textWidth(name, LABEL_SIZE) + between);
+  // As many columns as fit, each as wide as its widest entry.
+  const columnsOf = (count: number) =>
+    Array.from({ length: count }, (_, column) => Math.max(...widths.filter((_, i) => i % count === column)));
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const fitting = entries.map((_, i) => columnsOf(entries.length - i)).find((columns) => sum(columns) - between <= width);
+  const columns = fitting ?? columnsOf(1);
+  const rows = Math.ceil(entries.length / columns.length);
   return entries.flatMap(({ name, mark = 'line', style }, index) => {
-    const left = (index % perRow) * columnWidth;
-    const y = { value: (Math.floor(index / perRow) - rows) * LEGEND_ROW + LEGEND_ROW / 2 - 4 };
+    const left = sum(columns.slice(0, index % columns.length));
+    const y = { value: (Math.floor(index / columns.length) - rows) * LEGEND_ROW + LEGEND_ROW / 2 - 4 };
     const symbol =
       mark === 'line'
         ? { data, mark: { type: 'rule', ...style.line }, encoding: { x: { value: left }, x2: { value: left + sample }, y } }

@@ -207,7 +207,7 @@ p { max-width: 44rem; margin: 0 0 .9rem; }
 code { font: .86em/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace; overflow-wrap: anywhere; }
 a { color: inherit; }
 sup, sub { font-size: .72em; line-height: 0; }
-.formula { font-family: 'STIX Two Math', 'Cambria Math', 'Latin Modern Math', 'DejaVu Serif', Georgia, serif; font-style: italic; margin: .6rem 0 .6rem 1.5rem; overflow-x: auto; }
+.formula { font-family: 'STIX Two Math', 'Cambria Math', 'Latin Modern Math', 'DejaVu Serif', Georgia, serif; font-style: italic; max-width: none; margin: .6rem 0 .6rem 1.5rem; overflow-x: auto; }
 .wide { overflow-x: auto; margin: 1rem 0 1.4rem; }
 table { border-collapse: collapse; font: .9rem/1.4 Helvetica, Arial, 'Liberation Sans', sans-serif; font-variant-numeric: tabular-nums; min-width: 24rem; }
 caption { text-align: left; padding: 0 0 .4rem; color: var(--soft); }
