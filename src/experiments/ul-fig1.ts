@@ -152,7 +152,7 @@ function columnsOf(
   const columns: Record<string, Column> = { step: times };
   for (const run of runs) {
     for (const [words, kind] of Object.entries(kinds)) {
-      for (const [quantity, values] of Object.entries(run[kind])) columns[`${quantity}${words}, ${run.name}`] = values;
+      for (const [quantity, values] of Object.entries(run[kind])) columns[`${quantity}${words} (${run.name})`] = values;
     }
   }
   return columns;
