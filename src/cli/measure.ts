@@ -7,7 +7,7 @@ import { openArray, readFloats, readLabels } from '../array/open.js';
 import { type Collapse, collapse } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo } from '../collapse/measures.js';
 import { heatmap, lineChart } from '../report/figure.js';
-import type { PageFigure, Section } from '../report/page.js';
+import { type PageFigure, type Section, withScripts } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
@@ -113,7 +113,7 @@ const atCollapse = (name: CollapseMeasure): number | '' => (collapseMeasures[nam
 function tableSection(values: readonly (readonly [CollapseMeasure, number])[]): Section {
   const rows = values.map(([name, value]) => {
     const { meaning, formula, source } = collapseMeasures[name];
-    return [name, value, atCollapse(name), formula.replace(/_([A-Za-z]+)/g, '_{$1}'), `${meaning} (${source})`];
+    return [name, value, atCollapse(name), withScripts(formula), `${meaning} (${source})`];
   });
   return {
     title: 'Measures',

@@ -45,7 +45,8 @@ export class Progress {
   }
 
   clear(): void {
-    if (this.drawn) this.stream.write('\r\x1b[K');
+    if (!this.drawn) return;
+    this.stream.write('\r\x1b[K');
     this.drawn = false;
     this.shown = Number.NEGATIVE_INFINITY;
   }

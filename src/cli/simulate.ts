@@ -3,10 +3,10 @@
  */
 import { basename } from 'node:path';
 import type { State } from '../array/ndarray.js';
-import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { type Direction, type Limit, type Trajectory, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
 import { OverflowError } from '../errors.js';
-import { lineChart } from '../report/figure.js';
-import type { PageFigure, Section } from '../report/page.js';
+import { type Axis, lineChart } from '../report/figure.js';
+import { type PageFigure, type Section, withScripts } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
@@ -15,7 +15,7 @@ import { EXAMPLE, inConfig, makeTrajectory, readSimulation, type Simulation } fr
 type Columns = Record<string, number[]>;
 
 /** Axes of quantities that are not linear, or not named by themselves. */
-const AXES: Readonly<Record<string, { title: string; scale?: 'log' }>> = {
+const AXES: Readonly<Partial<Record<TrajectoryMeasure, Axis>>> = {
   logNorm: { title: 'log ‖Z‖' },
   logFeatureNorm: { title: 'log ‖H‖' },
   logPrototypeNorm: { title: 'log ‖W‖' },
@@ -46,10 +46,10 @@ export const command: Command = {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const [path = ''] = context.args;
     const { config, simulation } = await readSimulation(path);
-    using trajectory = await makeTrajectory(simulation, context.signal);
+    using trajectory = await makeTrajectory(simulation);
     const name = basename(path, '.json');
     const folder = await context.folder(name, config);
-    return simulate(name, config, simulation, trajectory, folder, context);
+    return await simulate(name, config, simulation, trajectory, folder, context);
   },
 };
 
@@ -67,6 +67,7 @@ async function simulate(
   try {
     await measure(trajectory, simulation, columns, context);
   } finally {
+    // Whatever ended it, what was measured is kept.
     await folder.metrics(columns);
     figures = await draw(columns, simulation, folder);
   }
@@ -136,18 +137,29 @@ async function draw(
 ): Promise<PageFigure[]> {
   const x = columns[clock] ?? [];
   const figures: PageFigure[] = [];
+  if (x.length === 0) return figures;
   for (const name of names) {
-    const axis = AXES[name] ?? { title: name };
+    const { values, axis, note } = drawable(name, columns[name] ?? []);
     const chart = lineChart({
       title: name,
       x: { title: clock, scale: logarithmic ? 'log' : 'linear' },
-      y: name === 'accuracy' ? { ...axis, domain: [0, 1] } : axis,
-      series: [{ name, x, y: columns[name] ?? [] }],
+      y: axis,
+      series: [{ name, x, y: values }],
     });
-    const meaning = (trajectoryMeasures as Record<string, string>)[name] ?? name;
-    figures.push(await folder.figure(name, chart, `${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`));
+    const meaning = trajectoryMeasures[name];
+    figures.push(await folder.figure(name, chart, withScripts(`${meaning[0]?.toUpperCase()}${meaning.slice(1)}.${note}`)));
   }
   return figures;
+}
+
+/** How a column is drawn: what grows beyond all bounds by its size, on a logarithmic axis; distances down to rounding. */
+function drawable(name: TrajectoryMeasure, values: readonly number[]): { values: readonly number[]; axis: Axis; note: string } {
+  const axis = AXES[name] ?? { title: name };
+  if (axis.scale === 'log') return { values: values.map((value) => (value < 1e-16 ? Number.NaN : value)), axis, note: '' };
+  const sizes = values.map(Math.abs).filter((size) => size > 0 && Number.isFinite(size));
+  const [first = 1] = sizes;
+  if (sizes.every((size) => size <= 1e4 * first)) return { values, axis, note: '' };
+  return { values: values.map(Math.abs), axis: { title: `|${axis.title}|`, scale: 'log' }, note: ' Drawn without its sign.' };
 }
 
 async function happenings(trajectory: Trajectory, { when }: Simulation, signal: AbortSignal) {

@@ -54,11 +54,11 @@ export const EXAMPLE = {
     learningRates: { features: 0.1, prototypes: 0.1 },
     weightDecay: { features: 0, prototypes: 0 },
     momentum: 0.9,
-    schedule: { kind: 'cosine', period: 100000 },
+    schedule: { kind: 'cosine', period: 20000 },
   },
-  steps: { from: 1, to: 100000, count: 200, scale: 'log' },
+  steps: { from: 1, to: 20000, count: 200, scale: 'log' },
   measure: ['loss', 'accuracy', 'logNorm', 'distanceToLimit'],
-  when: [{ name: 'accuracy', value: 1, to: 100000 }],
+  when: [{ name: 'accuracy', value: 1, to: 20000 }],
   save: ['direction', 'limit'],
 };
 
@@ -203,10 +203,10 @@ function converted(array: NDArray, dtype: DType | undefined): NDArray {
 }
 
 /** The trajectory of a simulation. @throws LP_CONFIG with the path to what is wrong in its options */
-export function makeTrajectory({ dynamics, state, options }: Simulation, signal: AbortSignal): Promise<Trajectory> {
-  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Promise<Trajectory>>)[dynamics];
+export function makeTrajectory({ dynamics, state, options }: Simulation): Promise<Trajectory> {
+  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Trajectory>)[dynamics];
   if (!make) throw new LayerpeelError('LP_CONFIG', `config.dynamics is '${dynamics}', which is not part of this version.`);
-  return inConfig(() => make(state, { ...options, signal }), 'config.options');
+  return inConfig(() => make(state, options), 'config.options');
 }
 
 /** Runs what checks its own options, and names the place in the configuration where it finds fault. */

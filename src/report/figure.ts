@@ -16,7 +16,7 @@ export interface Axis {
   readonly title: string;
   /** @default 'linear' */
   readonly scale?: 'linear' | 'log';
-  /** Ends of the axis. @default those of the data */
+  /** Ends of the axis; what lies outside is not drawn. @default those of the data */
   readonly domain?: readonly [number, number];
 }
 
@@ -130,7 +130,7 @@ export function lineChart(chart: LineChart): Spec {
           series.mark ?? 'line',
           runs.map((run) => thin(run, pixelOf(chart.x, x, width, series.mark))),
           place,
-          y.domain[0],
+          { floor: y.domain[0], clip: Boolean(chart.x.domain ?? chart.y.domain) },
         );
       }),
       ...legendOf(chart.series, width),
@@ -276,18 +276,24 @@ function pixelOf(axis: Axis, ticks: Ticks, width: number, mark: Series['mark'] =
   return (point) => Math.floor((pixels * (transform(point.x) - left)) / (right - left));
 }
 
-function seriesLayers(style: Style, mark: Series['mark'], runs: Point[][], { x, y }: { x: Spec; y: Spec }, floor: number): Spec[] {
-  const pointsOf = (values: Point[]) => ({ data: { values }, mark: { type: 'point', ...style.point }, encoding: { x, y } });
+function seriesLayers(
+  style: Style,
+  mark: Series['mark'],
+  runs: Point[][],
+  { x, y }: { x: Spec; y: Spec },
+  { floor, clip }: { floor: number; clip: boolean },
+): Spec[] {
+  const pointsOf = (values: Point[]) => ({ data: { values }, mark: { type: 'point', clip, ...style.point }, encoding: { x, y } });
   if (mark === 'points') return [pointsOf(runs.flat())];
   if (mark === 'stems') {
-    const stem = { type: 'rule', color: style.line.color, strokeWidth: 1, opacity: 0.45 };
+    const stem = { type: 'rule', clip, color: style.line.color, strokeWidth: 1, opacity: 0.45 };
     return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: floor } } }, pointsOf(runs.flat())];
   }
   const lone = runs.filter((run) => run.length === 1).flat();
   return [
     {
       data: { values: runs.flatMap((run) => [...run, { x: (run.at(-1) as Point).x, y: null }]) },
-      mark: { type: 'line', clip: true, invalid: 'break-paths-show-path-domains', ...style.line },
+      mark: { type: 'line', clip, invalid: 'break-paths-show-path-domains', ...style.line },
       encoding: { x, y, order: { value: null } },
     },
     ...(lone.length > 0 ? [pointsOf(lone)] : []),

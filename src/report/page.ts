@@ -67,6 +67,9 @@ const rich = (text: string): string =>
     .replace(SCRIPTS, script)
     .replace(SCRIPTS, script);
 
+/** A formula of plain text, `‖w_y‖`, in the notation of the page, `‖w_{y}‖`. */
+export const withScripts = (formula: string): string => formula.replace(/_([A-Za-z]+)/g, '_{$1}');
+
 const cell = (value: string | number): string => (typeof value === 'number' ? formatNumber(value, 6) : rich(value));
 
 const id = (title: string): string =>
