@@ -122,16 +122,19 @@ ${page.files?.length ? `<h2>Files in this folder</h2>\n<p>${page.files.map((file
 
 function verdictsHtml(verdicts: readonly Verdict[]): string {
   const held = verdicts.filter((verdict) => verdict.holds).length;
-  const rows = verdicts.map(
-    (verdict) => `<tr><th scope="row">${rich(verdict.claim)}</th>
-<td>${cell(verdict.paper)}</td><td>${cell(verdict.measured)}</td><td>${cell(verdict.difference)}</td><td>${cell(verdict.tolerance)}</td>
-<td class="${verdict.holds ? 'holds' : 'differs'}">${verdict.holds ? '✓&nbsp;holds' : '✗&nbsp;differs'}</td></tr>`,
-  );
+  const columns = ['Paper', 'Measured', 'Difference', 'Tolerance'] as const;
+  // The labels stand before the numbers where a narrow screen stacks them.
+  const rows = verdicts.map(({ claim, paper, measured, difference, tolerance, holds }) => {
+    const cells = [paper, measured, difference, tolerance].map((value, i) => `<td data-label="${columns[i]}">${cell(value)}</td>`);
+    const verdict = holds ? '<td class="holds">✓&nbsp;holds</td>' : '<td class="differs">✗&nbsp;differs</td>';
+    return `<tr><th scope="row">${rich(claim)}</th>${cells.join('')}${verdict}</tr>`;
+  });
+  const head = ['Statement', ...columns, 'Verdict'].map((column) => `<th scope="col">${column}</th>`);
   return `<section aria-labelledby="verdicts">
 <h2 id="verdicts">Paper against measurement</h2>
 <p>${held} of ${verdicts.length} statement${verdicts.length === 1 ? '' : 's'} hold${held === 1 ? 's' : ''} within tolerance.</p>
-<div class="wide"><table>
-<thead><tr><th scope="col">Statement</th><th scope="col">Paper</th><th scope="col">Measured</th><th scope="col">Difference</th><th scope="col">Tolerance</th><th scope="col">Verdict</th></tr></thead>
+<div class="wide"><table class="verdicts">
+<thead><tr>${head.join('')}</tr></thead>
 <tbody>
 ${rows.join('\n')}
 </tbody>
@@ -230,11 +233,17 @@ figure { margin: 0; min-width: 0; }
 figure svg { display: block; max-width: 100%; height: auto; }
 figcaption { font: .85rem/1.45 Helvetica, Arial, 'Liberation Sans', sans-serif; color: #333; margin-top: .5rem; max-width: 34rem; }
 footer { font-size: .95rem; }
-@media (max-width: 36rem) {
+@media screen and (max-width: 36rem) {
   main { padding-top: 1.5rem; }
   h1 { font-size: 1.55rem; }
   th, td { padding-right: .6rem; }
   .formula { margin-left: .5rem; }
+  .verdicts, .verdicts tbody { display: block; min-width: 0; }
+  .verdicts thead { display: none; }
+  .verdicts tr { display: grid; grid-template-columns: 1fr 1fr; gap: .1rem 1rem; padding: .6rem 0; border-bottom: 1px solid var(--line); }
+  .verdicts th, .verdicts td { display: block; border: 0; padding: 0; text-align: left; }
+  .verdicts th, .verdicts td:last-child { grid-column: 1 / -1; }
+  .verdicts td[data-label]::before { content: attr(data-label) ': '; color: var(--soft); }
 }
 @page { margin: 16mm 15mm; }
 @media print {
