@@ -2,6 +2,7 @@
  * Arrays: a shape and a contiguous row-major typed array. Any object of this form is accepted (a parsed `.npy`,
  * a contiguous scijs ndarray); everything that takes an array checks it here, before native memory is touched.
  */
+import { totalmem } from 'node:os';
 import { LayerpeelError } from '../errors.js';
 
 export type Float = Float32Array | Float64Array;
@@ -57,6 +58,13 @@ export function sizeOf(shape: readonly number[], name: string): number {
 }
 
 export const dtypeOf = (data: Float): DType => (data instanceof Float32Array ? 'float32' : 'float64');
+
+/** Throws `LP_MEMORY` where `what` would need more bytes than this machine has, which would end the process. */
+export function checkRoom(bytes: number, what: string): void {
+  if (bytes <= totalmem()) return;
+  const [needed, had] = [bytes, totalmem()].map((count) => (count / 2 ** 30).toPrecision(3));
+  throw new LayerpeelError('LP_MEMORY', `${what} would take ${needed} GiB, but this machine has ${had} GiB; ask for less.`);
+}
 
 /** Whether the memory behind a typed array is gone (its buffer was transferred). */
 function isDetached(data: Float | Int32Array): boolean {

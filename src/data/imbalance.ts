@@ -3,6 +3,7 @@
  * long-tailed `n_c = ⌊n_max ρ^(−c/(C−1))⌋` and step (the first `⌊C/2⌋` classes full, the others `⌊n_max/ρ⌋`).
  * Source: Cui et al., "Class-balanced loss based on effective number of samples", and Cao et al., LDAM, as their code has it.
  */
+import { checkRoom } from '../array/ndarray.js';
 import { checkNumber, option } from '../options.js';
 
 /**
@@ -38,7 +39,8 @@ export function stepCounts(classes: number, largest: number, ratio: number): Int
 }
 
 function checkSizes(classes: number, largest: number, ratio: number): void {
-  checkNumber(classes, option('classes'), { min: 2, integer: true });
+  checkNumber(classes, option('classes'), { min: 2, max: 2 ** 31 - 1, integer: true });
+  checkRoom(4 * classes, 'Class sizes of so many classes');
   checkNumber(largest, option('largest'), { min: 1, max: 2 ** 31 - 1, integer: true });
   checkNumber(ratio, option('ratio'), { min: 1, max: largest });
 }

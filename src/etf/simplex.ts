@@ -6,7 +6,7 @@
  * `b_k = (1, …, 1, −k, 0, …, 0)/√(k(k+1))` with `k` ones; `Q B` is again a Haar frame, of `C−1` columns only, so that
  * `W = s √(C/(C−1)) B Qᵀ` and `p ≥ C−1` dimensions suffice.
  */
-import type { DType, NDArray } from '../array/ndarray.js';
+import { checkRoom, type DType, type NDArray } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
 import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
 import { type SeededRandom, seededRandom } from '../random.js';
@@ -24,7 +24,7 @@ export interface SimplexOptions {
  * A simplex equiangular tight frame `[classes, dim]` in a random orientation. The work grows with `classes² dim`.
  * @param classes at least 2
  * @param dim at least `classes − 1`
- * @throws LP_OPTION
+ * @throws LP_OPTION; LP_MEMORY where the machine has no room for it
  */
 export function simplexETF(classes: number, dim: number, options: SimplexOptions = {}): NDArray {
   checkKeys(options as unknown, ['seed', 'scale', 'dtype'], option('options'));
@@ -39,6 +39,7 @@ export function simplexETF(classes: number, dim: number, options: SimplexOptions
       `dim is ${dim}; a simplex of ${classes} classes needs at least ${classes - 1} dimensions (one fewer than classes).`,
     );
   }
+  checkRoom(16 * classes * dim, 'A frame of this size');
   const frame = haarFrame(classes - 1, dim, seededRandom(seed));
   const data = timesHelmert(frame, classes, dim, scale * Math.sqrt(classes / (classes - 1)));
   return { shape: [classes, dim], data: dtype === 'float64' ? data : Float32Array.from(data) };

@@ -46,4 +46,17 @@ test('options are checked', () => {
   }
 });
 
+test('more than the machine has is refused before memory is asked for', () => {
+  for (const options of [
+    { classes: 2 ** 30, perClass: 2 ** 30, dim: 1 },
+    { classes: 2, perClass: 2, dim: 2 ** 50 },
+    { counts: new Array(100).fill(2 ** 31 - 1), dim: 2 ** 20 },
+  ]) {
+    assert.throws(
+      () => randomState(options),
+      (error) => error.code === 'LP_MEMORY',
+    );
+  }
+});
+
 test.run();
