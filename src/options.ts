@@ -37,7 +37,14 @@ function editDistance(a: string, b: string): number {
   return row[b.length] as number;
 }
 
-const show = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+/** A value as messages show it: short, whatever it is. */
+export function show(value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'function') return 'a function';
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length <= 80 ? text : `${text.slice(0, 80)}…`;
+}
 
 /** Throws unless `value` is a plain object whose keys are all in `known`; returns it. */
 export function checkKeys(value: unknown, known: readonly string[], place: Place): Record<string, unknown> {

@@ -4,6 +4,7 @@
  */
 import { totalmem } from 'node:os';
 import { LayerpeelError } from '../errors.js';
+import { show } from '../options.js';
 
 export type Float = Float32Array | Float64Array;
 export type DType = 'float32' | 'float64';
@@ -140,7 +141,7 @@ function checkContiguous(shape: readonly number[], stride: unknown, offset: unkn
   }
   if (offset === undefined) return 0;
   if (!Number.isInteger(offset) || (offset as number) < 0) {
-    throw new LayerpeelError('LP_SHAPE', `${name}.offset is ${String(offset)}; expected a non-negative integer.`);
+    throw new LayerpeelError('LP_SHAPE', `${name}.offset is ${show(offset)}; expected a non-negative integer.`);
   }
   return offset as number;
 }

@@ -20,7 +20,7 @@ import { type RandomStateOptions, randomState } from '../data/random-state.js';
 import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
 import { LayerpeelError } from '../errors.js';
 import * as layerpeel from '../index.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place } from '../options.js';
+import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
 export const DESCENTS = ['gradientDescent', 'sphericalDescent'] as const;
@@ -138,6 +138,7 @@ function checkTimes(
     throw new LayerpeelError('LP_CONFIG', `${here.path} is missing; expected a list, or { "from", "to", "count", "scale" }.`);
   }
   const range = checkKeys(given, ['from', 'to', 'count', 'scale'], here);
+  if (range.to === undefined) throw new LayerpeelError('LP_CONFIG', `${here.path}.to is missing; expected the last ${clock}.`);
   const logarithmic = checkChoice(range.scale ?? 'linear', ['linear', 'log'], inside(here, 'scale')) === 'log';
   const from = checkNumber(
     range.from ?? (logarithmic ? 1 : 0),
@@ -186,7 +187,7 @@ async function readNamed<T>(path: unknown, place: Place, folder: string, read: (
   if (typeof path !== 'string') {
     throw new LayerpeelError(
       'LP_CONFIG',
-      `${place.path} is ${path === undefined ? 'missing' : JSON.stringify(path)}; expected the path of an array file.`,
+      `${place.path} is ${path === undefined ? 'missing' : show(path)}; expected the path of an array file.`,
     );
   }
   try {
@@ -222,10 +223,10 @@ export async function inConfig<T>(run: () => T | Promise<T>, path: string, word 
 
 function checkObject(value: unknown, place: Place): Record<string, unknown> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${JSON.stringify(value)}; expected an object.`);
+  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${show(value)}; expected an object.`);
 }
 
 function checkList(value: unknown, place: Place): unknown[] {
   if (Array.isArray(value)) return value;
-  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${JSON.stringify(value)}; expected a list.`);
+  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${show(value)}; expected a list.`);
 }

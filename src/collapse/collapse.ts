@@ -12,7 +12,7 @@ import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray,
 import { PIECE } from '../array/stored.js';
 import { LayerpeelError } from '../errors.js';
 import { type Control, controlKeys, type Engine, type Mode, type Result, run, runSync } from '../native.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, option } from '../options.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, option, show } from '../options.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
 
 /** Features that come in chunks of rows, as often as asked: what `openArray` gives, or anything of this form. */
@@ -282,7 +282,7 @@ function wantedNames(only: readonly CollapseMeasure[] | undefined, hasPrototypes
   const needsPrototypes = (name: CollapseMeasure) => (collapseMeasures[name] as MeasureInfo).prototypes === true;
   if (only === undefined) return all.filter((name) => hasPrototypes || !needsPrototypes(name));
   if (!Array.isArray(only)) {
-    throw new LayerpeelError('LP_OPTION', `options.only is ${String(only)}; expected a list of names, such as ['nc1', 'nc4'].`);
+    throw new LayerpeelError('LP_OPTION', `options.only is ${show(only)}; expected a list of names, such as ['nc1', 'nc4'].`);
   }
   only.forEach((name, i) => {
     checkChoice(name, all, option(`options.only[${i}]`));

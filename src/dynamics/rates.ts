@@ -12,7 +12,7 @@
  * at the full rate (a `LinearLR` with `start_factor = 1/warmup`, `total_iters = warmup − 1`, times the schedule).
  */
 import { LayerpeelError } from '../errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place } from '../options.js';
+import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
 
 interface Warmup {
   /** Length of the linear warm-up from 0, in units of time or steps. @default 0 */
@@ -67,7 +67,7 @@ export function checkRate(rate: unknown, place: Place): CheckedRate {
   if (typeof rate !== 'object' || rate === null) {
     throw new LayerpeelError(
       place.code,
-      `${place.path} is ${String(rate)}; expected a number, a function of time or an object with kind.`,
+      `${place.path} is ${show(rate)}; expected a number, a function of time or an object with kind.`,
     );
   }
   const shape = checkShape(rate, ['value'], place);
@@ -82,7 +82,7 @@ export function checkSchedule(schedule: unknown, place: Place): CheckedRate {
 
 function checkShape(given: unknown, more: readonly string[], place: Place): Shape {
   if (typeof given !== 'object' || given === null) {
-    throw new LayerpeelError(place.code, `${place.path} is ${String(given)}; expected an object with kind, or a function.`);
+    throw new LayerpeelError(place.code, `${place.path} is ${show(given)}; expected an object with kind, or a function.`);
   }
   const kind = checkChoice((given as { kind?: unknown }).kind, kinds, inside(place, 'kind'));
   const shape = checkKeys(given, ['kind', ...more, ...parameters[kind], 'warmup'], place);
@@ -107,7 +107,7 @@ function checkShape(given: unknown, more: readonly string[], place: Place): Shap
 
 function checkMilestones(milestones: unknown, place: Place): number[] {
   if (!Array.isArray(milestones)) {
-    throw new LayerpeelError(place.code, `${place.path} is ${String(milestones)}; expected an array of ascending times.`);
+    throw new LayerpeelError(place.code, `${place.path} is ${show(milestones)}; expected an array of ascending times.`);
   }
   return milestones.map((time, i) =>
     checkNumber(time, inside(place, String(i)), i === 0 ? { min: 0 } : { above: milestones[i - 1] as number }),
@@ -267,7 +267,7 @@ class FunctionRate implements CheckedRate {
     if (typeof value === 'number' && value >= 0 && value < Number.POSITIVE_INFINITY) return value;
     throw new LayerpeelError(
       this.place.code,
-      `${this.place.path} gave ${String(value)} at ${time}; expected a finite number of at least 0.`,
+      `${this.place.path} gave ${show(value)} at ${time}; expected a finite number of at least 0.`,
     );
   }
 

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { randomState, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -58,7 +59,7 @@ test('faults are named by their path, with the nearest right name', async () => 
     [{ ...flow, dynamics: 'gradientflow' }, /config\.dynamics is "gradientflow"; did you mean 'gradientFlow'/],
     [{ ...flow, state: undefined }, /config\.state is missing/],
     [{ ...flow, option: {} }, /config\.option is not known; did you mean options/],
-    [{ ...flow, options: [] }, /config\.options is \[\]/],
+    [{ ...flow, options: [] }, /config\.options is an empty list; expected an object/],
     [{ ...flow, times: undefined }, /config\.times is missing/],
     [{ ...flow, times: [] }, /config\.times is empty/],
     [{ ...flow, times: [1, -2] }, /config\.times\[1\] is -2/],
@@ -87,6 +88,31 @@ test('faults are named by their path, with the nearest right name', async () => 
     assert.match(error.message, pattern);
     assert.match(error.code, /^LP_(CONFIG|FILE)$/);
   }
+});
+
+test('no configuration, however malformed, throws anything but a typed error', async () => {
+  const anything = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom(-1, 0, 1e300, '', 'loss', 'h.npy', [], {}, null, [[]], { kind: 'cosine' }),
+  );
+  const keys = ['dynamics', 'state', 'dtype', 'options', 'times', 'steps', 'measure', 'when', 'save', '__proto__', 'x'];
+  const changes = fc.dictionary(fc.constantFrom(...keys), anything, { maxKeys: 3 });
+  const inner = fc.record({ random: anything, features: anything, labels: anything }, { requiredKeys: [] });
+  await fc.assert(
+    fc.asyncProperty(
+      changes,
+      fc.option(inner, { nil: undefined }),
+      fc.option(anything, { nil: undefined }),
+      async (change, state, times) => {
+        const config = { ...flow, ...(state ? { state } : {}), ...(times === undefined ? {} : { times }), ...change };
+        await read(config).catch((error) => {
+          assert.match(error.code, /^LP_(CONFIG|FILE|OPTION|MEMORY)$/, error.message);
+          assert.not.match(error.message, /undefined|\[object|NaN/);
+        });
+      },
+    ),
+    { numRuns: 400 },
+  );
 });
 
 test.run();
