@@ -5,8 +5,8 @@ import { execFileSync } from 'node:child_process';
 const newestGlibc = 28;
 
 /** Throws with the symbols at fault; a new one of glibc's wants a line in native/addon/portable/glibc.cpp. */
-export function checkPortable(file) {
-  const symbols = execFileSync('objdump', ['-T', file], { encoding: 'utf8' }).split('\n');
+export function checkPortable(file, objdump = 'objdump') {
+  const symbols = execFileSync(objdump, ['-T', file], { encoding: 'utf8' }).split('\n');
   const tooNew = symbols.filter(
     (line) => /\(GLIBCXX_|\(CXXABI_/.test(line) || Number(/\(GLIBC_2\.(\d+)/.exec(line)?.[1]) > newestGlibc,
   );

@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process';
 
+// Under emulation a program cannot start itself: then this says how, as a JSON array.
+const [node, ...before] = JSON.parse(process.env.LAYERPEEL_TEST_NODE ?? JSON.stringify([process.execPath]));
+
 /** Starts Node.js on `args` (its own flags, a file, the file's arguments); `ended` resolves when it is over. */
 export function startNode(args, { env = {}, cwd } = {}) {
-  const child = spawn(process.execPath, args, { cwd, env: { ...process.env, CI: '', ...env } });
+  const child = spawn(node, [...before, ...args], { cwd, env: { ...process.env, CI: '', ...env } });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) {
     child[stream].setEncoding('utf8');

@@ -66,7 +66,7 @@ test('reports progress, and a signal stops it', async () => {
   const options = { gamma: 0, learningRates: { features: 0.1, prototypes: 0.1 } };
   const shares = [];
   await iteratedDescent(state, { ...options, steps: 50, onProgress: (share) => shares.push(share) });
-  assert.ok(shares.length > 10 && shares.every((share, i) => share >= (shares[i - 1] ?? 0) && share <= 1));
+  assert.ok(shares.length > 0 && shares.every((share, i) => share >= (shares[i - 1] ?? 0) && share <= 1));
   const signal = AbortSignal.timeout(30);
   await refuses('LP_ABORTED', /AbortSignal/, () => iteratedDescent(state, { ...options, steps: 1e6, signal }));
 });

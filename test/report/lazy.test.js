@@ -1,7 +1,6 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { startNode } from '../process.js';
 
 /** The names of vega's modules that a program in a process of its own resolves. */
 async function vegaModules(program) {
@@ -13,9 +12,8 @@ async function vegaModules(program) {
   const code = `import { register } from 'node:module';
     register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hook)}));
     ${program}`;
-  const { stderr } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code], {
-    cwd: import.meta.dirname,
-  });
+  const { code: exit, stderr } = await startNode(['--input-type=module', '--eval', code], { cwd: import.meta.dirname }).ended;
+  assert.is(exit, 0, stderr);
   return stderr.split('\n').filter((line) => line.includes('/vega'));
 }
 
