@@ -64,6 +64,26 @@ test('what one run saved, another starts from', async () => {
   assert.ok(Math.abs(JSON.parse(stdout).last.loss - (await columns()).loss[3]) < 1e-12);
 });
 
+test('a state that overflows is saved as its direction', async () => {
+  await write({
+    ...config,
+    dynamics: 'gradientDescent',
+    dtype: 'float32',
+    options: { gamma: 0.1, learningRates: { features: 1, prototypes: 1 } },
+    steps: [0, 10_000],
+    save: ['state'],
+  });
+  const { code, stdout, stderr } = await run(['simulate', 'c.json', '--out', 'run', '--json'], { cwd: folder });
+  assert.is(code, 0);
+  assert.match(stderr, /does not fit its dtype; its direction is written instead/);
+  assert.ok(JSON.parse(stdout).last.logNorm > 100);
+  const files = await readdir(join(folder, 'run', 'arrays'));
+  assert.equal(files.sort(), ['direction-features.npy', 'direction-prototypes.npy']);
+  const [features, prototypes] = await Promise.all(files.map((file) => readNpy(join(folder, 'run', 'arrays', file))));
+  const squares = [...features.data, ...prototypes.data].reduce((sum, value) => sum + value * value, 0);
+  assert.ok(Math.abs(squares - 1) < 1e-6);
+});
+
 test('the example is printed, as text and as JSON', async () => {
   for (const flag of [[], ['--json']]) {
     const { code, stdout } = await run(['simulate', '--example', ...flag]);
