@@ -125,8 +125,9 @@ async function measure(
       'config.measure',
       'names',
     );
-    columns[clock]?.push(...batch);
-    for (const name of names) columns[name]?.push(...(measured[name] as Float64Array));
+    for (const [name, values] of Object.entries({ [clock]: batch, ...measured })) {
+      for (const value of values) columns[name]?.push(value);
+    }
   }
 }
 
