@@ -31,6 +31,7 @@ export {
   gradientFlowSync,
 } from './dynamics/flow.js';
 export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
+export { type KernelOptions, kernelFlow } from './dynamics/kernel.js';
 export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
 export type { Rate, Schedule } from './dynamics/rates.js';

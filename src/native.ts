@@ -112,6 +112,29 @@ export interface RawLimit {
   readonly rest: boolean;
 }
 
+/** Samples, classes, dimensions, and the order of a tangent kernel: samples, or samples · dim. */
+export interface KernelLayout extends Sizes {
+  readonly rows: number;
+}
+
+/** `KernelModes` of native/ops/kernel_flow. */
+export interface KernelModes {
+  readonly reach: Float64Array;
+  readonly vectors: Float64Array;
+  readonly values: Float64Array;
+  readonly prototypeParts: Float64Array;
+  readonly featureParts: Float64Array;
+}
+
+/** Where an MSE flow has got to: `MseOutcome` of native/ops/kernel_flow. */
+export interface MseOutcome {
+  readonly z: Float64Array;
+  readonly reached: number;
+  readonly step: number;
+  readonly converged: boolean;
+  readonly rate: number;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
   /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
@@ -126,6 +149,34 @@ export interface Engine {
     limitPrototypes?: Float,
   ): Result<Float64Array>;
   info(): EngineInfo;
+  kernelCheck(mode: Mode, kernel: Float64Array, rows: number, tolerance: number): Result<undefined>;
+  kernelModes(
+    mode: Mode,
+    kernel: Float64Array,
+    features: Float64Array,
+    prototypes: Float64Array,
+    biases: Float64Array | undefined,
+    labels: Int32Array,
+    layout: KernelLayout,
+    gamma: number,
+  ): Result<KernelModes>;
+  /** The modes must lie in shared memory. */
+  kernelCombine(
+    mode: Mode,
+    layout: KernelLayout,
+    features: Float64Array,
+    modes: KernelModes,
+    initial: number,
+    coefficients: Float64Array,
+  ): Result<{ readonly features: Float64Array; readonly prototypes: Float64Array }>;
+  kernelMse(
+    mode: Mode,
+    kernel: Float64Array,
+    z: Float64Array,
+    labels: Int32Array,
+    layout: KernelLayout,
+    plan: { biased: boolean; from: number; to: number; step: number; tolerance: number; maxSteps: number },
+  ): Result<MseOutcome>;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
   /** The state (features, prototypes, biases if given) after all steps. */
   descend(

@@ -36,6 +36,10 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("collapseCenter", collapse_center);
     add("collapseMeasure", collapse_measure);
     add("collapseResult", collapse_result);
+    add("kernelCheck", kernel_check);
+    add("kernelCombine", kernel_combine);
+    add("kernelModes", kernel_modes);
+    add("kernelMse", kernel_mse);
     add("matmul", matmul);
     add("products", products);
     add("projections", projections);

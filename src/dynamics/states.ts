@@ -4,8 +4,8 @@ import type { CheckedState, Float, NDArray, State } from '../array/ndarray.js';
 export const ofShape = (shape: readonly number[], data: Float): NDArray => ({ shape, data });
 
 /** `factor · x`, of the same type. */
-export function scaled(x: Float, factor: number): Float {
-  const result = x.slice();
+export function scaled<T extends Float>(x: T, factor: number): T {
+  const result = x.slice() as T;
   for (let i = 0; i < result.length; i++) result[i] = (result[i] as number) * factor;
   return result;
 }

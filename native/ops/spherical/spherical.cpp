@@ -6,6 +6,8 @@
 #include <string>
 
 #include "core/blas/blas.h"
+#include "core/error.h"
+#include "core/finite.h"
 #include "core/thread_pool.h"
 
 namespace lp {
@@ -36,15 +38,6 @@ double norm_of(const T* x, Index p) {
 #pragma omp simd reduction(+ : sum)
   for (Index j = 0; j < p; j++) sum += (x[j] / largest) * (x[j] / largest);
   return largest * std::sqrt(sum);
-}
-
-template <class T>
-void check_finite(const T* x, Index size, Index first, const char* name) {
-  for (Index j = 0; j < size; j++) {
-    if (std::isfinite(x[j])) continue;
-    throw Error("LP_NOT_FINITE",
-                std::string(name) + " hold a value that is not finite at index " + std::to_string(first + j) + ".");
-  }
 }
 
 struct Plane {
@@ -141,8 +134,7 @@ template <class T>
 void spherical_start(const State<const T>& state, double gamma, Sphere start, double* pull, Matrix<double> targets,
                      const Control& control) {
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
-  check_finite(state.prototypes.data, state.prototypes.size(), 0, "prototypes");
-  if (state.biases) check_finite(state.biases, classes, 0, "biases");
+  check_finite(state.prototypes, "prototypes");
 
   Buffer<double> sum(p), lengths(classes);
   std::fill(sum.begin(), sum.end(), 0.0);
@@ -162,7 +154,7 @@ void spherical_start(const State<const T>& state, double gamma, Sphere start, do
       if (i % 64 == 0) control.poll();
       const T* h = state.features.row(i);
       const double norm = norm_of(h, p);
-      if (!std::isfinite(norm)) check_finite(h, p, i * p, "features");
+      if (!std::isfinite(norm)) check_finite(Matrix<const T>{h, 1, p}, "features", i);
       if (norm == 0) {
         throw Error("LP_OPTION",
                     "Feature " + std::to_string(i) +

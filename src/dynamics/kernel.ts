@@ -1,0 +1,525 @@
+/**
+ * Gradient flow of features under a constant neural tangent kernel `K = ∇H ∇Hᵀ`, with prototypes and biases trained beside them
+ * (UL Thm 8). With `ζ(t) = ∫₀ᵗ rate`:
+ *
+ *     unhinged   vec(H)' = K vec(MᵀW)        W' = M H          b' = m            (per unit of ζ)
+ *     mse        vec(H)' = −(2/n) K vec(EW)  W' = −(2/n) EᵀH   b' = −(2/n) Eᵀ1   E = HWᵀ + 1bᵀ − Yᵀ  (UL Eq. 25)
+ *
+ * The first is linear and solved in closed form through the `C×C` or `Cp×Cp` symmetric eigenproblem of `AᵀKA`, `A = Mᵀ ⊗ I`;
+ * the second is integrated to 1e-13 a step. `K = I` is the unconstrained flow (UL Thm 2).
+ */
+import {
+  type CheckedState,
+  checkArray,
+  checkSameType,
+  checkState,
+  type NDArray,
+  type State,
+  shared,
+  showShape,
+  snapshot,
+} from '../array/ndarray.js';
+import { LayerpeelError, OverflowError } from '../errors.js';
+import type { KernelLayout, KernelModes, MseOutcome } from '../native.js';
+import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
+import { type Steps, step } from '../tasks.js';
+import { type Columns, ComputedTrajectory } from './computed.js';
+import { type CheckedRate, checkRate, type Rate } from './rates.js';
+import { freshState, normOf, ofShape, scaled } from './states.js';
+import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
+
+export interface KernelOptions {
+  /** `unhinged`: UL Eq. 1, a mean over samples; `mse`: `‖HWᵀ + 1bᵀ − Yᵀ‖²_F/n`. */
+  readonly loss: 'unhinged' | 'mse';
+  /** Weight of the other classes' logits in the unhinged loss, at least 0. */
+  readonly gamma?: number;
+  /** Rate of features, prototypes and biases alike. */
+  readonly rate: Rate;
+  /**
+   * Symmetric and positive semidefinite, of the state's dtype: `[n·p, n·p]` on the features one sample after the other (row
+   * `i·p + d` is coordinate `d` of sample `i`), or `[n, n]`, which acts on every coordinate alike.
+   */
+  readonly kernel: NDArray;
+}
+
+/**
+ * The flow under a constant tangent kernel.
+ *
+ * The kernel is checked when the trajectory is first asked: it may differ from a symmetric positive semidefinite one by 1e-8 of its
+ * largest diagonal entry (float32: 1e-5).
+ * @throws `LP_OPTION` (the kernel's negative eigenvalue is named), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`
+ */
+export function kernelFlow(state: State, options: KernelOptions): Trajectory {
+  const checked = checkState(state);
+  checkKeys(options, ['loss', 'gamma', 'rate', 'kernel'], option('options'));
+  const loss = checkChoice(options.loss, ['unhinged', 'mse'], option('options.loss'));
+  if (loss === 'mse' && options.gamma !== undefined) {
+    throw new LayerpeelError('LP_OPTION', 'options.gamma belongs to the unhinged loss; leave it out with loss mse.');
+  }
+  const gamma = loss === 'mse' ? 0 : checkNumber(options.gamma, option('options.gamma'), { min: 0 });
+  const rate = checkRate(options.rate, option('options.rate'));
+  const kernel = checkArray(options.kernel, 'options.kernel', 2);
+  const { samples, classes, dim } = checked;
+  const [rows, cols] = kernel.shape as [number, number];
+  if (rows !== cols || (rows !== samples && rows !== samples * dim)) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `options.kernel is ${showShape(kernel.shape)}; expected [${samples * dim}, ${samples * dim}], or [${samples}, ${samples}] where it acts on every coordinate alike.`,
+    );
+  }
+  checkSameType({ features: checked.features, 'options.kernel': kernel.data });
+  const problem: Problem = {
+    initial: snapshot(checked),
+    features: doubles(checked.features),
+    prototypes: doubles(checked.prototypes),
+    biases: checked.biases && doubles(checked.biases),
+    kernel: doubles(kernel.data),
+    tolerance: checked.dtype === 'float64' ? 1e-8 : 1e-5,
+    layout: { samples, classes, dim, rows },
+    rate,
+  };
+  return loss === 'mse' ? new MseFlow(problem) : new UnhingedFlow(problem, gamma);
+}
+
+const doubles = (x: ArrayLike<number>): Float64Array => shared(Float64Array.from(x));
+
+interface Problem {
+  readonly initial: CheckedState;
+  readonly features: Float64Array;
+  readonly prototypes: Float64Array;
+  readonly biases: Float64Array | undefined;
+  readonly kernel: Float64Array;
+  readonly tolerance: number;
+  readonly layout: KernelLayout;
+  readonly rate: CheckedRate;
+}
+
+/** A state in double: features and prototypes are `e^logScale` times these, biases are themselves. */
+interface ScaledState {
+  readonly features: Float64Array;
+  readonly prototypes: Float64Array;
+  readonly biases: Float64Array | undefined;
+  readonly logScale: number;
+}
+
+/** A limit before its arrays have the state's dtype, and its exponents per unit of ζ. */
+interface Ending extends Pick<Limit, 'regime' | 'statement' | 'exponent' | 'rate'> {
+  /** The direction, of any norm; undefined if there is none. */
+  readonly toward: ScaledState | undefined;
+  /** Whether the state itself tends to `toward`. */
+  readonly reached: boolean;
+}
+
+/** Indices of what the native evaluation returns. */
+const OWN = 0;
+const TOTAL = 1;
+const SQUARE = 2;
+const ACCURACY = 3;
+const MIN_MARGIN = 4;
+const MEAN_MARGIN = 5;
+const FEATURE_NORM = 6;
+const PROTOTYPE_NORM = 7;
+const DISTANCE = 8;
+
+const measures = [
+  'loss',
+  'logAbsLoss',
+  'lossSign',
+  'accuracy',
+  'minMargin',
+  'meanMargin',
+  'logNorm',
+  'logFeatureNorm',
+  'logPrototypeNorm',
+  'featureNorm',
+  'prototypeNorm',
+  'distanceToLimit',
+] as const;
+
+abstract class KernelFlow extends ComputedTrajectory {
+  protected readonly known = measures;
+  protected readonly stepwise = false;
+  private checked = false;
+  private foundEnding: Ending | undefined;
+  private towards: { readonly features: Float64Array; readonly prototypes: Float64Array } | undefined;
+
+  constructor(protected readonly problem: Problem) {
+    super();
+  }
+
+  /** The state at `zeta`, and how it ends as `zeta` grows without bound. */
+  protected abstract stateAt(zeta: number): Steps<ScaledState>;
+  protected abstract endless(): Steps<Ending>;
+  /** The loss of a scaled state, divided by `e^{2 logScale}`, from its evaluation. */
+  protected abstract lossOf(evaluation: Float64Array): number;
+
+  protected release(): void {
+    this.foundEnding = this.towards = undefined;
+  }
+
+  /** The kernel, once it is known to be one. */
+  protected *kernel(): Steps<Float64Array> {
+    const { kernel, layout, tolerance } = this.problem;
+    if (!this.checked) {
+      yield* step({ call: (engine, mode) => engine.kernelCheck(mode, kernel, layout.rows, tolerance), wrap: () => undefined });
+      this.checked = true;
+    }
+    return kernel;
+  }
+
+  protected *state(time: number): Steps<State> {
+    return this.dressed(yield* this.stateAt(this.problem.rate.integral(time)));
+  }
+
+  /** A state of the caller's dtype. @throws `LP_OVERFLOW` */
+  private dressed({ features, prototypes, biases, logScale }: ScaledState): State {
+    const { initial } = this.problem;
+    const grown = (x: Float64Array) =>
+      fit(initial, logScale === 0 ? x : scaled(scaled(x, Math.exp(logScale / 2)), Math.exp(logScale / 2)));
+    return freshState(initial, grown(features), grown(prototypes), biases && fit(initial, biases));
+  }
+
+  protected *direction(time: number): Steps<ScaledDirection> {
+    const { features, prototypes, logScale } = yield* this.stateAt(this.problem.rate.integral(time));
+    const norm = Math.hypot(normOf(features), normOf(prototypes));
+    if (norm === 0) throw new LayerpeelError('LP_OPTION', `The state is zero at time ${time} and has no direction.`);
+    return { ...this.unit(features, prototypes, norm), logNorm: logScale + Math.log(norm) };
+  }
+
+  private unit(features: Float64Array, prototypes: Float64Array, norm: number) {
+    const { initial } = this.problem;
+    const { samples, classes, dim } = initial;
+    return {
+      features: ofShape([samples, dim], fit(initial, scaled(features, 1 / norm))),
+      prototypes: ofShape([classes, dim], fit(initial, scaled(prototypes, 1 / norm))),
+    };
+  }
+
+  protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
+    const { layout, initial, rate } = this.problem;
+    const toward = names.has('distanceToLimit') ? yield* this.limitDirection() : undefined;
+    const evaluations: { e: Float64Array; logScale: number }[] = [];
+    for (const time of times) {
+      const { features, prototypes, biases, logScale } = yield* this.stateAt(rate.integral(time));
+      const small = biases && scaled(biases, Math.exp(-2 * logScale));
+      const e = yield* step({
+        call: (engine, mode) =>
+          engine.evaluate(mode, features, prototypes, small, initial.labels, layout, toward?.features, toward?.prototypes),
+        wrap: (numbers: Float64Array) => numbers,
+      });
+      if (!toward) e[DISTANCE] = Number.NaN;
+      evaluations.push({ e, logScale });
+    }
+    const column = (of: (e: Float64Array, logScale: number) => number) =>
+      Float64Array.from(evaluations, ({ e, logScale }) => of(e, logScale));
+    // 0 · e^∞ is 0 here: a quantity that vanishes does so at any scale.
+    const grown = (index: number, power: number) => column((e, logScale) => timesExp(e[index] as number, power * logScale));
+    const log = (index: number) => column((e, logScale) => Math.log(e[index] as number) + logScale);
+    return {
+      loss: column((e, logScale) => timesExp(this.lossOf(e), 2 * logScale)),
+      logAbsLoss: column((e, logScale) => Math.log(Math.abs(this.lossOf(e))) + 2 * logScale),
+      lossSign: column((e) => Math.sign(this.lossOf(e))),
+      accuracy: column((e) => e[ACCURACY] as number),
+      minMargin: grown(MIN_MARGIN, 2),
+      meanMargin: grown(MEAN_MARGIN, 2),
+      featureNorm: grown(FEATURE_NORM, 1),
+      prototypeNorm: grown(PROTOTYPE_NORM, 1),
+      logFeatureNorm: log(FEATURE_NORM),
+      logPrototypeNorm: log(PROTOTYPE_NORM),
+      logNorm: column((e, logScale) => logScale + Math.log(Math.hypot(e[FEATURE_NORM] as number, e[PROTOTYPE_NORM] as number))),
+      distanceToLimit: column((e) => e[DISTANCE] as number),
+    };
+  }
+
+  private *limitDirection() {
+    const { toward } = yield* this.end();
+    if (!toward) return undefined;
+    const norm = Math.hypot(normOf(toward.features), normOf(toward.prototypes));
+    this.towards ??= {
+      features: shared(scaled(toward.features, 1 / norm)),
+      prototypes: shared(scaled(toward.prototypes, 1 / norm)),
+    };
+    return this.towards;
+  }
+
+  private *end(): Steps<Ending> {
+    const { total } = this.problem.rate;
+    this.foundEnding ??= total !== undefined && total < Number.POSITIVE_INFINITY ? yield* this.endAt(total) : yield* this.endless();
+    return this.foundEnding;
+  }
+
+  /** Where rates whose integral is finite leave the flow. */
+  private *endAt(total: number): Steps<Ending> {
+    const statement = `The rate's integral is ${total}: the flow comes to rest there.`;
+    return {
+      regime: 'stationary',
+      statement,
+      exponent: 0,
+      rate: Number.POSITIVE_INFINITY,
+      ...withDirection(yield* this.stateAt(total)),
+      reached: true,
+    };
+  }
+
+  protected *ending(): Steps<Limit> {
+    const { regime, statement, exponent, rate, toward, reached } = yield* this.end();
+    const given = this.problem.rate;
+    // What the rate tends to: per unit of time the exponents are so many times those per unit of ζ.
+    const last = given.total === Number.POSITIVE_INFINITY ? given.valueAt(Number.MAX_VALUE) : 1;
+    const limit: Limit = {
+      regime,
+      statement,
+      exponent: exponent * last,
+      rate: rate * last,
+      per: given.total === undefined ? 'zeta2' : 'time',
+    };
+    if (!toward) return limit;
+    const norm = Math.hypot(normOf(toward.features), normOf(toward.prototypes));
+    return {
+      ...limit,
+      direction: this.unit(toward.features, toward.prototypes, norm),
+      ...(reached && { state: this.dressed(toward) }),
+    };
+  }
+}
+
+/** `toward`, unless the state is zero. */
+const withDirection = (state: ScaledState): Pick<Ending, 'toward'> => ({
+  toward: normOf(state.features) + normOf(state.prototypes) > 0 ? state : undefined,
+});
+
+const timesExp = (x: number, exponent: number): number => (x === 0 ? 0 : Math.sign(x) * Math.exp(Math.log(Math.abs(x)) + exponent));
+
+/** Numbers in the dtype of the initial state. @throws `LP_OVERFLOW` */
+function fit({ dtype }: CheckedState, x: Float64Array) {
+  const result = dtype === 'float64' ? x.slice() : Float32Array.from(x);
+  if (!result.every(Number.isFinite)) {
+    throw new OverflowError(`The state at this time does not fit ${dtype}; use directionAt, which never overflows.`);
+  }
+  return result;
+}
+
+/** A group of modes that grow alike, and how fast. */
+interface Growth {
+  readonly omega: number;
+  readonly members: readonly number[];
+}
+
+class UnhingedFlow extends KernelFlow {
+  private found: KernelModes | undefined;
+
+  constructor(
+    problem: Problem,
+    private readonly gamma: number,
+  ) {
+    super(problem);
+  }
+
+  protected override release(): void {
+    super.release();
+    this.found = undefined;
+  }
+
+  private *modes(): Steps<KernelModes> {
+    const { features, prototypes, biases, initial, layout } = this.problem;
+    const kernel = yield* this.kernel();
+    this.found ??= yield* step({
+      call: (engine, mode) => engine.kernelModes(mode, kernel, features, prototypes, biases, initial.labels, layout, this.gamma),
+      wrap: (modes: KernelModes) => ({
+        reach: shared(modes.reach),
+        vectors: shared(modes.vectors),
+        values: shared(modes.values),
+        prototypeParts: shared(modes.prototypeParts),
+        featureParts: shared(modes.featureParts),
+      }),
+    });
+    return this.found;
+  }
+
+  protected lossOf(evaluation: Float64Array): number {
+    return this.gamma * (evaluation[TOTAL] as number) - (1 + this.gamma) * (evaluation[OWN] as number);
+  }
+
+  protected *stateAt(zeta: number): Steps<ScaledState> {
+    const { values } = yield* this.modes();
+    const logScale = Math.sqrt(values.at(-1) as number) * zeta;
+    return yield* this.combine(zeta, logScale, Math.exp(-logScale), (omega) => hyperbolic(omega, zeta, logScale));
+  }
+
+  /** `initial · H0 + …`, with the coefficients grow, rise, lift of each mode by its `ω`. */
+  private *combine(
+    zeta: number,
+    logScale: number,
+    initial: number,
+    coefficientsOf: (omega: number, k: number) => readonly [number, number, number],
+  ): Steps<ScaledState> {
+    const { features, layout } = this.problem;
+    const modes = yield* this.modes();
+    const m = modes.values.length;
+    const coefficients = new Float64Array(3 * m);
+    for (let k = 0; k < m; k++) {
+      for (const [kind, value] of coefficientsOf(Math.sqrt(modes.values[k] as number), k).entries())
+        coefficients[kind * m + k] = value;
+    }
+    return yield* step({
+      call: (engine, mode) => engine.kernelCombine(mode, layout, features, modes, initial, coefficients),
+      wrap: (arrays: { readonly features: Float64Array; readonly prototypes: Float64Array }) => ({
+        ...arrays,
+        biases: this.biasesAt(zeta),
+        logScale,
+      }),
+    });
+  }
+
+  private biasesAt(zeta: number): Float64Array | undefined {
+    const { samples, counts } = this.problem.initial;
+    return this.problem.biases?.map((bias, c) => bias + (((1 + this.gamma) * (counts[c] as number)) / samples - this.gamma) * zeta);
+  }
+
+  protected *endless(): Steps<Ending> {
+    const growths = yield* this.growths();
+    const [lead, next] = growths;
+    if (!lead) return yield* this.endBounded();
+    const members = new Set(lead.members);
+    const { omega } = lead;
+    const toward = yield* this.combine(0, 0, 0, (_, k) =>
+      members.has(k) ? [1 / 2, 1 / (2 * omega), 1 / (2 * omega ** 2)] : [0, 0, 0],
+    );
+    return {
+      regime: this.regimeOf(toward.prototypes),
+      toward,
+      reached: false,
+      exponent: omega,
+      rate: omega - (next?.omega ?? 0),
+      statement: `The leading modes of the kernel take over: ‖Z‖ grows like e^{${omega.toPrecision(6)} ζ}, ζ the integral of the rate (UL Thm 8).`,
+    };
+  }
+
+  /** No mode grows exponentially: prototypes grow linearly in ζ, or everything comes to rest. */
+  private *endBounded(): Steps<Ending> {
+    const { values, featureParts } = yield* this.modes();
+    const still = (omega: number) => omega === 0;
+    const linear = normOf(featureParts.filter((_, j) => values[Math.floor((j * values.length) / featureParts.length)] === 0));
+    if (linear > 0) {
+      const toward = yield* this.combine(0, 0, 0, (omega) => (still(omega) ? [0, 1, 0] : [0, 0, 0]));
+      const statement =
+        'No mode grows exponentially: the kernel does not let the features follow, and the prototypes grow linearly.';
+      return { regime: 'diverging', toward, reached: false, exponent: 0, rate: 0, statement };
+    }
+    const toward = yield* this.combine(0, 0, 1, (omega) => (still(omega) ? [1, 0, 0] : [0, 0, -1 / omega ** 2]));
+    const slowest = values.find((value) => value > 0);
+    const rate = slowest === undefined ? Number.POSITIVE_INFINITY : Math.sqrt(slowest);
+    const statement = 'No mode that grows is in the state: it comes to rest.';
+    return { regime: 'stationary', ...withDirection(toward), reached: true, exponent: 0, rate, statement };
+  }
+
+  /** The growing modes `½ (w + h/ω)` that are in the state, those with the same `ω` together, fastest first. */
+  private *growths(): Steps<Growth[]> {
+    const { values, prototypeParts, featureParts } = yield* this.modes();
+    const m = values.length;
+    const q = prototypeParts.length / m;
+    const amplitude = (k: number, sign: number) => {
+      const omega = Math.sqrt(values[k] as number);
+      const row = prototypeParts.slice(k * q, (k + 1) * q);
+      return normOf(row.map((w, j) => w + (sign * (featureParts[k * q + j] as number)) / omega));
+    };
+    const groups: { omega: number; members: number[] }[] = [];
+    for (let k = m - 1; k >= 0 && (values[k] as number) > 0; k--) {
+      if (amplitude(k, 1) <= 1e-13 * amplitude(k, -1) || amplitude(k, 1) === 0) continue;
+      const omega = Math.sqrt(values[k] as number);
+      const group = groups.at(-1);
+      if (group && group.omega - omega <= 1e-9 * group.omega) group.members.push(k);
+      else groups.push({ omega, members: [k] });
+    }
+    return groups;
+  }
+
+  /** By what the prototypes of the limit are made of; see `Regime`. */
+  private regimeOf(prototypes: Float64Array): Limit['regime'] {
+    const { classes, dim, counts } = this.problem.initial;
+    if (counts.some((count) => count !== counts[0])) return 'diverging';
+    const mean = new Float64Array(dim);
+    for (let j = 0; j < prototypes.length; j++) mean[j % dim] = (mean[j % dim] as number) + (prototypes[j] as number) / classes;
+    const total = normOf(prototypes);
+    const common = normOf(mean) * Math.sqrt(classes);
+    const centred = normOf(prototypes.map((w, j) => w - (mean[j % dim] as number)));
+    if (common <= 1e-9 * total) return 'aligned';
+    return centred <= 1e-9 * total ? 'orthogonal' : 'diverging';
+  }
+}
+
+/** `cosh x`, `sinh(x)/ω`, `(cosh x − 1)/ω²` of `x = ωζ`, each times `e^{−logScale}`; accurate as `ω → 0`. */
+function hyperbolic(omega: number, zeta: number, logScale: number): readonly [number, number, number] {
+  const x = omega * zeta;
+  const [up, down] = [Math.exp(x - logScale), Math.exp(-x - logScale)];
+  const grow = (up + down) / 2;
+  if (x > 1) return [grow, (up - down) / (2 * omega), (up + down - 2 * Math.exp(-logScale)) / (2 * omega ** 2)];
+  const sinhc = (y: number) => (y === 0 ? 1 : Math.sinh(y) / y);
+  const scale = Math.exp(-logScale);
+  return [grow, zeta * sinhc(x) * scale, (zeta ** 2 / 2) * sinhc(x / 2) ** 2 * scale];
+}
+
+/** A step's tolerance, and how many steps the search of a limit may take. */
+const TOLERANCE = 1e-13;
+const LIMIT_STEPS = 100_000;
+
+class MseFlow extends KernelFlow {
+  private latest: (MseOutcome & { readonly zeta: number }) | undefined;
+
+  protected override release(): void {
+    super.release();
+    this.latest = undefined;
+  }
+
+  protected lossOf(evaluation: Float64Array): number {
+    return evaluation[SQUARE] as number;
+  }
+
+  protected *stateAt(zeta: number): Steps<ScaledState> {
+    const from = this.latest && this.latest.zeta <= zeta ? this.latest : this.start();
+    const outcome = from.zeta === zeta ? from : yield* this.integrate(from, zeta, Number.MAX_SAFE_INTEGER);
+    this.latest = { ...outcome, zeta };
+    return this.split(outcome.z);
+  }
+
+  private start(): MseOutcome & { readonly zeta: number } {
+    const { features, prototypes, biases } = this.problem;
+    const z = Float64Array.from([...features, ...prototypes, ...(biases ?? [])]);
+    return { z, zeta: 0, reached: 0, step: 0, converged: false, rate: Number.NaN };
+  }
+
+  private *integrate({ z, zeta, step: length }: MseOutcome & { zeta: number }, to: number, maxSteps: number): Steps<MseOutcome> {
+    const { initial, layout, biases } = this.problem;
+    const kernel = yield* this.kernel();
+    const plan = { biased: biases !== undefined, from: zeta, to, step: length, tolerance: TOLERANCE, maxSteps };
+    return yield* step({
+      call: (engine, mode) => engine.kernelMse(mode, kernel, z, initial.labels, layout, plan),
+      wrap: (outcome: MseOutcome) => outcome,
+    });
+  }
+
+  private split(z: Float64Array): ScaledState {
+    const { samples, classes, dim } = this.problem.layout;
+    const [features, prototypes] = [samples * dim, classes * dim];
+    return {
+      features: z.subarray(0, features),
+      prototypes: z.subarray(features, features + prototypes),
+      biases: this.problem.biases && z.subarray(features + prototypes),
+      logScale: 0,
+    };
+  }
+
+  protected *endless(): Steps<Ending> {
+    const { z, converged, rate } = yield* this.integrate(this.start(), Number.POSITIVE_INFINITY, LIMIT_STEPS);
+    return {
+      regime: 'stationary',
+      ...withDirection(this.split(z)),
+      reached: converged,
+      exponent: 0,
+      rate: converged ? (Number.isNaN(rate) ? Number.POSITIVE_INFINITY : rate) : 0,
+      statement: converged
+        ? 'The flow comes to rest at a critical point of the loss; the rate is measured over its last stretch.'
+        : `The flow still moves after ${LIMIT_STEPS} steps of the integration: the limit is not exponential, or very slow.`,
+    };
+  }
+}
