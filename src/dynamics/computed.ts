@@ -139,15 +139,18 @@ function* firstStep(from: number, to: number, look: Look, happened: (quantity: n
 }
 
 function* firstTime(from: number, to: number, look: Look, happened: (quantity: number) => boolean): Steps<number | undefined> {
-  let grid = firstGrid(from, to);
-  for (;;) {
+  let [low, high] = [from, to];
+  let found = false;
+  for (let grid = firstGrid(from, to); (grid[0] as number) > low; grid = evenly(low, high, 16)) {
     const index = (yield* look(grid)).findIndex(happened);
-    if (index === -1) return undefined;
-    const high = grid[index] as number;
-    const low = index > 0 ? (grid[index - 1] as number) : from;
-    grid = evenly(low, high, 16);
-    if (!((grid[0] as number) > low && (grid[0] as number) < high)) return high;
+    // Looked at again by another way, the end of the interval may fall short of the event by rounding.
+    if (index === -1) return found ? high : undefined;
+    found = true;
+    high = grid[index] as number;
+    low = index > 0 ? (grid[index - 1] as number) : low;
+    if (high - low <= 4 * Number.EPSILON * high) return high;
   }
+  return high;
 }
 
 /** Times in `(low, high]`, `count` of them, equally far apart. */
