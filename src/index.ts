@@ -31,11 +31,17 @@ export {
   gradientFlowSync,
 } from './dynamics/flow.js';
 export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
-export { type KernelOptions, kernelFlow } from './dynamics/kernel.js';
+export { type KernelOptions, kernelFlow, kernelFlowSync } from './dynamics/kernel.js';
 export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
 export type { Rate, Schedule } from './dynamics/rates.js';
-export { type SphericalLimit, type SphericalOptions, type SphericalTrajectory, sphericalDescent } from './dynamics/spherical.js';
+export {
+  type SphericalLimit,
+  type SphericalOptions,
+  type SphericalTrajectory,
+  sphericalDescent,
+  sphericalDescentSync,
+} from './dynamics/spherical.js';
 export type {
   Direction,
   Limit,

@@ -20,15 +20,15 @@ import {
   snapshot,
 } from '../array/ndarray.js';
 import { LayerpeelError, OverflowError } from '../errors.js';
-import type { KernelLayout, KernelModes, MseOutcome } from '../native.js';
+import { type Control, controlKeys, type KernelLayout, type KernelModes, type MseOutcome } from '../native.js';
 import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
-import { type Steps, step } from '../tasks.js';
+import { drive, driveSync, type Steps, step } from '../tasks.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
 import { freshState, normOf, ofShape, scaled } from './states.js';
 import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
-export interface KernelOptions {
+export interface KernelOptions extends Control {
   /** `unhinged`: UL Eq. 1, a mean over samples; `mse`: `‖HWᵀ + 1bᵀ − Yᵀ‖²_F/n`. */
   readonly loss: 'unhinged' | 'mse';
   /** Weight of the other classes' logits in the unhinged loss, at least 0. */
@@ -45,13 +45,25 @@ export interface KernelOptions {
 /**
  * The flow under a constant tangent kernel.
  *
- * The kernel is checked when the trajectory is first asked: it may differ from a symmetric positive semidefinite one by 1e-8 of its
- * largest diagonal entry (float32: 1e-5).
- * @throws `LP_OPTION` (the kernel's negative eigenvalue is named), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`
+ * The kernel may differ from a symmetric positive semidefinite one by 1e-8 of its largest diagonal entry (float32: 1e-5).
+ * @throws `LP_OPTION` (the kernel's negative eigenvalue is named), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_ABORTED`
  */
-export function kernelFlow(state: State, options: KernelOptions): Trajectory {
+export async function kernelFlow(state: State, options: KernelOptions): Promise<Trajectory> {
+  const flow = flowOf(state, options);
+  await drive(flow.begin(), options);
+  return flow;
+}
+
+/** `kernelFlow` on the calling thread. */
+export function kernelFlowSync(state: State, options: KernelOptions): Trajectory {
+  const flow = flowOf(state, options);
+  driveSync(flow.begin());
+  return flow;
+}
+
+function flowOf(state: State, options: KernelOptions): KernelFlow {
   const checked = checkState(state);
-  checkKeys(options, ['loss', 'gamma', 'rate', 'kernel'], option('options'));
+  checkKeys(options, ['loss', 'gamma', 'rate', 'kernel', ...controlKeys], option('options'));
   const loss = checkChoice(options.loss, ['unhinged', 'mse'], option('options.loss'));
   if (loss === 'mse' && options.gamma !== undefined) {
     throw new LayerpeelError('LP_OPTION', 'options.gamma belongs to the unhinged loss; leave it out with loss mse.');
@@ -147,6 +159,8 @@ abstract class KernelFlow extends ComputedTrajectory {
     super();
   }
 
+  /** Checks everything, and does what needs doing once. */
+  abstract begin(): Steps<unknown>;
   /** The state at `zeta`, and how it ends as `zeta` grows without bound. */
   protected abstract stateAt(zeta: number): Steps<ScaledState>;
   protected abstract endless(): Steps<Ending>;
@@ -271,7 +285,7 @@ abstract class KernelFlow extends ComputedTrajectory {
       statement,
       exponent: exponent * last,
       rate: rate * last,
-      per: given.total === undefined ? 'zeta2' : 'time',
+      per: given.total === undefined ? 'zeta' : 'time',
     };
     if (!toward) return limit;
     const norm = Math.hypot(normOf(toward.features), normOf(toward.prototypes));
@@ -318,6 +332,10 @@ class UnhingedFlow extends KernelFlow {
   protected override release(): void {
     super.release();
     this.found = undefined;
+  }
+
+  begin(): Steps<unknown> {
+    return this.modes();
   }
 
   private *modes(): Steps<KernelModes> {
@@ -480,6 +498,10 @@ class MseFlow extends KernelFlow {
     const outcome = from.zeta === zeta ? from : yield* this.integrate(from, zeta, Number.MAX_SAFE_INTEGER);
     this.latest = { ...outcome, zeta };
     return this.split(outcome.z);
+  }
+
+  begin(): Steps<unknown> {
+    return this.integrate(this.start(), 0, 0);
   }
 
   private start(): MseOutcome & { readonly zeta: number } {

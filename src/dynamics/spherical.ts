@@ -10,15 +10,15 @@
  * (native/ops/spherical). Prototypes and biases stay as they are.
  */
 import { type CheckedState, checkState, type State, snapshot } from '../array/ndarray.js';
-import type { Sizes, SphericalStart } from '../native.js';
+import { type Control, controlKeys, type Sizes, type SphericalStart } from '../native.js';
 import { checkBoolean, checkKeys, checkNumber, option } from '../options.js';
-import { type Steps, step } from '../tasks.js';
+import { drive, driveSync, type Steps, step } from '../tasks.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
 import { freshState, normOf, ofShape, scaled } from './states.js';
 import type { Direction, Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
-export interface SphericalOptions {
+export interface SphericalOptions extends Control {
   /** Weight of the other classes' logits, at least 0. */
   readonly gamma: number;
   /** Learning rate: a number, a function of the step or a rate object. */
@@ -47,11 +47,24 @@ export interface SphericalTrajectory extends Trajectory {
  * `distanceToAligned` counts those opposite their target too.
  *
  * A feature within rounding (16 ε) of its target's line is taken to lie on it.
- * @throws `LP_OPTION` (a zero feature is named by its index, when the trajectory is first asked), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`
+ * @throws `LP_OPTION` (a zero feature is named by its index), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_ABORTED`
  */
-export function sphericalDescent(state: State, options: SphericalOptions): SphericalTrajectory {
+export async function sphericalDescent(state: State, options: SphericalOptions): Promise<SphericalTrajectory> {
+  const trajectory = spherical(state, options);
+  await drive(trajectory.start(), options);
+  return trajectory;
+}
+
+/** `sphericalDescent` on the calling thread. */
+export function sphericalDescentSync(state: State, options: SphericalOptions): SphericalTrajectory {
+  const trajectory = spherical(state, options);
+  driveSync(trajectory.start());
+  return trajectory;
+}
+
+function spherical(state: State, options: SphericalOptions): Spherical {
   const checked = checkState(state);
-  checkKeys(options, ['gamma', 'learningRate', 'rescaled'], option('options'));
+  checkKeys(options, ['gamma', 'learningRate', 'rescaled', ...controlKeys], option('options'));
   const gamma = checkNumber(options.gamma, option('options.gamma'), { min: 0 });
   const rate = checkRate(options.learningRate, option('options.learningRate'));
   const rescaled = checkBoolean(options.rescaled ?? false, option('options.rescaled'));
@@ -121,7 +134,7 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
     this.begun = this.latest = this.products = undefined;
   }
 
-  private *start(): Steps<SphericalStart> {
+  *start(): Steps<SphericalStart> {
     const { features, prototypes, labels } = this.initial;
     this.begun ??= yield* step({
       call: (engine, mode) => engine.sphericalStart(mode, features, prototypes, labels, this.sizes, this.gamma),

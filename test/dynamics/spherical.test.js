@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { LayerpeelError, randomState, sphericalDescent } from 'layerpeel';
+import { LayerpeelError, randomState, sphericalDescent, sphericalDescentSync } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 
@@ -65,7 +65,7 @@ for (const kase of golden.filter(({ name }) => name.startsWith('spherical'))) {
   test(`golden: ${kase.name}`, async () => {
     const state = { features: array(kase.features), prototypes: array(kase.prototypes), labels: Int32Array.from(kase.labels) };
     const { gamma, learningRate, rescaled } = kase;
-    const trajectory = sphericalDescent(state, { gamma, learningRate, rescaled });
+    const trajectory = await sphericalDescent(state, { gamma, learningRate, rescaled });
     for (const { step, features } of kase.at) {
       assert.ok(largest((await trajectory.at(step)).features.data, features.flat()) < 1e-11, `step ${step}`);
       assert.equal(trajectory.atSync(step), await trajectory.at(step));
@@ -84,7 +84,7 @@ test('states and measures agree with the definition, rescaled or not, for protot
         if (typeof learningRate === 'number') return learningRate;
         return k < 40 ? 1.5 * (1 + Math.cos((Math.PI * k) / 40)) * Math.min(1, (k + 1) / 5) : 0;
       };
-      const trajectory = sphericalDescent(state, { gamma, learningRate, rescaled });
+      const trajectory = sphericalDescentSync(state, { gamma, learningRate, rescaled });
       for (const steps of wanted) {
         const expected = bruteForce(state, gamma, rate, rescaled, steps);
         const at = await trajectory.at(steps);
@@ -110,7 +110,7 @@ test('states and measures agree with the definition, rescaled or not, for protot
 
 test('the distance to the limit shrinks by the rate of limit() far below rounding of the state', async () => {
   const state = sample({ counts: [30, 1, 11, 2], dim: 7 });
-  const trajectory = sphericalDescent(state, { gamma: 0.2, learningRate: 4, rescaled: true });
+  const trajectory = sphericalDescentSync(state, { gamma: 0.2, learningRate: 4, rescaled: true });
   const limit = await trajectory.limit();
   assert.is(limit.regime, 'aligned');
   assert.is(limit.per, 'step');
@@ -128,7 +128,7 @@ test('the distance to the limit shrinks by the rate of limit() far below roundin
 });
 
 test('norms never decrease', () => {
-  const trajectory = sphericalDescent(sample(), { gamma: 0.3, learningRate: 5 });
+  const trajectory = sphericalDescentSync(sample(), { gamma: 0.3, learningRate: 5 });
   const { featureNorm } = trajectory.measureSync(
     Array.from({ length: 500 }, (_, k) => k),
     ['featureNorm'],
@@ -147,7 +147,7 @@ test('a feature opposite its target stays, and limit() says how many', async () 
     target.map((x) => -3 * x),
     10,
   );
-  const trajectory = sphericalDescent(state, { gamma, learningRate: 1 });
+  const trajectory = sphericalDescentSync(state, { gamma, learningRate: 1 });
   assert.equal((await trajectory.at(1000)).features.data.subarray(10, 15), data.subarray(10, 15));
   const limit = trajectory.limitSync();
   assert.is(limit.still, 1);
@@ -160,24 +160,28 @@ test('a feature opposite its target stays, and limit() says how many', async () 
 
 test('limits: too large steps, rates that end, rates nobody knows', async () => {
   const state = sample();
-  const large = await sphericalDescent(state, { gamma: 0.3, learningRate: 60 }).limit();
+  const large = await sphericalDescentSync(state, { gamma: 0.3, learningRate: 60 }).limit();
   assert.ok(large.overshooting > 0);
   assert.match(large.statement, /α\(0\) > 1/);
-  const ending = sphericalDescent(state, { gamma: 0.3, learningRate: { kind: 'cosine', value: 1, period: 30 } });
+  const ending = sphericalDescentSync(state, { gamma: 0.3, learningRate: { kind: 'cosine', value: 1, period: 30 } });
   const limit = await ending.limit();
   assert.is(limit.regime, 'stationary');
   assert.equal(limit.state.features.data, (await ending.at(30)).features.data);
-  const decaying = sphericalDescent(state, { gamma: 0.3, learningRate: { kind: 'exponential', value: 1, timescale: 10 } });
+  const decaying = sphericalDescentSync(state, { gamma: 0.3, learningRate: { kind: 'exponential', value: 1, timescale: 10 } });
   assert.ok(largest((await decaying.limit()).state.features.data, (await decaying.at(5000)).features.data) < 1e-13);
-  const unknown = await sphericalDescent(state, { gamma: 0.3, learningRate: (k) => 2 / (1 + k) ** 0.1, rescaled: true }).limit();
-  assert.is(unknown.per, 'zeta2');
+  const unknown = await sphericalDescentSync(state, {
+    gamma: 0.3,
+    learningRate: (k) => 2 / (1 + k) ** 0.1,
+    rescaled: true,
+  }).limit();
+  assert.is(unknown.per, 'zeta');
   assert.ok(unknown.rate > 0 && Number.isFinite(unknown.rate));
-  const still = await sphericalDescent(state, { gamma: 0.3, learningRate: 0 }).limit();
+  const still = await sphericalDescentSync(state, { gamma: 0.3, learningRate: 0 }).limit();
   assert.is(still.regime, 'stationary');
 });
 
 test('when: the first step of an event', async () => {
-  const trajectory = sphericalDescent(sample(), { gamma: 0.3, learningRate: 1 });
+  const trajectory = sphericalDescentSync(sample(), { gamma: 0.3, learningRate: 1 });
   const steps = Array.from({ length: 3000 }, (_, k) => k);
   const { distanceToLimit, accuracy } = await trajectory.measure(steps, ['distanceToLimit', 'accuracy']);
   assert.is(
@@ -191,7 +195,7 @@ test('when: the first step of an event', async () => {
 
 test('float32 features give float32 results of double accuracy', async () => {
   const state = sample({ dtype: 'float32' });
-  const trajectory = sphericalDescent(state, { gamma: 0.3, learningRate: 1 });
+  const trajectory = sphericalDescentSync(state, { gamma: 0.3, learningRate: 1 });
   const expected = bruteForce(state, 0.3, () => 1, false, 100).flat();
   const { features } = await trajectory.at(100);
   assert.instance(features.data, Float32Array);
@@ -200,7 +204,7 @@ test('float32 features give float32 results of double accuracy', async () => {
 
 test('a trajectory keeps what it was made from', async () => {
   const state = sample();
-  const trajectory = sphericalDescent(state, { gamma: 0.3, learningRate: 1 });
+  const trajectory = sphericalDescentSync(state, { gamma: 0.3, learningRate: 1 });
   const before = await trajectory.at(10);
   state.features.data.fill(0);
   state.labels.fill(99);
@@ -214,7 +218,7 @@ test('a trajectory keeps what it was made from', async () => {
 });
 
 test('an abort stops long runs', async () => {
-  const trajectory = sphericalDescent(randomState({ classes: 10, perClass: 100, dim: 4 }), { gamma: 0.3, learningRate: 1 });
+  const trajectory = sphericalDescentSync(randomState({ classes: 10, perClass: 100, dim: 4 }), { gamma: 0.3, learningRate: 1 });
   for (const call of [(control) => trajectory.at(1e9, control), (control) => trajectory.measure([0, 1e9], ['accuracy'], control)]) {
     const controller = new AbortController();
     setTimeout(() => controller.abort(), 20);
@@ -226,7 +230,7 @@ test('what is wrong is refused', async () => {
   const good = { gamma: 0.3, learningRate: 1 };
   const refuse = (state, options, code, pattern) =>
     assert.throws(
-      () => sphericalDescent(state, options).atSync(1),
+      () => sphericalDescentSync(state, options).atSync(1),
       (error) =>
         error instanceof LayerpeelError &&
         error.code === code &&
@@ -244,15 +248,15 @@ test('what is wrong is refused', async () => {
   refuse(zero, good, 'LP_OPTION', /Feature 3 is zero/);
   const broken = sample();
   broken.features.data[17] = Number.NaN;
-  refuse(broken, good, 'LP_NOT_FINITE', /features.* 17/);
+  refuse(broken, good, 'LP_NOT_FINITE', /features\[3, 2\] is NaN/);
   const infinite = sample();
   infinite.prototypes.data[3] = Number.POSITIVE_INFINITY;
-  refuse(infinite, good, 'LP_NOT_FINITE', /prototypes.* 3/);
+  refuse(infinite, good, 'LP_NOT_FINITE', /prototypes\[0, 3\] is Infinity/);
   const tiny = sample();
   tiny.features.data.fill(1e-200, 15, 20);
   refuse(tiny, good, 'LP_OVERFLOW', /Feature 3 leaves the range/);
 
-  const trajectory = sphericalDescent(state, good);
+  const trajectory = sphericalDescentSync(state, good);
   for (const step of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, '3', undefined])
     assert.throws(() => trajectory.atSync(step), /time is .*; expected an integer/);
   assert.throws(() => trajectory.measureSync([1], ['los']), /names\[0\] is "los"; did you mean 'loss'/);
