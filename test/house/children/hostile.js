@@ -11,7 +11,7 @@ import {
   randomState,
   seededRandom,
   spectralProjectionsSync,
-  sphericalDescent,
+  sphericalDescentSync,
   structuredProductsSync,
 } from 'layerpeel';
 import { engine } from '../../../lib/native.js';
@@ -44,7 +44,7 @@ for (const dtype of ['float32', 'float64']) {
   const sizes = { samples: 12, classes: 3, dim: 5 };
   native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
   collapseSync({ ...state, biases });
-  const sphere = sphericalDescent(state, { gamma: 0.1, learningRate: 0.1 });
+  const sphere = sphericalDescentSync(state, { gamma: 0.1, learningRate: 0.1 });
   sphere.atSync(3);
   sphere.measureSync([0, 2], ['loss', 'accuracy', 'distanceToLimit', 'minMargin']);
 }
