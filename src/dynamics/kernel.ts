@@ -480,6 +480,8 @@ function hyperbolic(omega: number, zeta: number, logScale: number): readonly [nu
 /** A step's tolerance, and how many steps the search of a limit may take. */
 const TOLERANCE = 1e-13;
 const LIMIT_STEPS = 100_000;
+/** More than can be made in anybody's time. */
+const ANY_STEPS = 2 ** 31 - 1;
 
 class MseFlow extends KernelFlow {
   private latest: (MseOutcome & { readonly zeta: number }) | undefined;
@@ -495,7 +497,7 @@ class MseFlow extends KernelFlow {
 
   protected *stateAt(zeta: number): Steps<ScaledState> {
     const from = this.latest && this.latest.zeta <= zeta ? this.latest : this.start();
-    const outcome = from.zeta === zeta ? from : yield* this.integrate(from, zeta, Number.MAX_SAFE_INTEGER);
+    const outcome = from.zeta === zeta ? from : yield* this.integrate(from, zeta, ANY_STEPS);
     this.latest = { ...outcome, zeta };
     return this.split(outcome.z);
   }

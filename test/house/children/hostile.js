@@ -7,6 +7,7 @@ import { inspect } from 'node:util';
 import {
   collapseSync,
   iteratedDescentSync,
+  kernelFlowSync,
   matmulSync,
   randomState,
   seededRandom,
@@ -47,6 +48,9 @@ for (const dtype of ['float32', 'float64']) {
   const sphere = sphericalDescentSync(state, { gamma: 0.1, learningRate: 0.1 });
   sphere.atSync(3);
   sphere.measureSync([0, 2], ['loss', 'accuracy', 'distanceToLimit', 'minMargin']);
+  const kernel = { shape: [12, 12], data: new features.data.constructor(144).fill(1) };
+  kernelFlowSync(state, { loss: 'unhinged', gamma: 0.1, rate: 1, kernel }).atSync(1);
+  kernelFlowSync({ ...state, biases }, { loss: 'mse', rate: 1, kernel }).atSync(0.1);
 }
 
 const random = seededRandom(Number(process.argv[2]));
