@@ -44,6 +44,9 @@ export function exponentOf(
   return slope(times, logs, (t) => t >= first + skip * (last - first));
 }
 
+/** The value at the end of a run. */
+export const last = (column: ArrayLike<number>): number => column[column.length - 1] as number;
+
 /** Measured against stated, within a share of the stated number. */
 export function within(claim: string, paper: number, measured: number, tolerance: number): Verdict {
   const difference = Math.abs(measured - paper) / Math.abs(paper);
