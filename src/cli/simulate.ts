@@ -46,7 +46,7 @@ export const command: Command = {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const [path = ''] = context.args;
     const { config, simulation } = await readSimulation(path);
-    using trajectory = await makeTrajectory(simulation);
+    using trajectory = await makeTrajectory(simulation, context.signal);
     const name = basename(path, '.json');
     const folder = await context.folder(name, config);
     return await simulate(name, config, simulation, trajectory, folder, context);

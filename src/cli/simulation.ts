@@ -19,7 +19,7 @@ import { readFloats, readLabels } from '../array/open.js';
 import { type RandomStateOptions, randomState } from '../data/random-state.js';
 import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
 import { LayerpeelError } from '../errors.js';
-import * as layerpeel from '../index.js';
+import { anchoredFlow, gradientDescent, gradientFlow, kernelFlow, sphericalDescent } from '../index.js';
 import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
@@ -204,10 +204,11 @@ function converted(array: NDArray, dtype: DType | undefined): NDArray {
 }
 
 /** The trajectory of a simulation. @throws LP_CONFIG with the path to what is wrong in its options */
-export function makeTrajectory({ dynamics, state, options }: Simulation): Promise<Trajectory> {
-  const make = (layerpeel as unknown as Record<string, (state: State, options: object) => Trajectory>)[dynamics];
-  if (!make) throw new LayerpeelError('LP_CONFIG', `config.dynamics is '${dynamics}', which is not part of this version.`);
-  return inConfig(() => make(state, options), 'config.options');
+export function makeTrajectory({ dynamics, state, options }: Simulation, signal: AbortSignal): Promise<Trajectory> {
+  const functions = { gradientFlow, gradientDescent, anchoredFlow, sphericalDescent, kernelFlow };
+  // The function checks its options itself.
+  const make = functions[dynamics] as (state: State, options: object) => Promise<Trajectory>;
+  return inConfig(() => make(state, { ...options, signal }), 'config.options');
 }
 
 /** Runs what checks its own options, and names the place in the configuration where it finds fault. */

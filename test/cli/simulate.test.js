@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomState, readNpy, sphericalDescent } from 'layerpeel';
+import { randomState, readNpy, sphericalDescent, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run, start } from './run.js';
@@ -34,7 +34,7 @@ test('writes what the public functions give', async () => {
   const { code, stdout } = await run(['simulate', 'c.json', '--out', 'run', '--json'], { cwd: folder });
   assert.is(code, 0);
   const state = randomState(config.state.random);
-  const trajectory = sphericalDescent(state, config.options);
+  const trajectory = await sphericalDescent(state, config.options);
   const expected = await trajectory.measure(config.steps, names);
   const measured = await columns();
   assert.equal(measured.step, config.steps);
@@ -82,6 +82,27 @@ test('a state that overflows is saved as its direction', async () => {
   const [features, prototypes] = await Promise.all(files.map((file) => readNpy(join(folder, 'run', 'arrays', file))));
   const squares = [...features.data, ...prototypes.data].reduce((sum, value) => sum + value * value, 0);
   assert.ok(Math.abs(squares - 1) < 1e-6);
+});
+
+test('every dynamics runs from a configuration', async () => {
+  const kernel = { shape: [12, 12], data: Float64Array.from({ length: 144 }, (_, i) => (i % 13 === 0 ? 2 : 1)) };
+  await writeNpy(join(folder, 'k.npy'), kernel);
+  const rates = { features: { kind: 'cosine', value: 1, period: 50 }, prototypes: 0.5 };
+  for (const [dynamics, options] of [
+    ['gradientFlow', { gamma: 0.1, rates, weightDecay: { features: 0.1, prototypes: 0 } }],
+    ['gradientDescent', { gamma: 0.1, learningRates: { features: 1, prototypes: 0.5 }, momentum: 0.9, nesterov: true }],
+    ['anchoredFlow', { gamma: 0.1, rate: 1, weightDecay: 0.1 }],
+    ['sphericalDescent', { gamma: 0.1, learningRate: 1, rescaled: true }],
+    ['kernelFlow', { loss: 'unhinged', gamma: 0.1, rate: 1, kernel: 'k.npy' }],
+    ['kernelFlow', { loss: 'mse', rate: 0.1, kernel: 'k.npy' }],
+  ]) {
+    const clock = dynamics.endsWith('Flow') ? 'times' : 'steps';
+    const { steps, when, ...rest } = config;
+    await write({ ...rest, dynamics, options, [clock]: [1, 2, 10] });
+    const { code, stdout, stderr } = await run(['simulate', 'c.json', '--out', 'run', '--json'], { cwd: folder });
+    assert.is(code, 0, `${dynamics}: ${stderr}`);
+    assert.ok(Number.isFinite(JSON.parse(stdout).last.loss), dynamics);
+  }
 });
 
 test('the example is printed, as text and as JSON', async () => {
