@@ -13,6 +13,7 @@ import {
   checkArray,
   checkSameType,
   checkState,
+  type Float,
   type NDArray,
   type State,
   shared,
@@ -93,7 +94,7 @@ function flowOf(state: State, options: KernelOptions): KernelFlow {
   return loss === 'mse' ? new MseFlow(problem) : new UnhingedFlow(problem, gamma);
 }
 
-const doubles = (x: ArrayLike<number>): Float64Array => shared(Float64Array.from(x));
+const doubles = (x: Float): Float64Array => shared(new Float64Array(x));
 
 interface Problem {
   readonly initial: CheckedState;
@@ -306,8 +307,9 @@ const timesExp = (x: number, exponent: number): number => (x === 0 ? 0 : Math.si
 
 /** Numbers in the dtype of the initial state. @throws `LP_OVERFLOW` */
 function fit({ dtype }: CheckedState, x: Float64Array) {
-  const result = dtype === 'float64' ? x.slice() : Float32Array.from(x);
-  if (!result.every(Number.isFinite)) {
+  const result = dtype === 'float64' ? new Float64Array(x) : new Float32Array(x);
+  for (const value of result) {
+    if (Number.isFinite(value)) continue;
     throw new OverflowError(`The state at this time does not fit ${dtype}; use directionAt, which never overflows.`);
   }
   return result;
@@ -360,7 +362,8 @@ class UnhingedFlow extends KernelFlow {
 
   protected *stateAt(zeta: number): Steps<ScaledState> {
     const { values } = yield* this.modes();
-    const logScale = Math.sqrt(values.at(-1) as number) * zeta;
+    const growth = Math.sqrt(values.at(-1) as number) * zeta;
+    const logScale = growth < SAFE_GROWTH ? 0 : growth;
     return yield* this.combine(zeta, logScale, Math.exp(-logScale), (omega) => hyperbolic(omega, zeta, logScale));
   }
 
@@ -466,6 +469,9 @@ class UnhingedFlow extends KernelFlow {
   }
 }
 
+/** Exponents up to which states, and the squares of their entries, stay far within the range of doubles. */
+const SAFE_GROWTH = 300;
+
 /** `cosh x`, `sinh(x)/ω`, `(cosh x − 1)/ω²` of `x = ωζ`, each times `e^{−logScale}`; accurate as `ω → 0`. */
 function hyperbolic(omega: number, zeta: number, logScale: number): readonly [number, number, number] {
   const x = omega * zeta;
@@ -479,7 +485,7 @@ function hyperbolic(omega: number, zeta: number, logScale: number): readonly [nu
 
 /** A step's tolerance, and how many steps the search of a limit may take. */
 const TOLERANCE = 1e-13;
-const LIMIT_STEPS = 100_000;
+const LIMIT_STEPS = 20_000;
 /** More than can be made in anybody's time. */
 const ANY_STEPS = 2 ** 31 - 1;
 
@@ -508,7 +514,10 @@ class MseFlow extends KernelFlow {
 
   private start(): MseOutcome & { readonly zeta: number } {
     const { features, prototypes, biases } = this.problem;
-    const z = Float64Array.from([...features, ...prototypes, ...(biases ?? [])]);
+    const z = new Float64Array(features.length + prototypes.length + (biases?.length ?? 0));
+    z.set(features);
+    z.set(prototypes, features.length);
+    if (biases) z.set(biases, features.length + prototypes.length);
     return { z, zeta: 0, reached: 0, step: 0, converged: false, rate: Number.NaN };
   }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { kernelFlow, kernelFlowSync, LayerpeelError, randomState, seededRandom } from 'layerpeel';
+import { gradientFlowSync, kernelFlow, kernelFlowSync, LayerpeelError, randomState, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 
@@ -148,6 +148,38 @@ test('the identity as kernel is the unconstrained flow: golden cases of equal ra
         }
       }
     }
+  }
+});
+
+test('the identity as kernel is gradientFlow: states, measures and limit, classes of any size', () => {
+  for (const [counts, gamma] of [
+    [[3, 1, 4], 0.4],
+    [[2, 2, 2, 2], 0.2],
+    [[2, 2, 2, 2], 1.4],
+  ]) {
+    const state = sample({ counts, dim: 3 });
+    const rate = { kind: 'constant', value: 0.6, warmup: 2 };
+    const one = kernelFlowSync(state, { loss: 'unhinged', gamma, rate, kernel: identity(8) });
+    const other = gradientFlowSync(state, { gamma, rates: { features: rate, prototypes: rate } });
+    for (const t of [0, 1, 7]) {
+      for (const part of ['features', 'prototypes', 'biases']) {
+        assert.ok(largest(one.atSync(t)[part].data, other.atSync(t)[part].data) < 1e-11, `${part} at ${t}`);
+      }
+    }
+    const names = ['loss', 'logAbsLoss', 'accuracy', 'minMargin', 'meanMargin', 'logNorm', 'distanceToLimit'];
+    const times = [0, 1, 7, 40];
+    const [mine, theirs] = [one.measureSync(times, names), other.measureSync(times, names)];
+    for (const name of names) {
+      for (const [i, t] of times.entries()) {
+        close(mine[name][i], theirs[name][i], 1e-10 * Math.max(1, Math.abs(theirs[name][i])), `${name} at ${t}`);
+      }
+    }
+    const [end, otherEnd] = [one.limitSync(), other.limitSync()];
+    assert.is(end.regime, otherEnd.regime);
+    close(end.exponent, otherEnd.exponent, 1e-13);
+    close(end.rate, otherEnd.rate, 1e-12);
+    assert.ok(largest(end.direction.features.data, otherEnd.direction.features.data) < 1e-12);
+    assert.is(end.per, otherEnd.per);
   }
 });
 
