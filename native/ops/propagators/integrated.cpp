@@ -63,13 +63,15 @@ class Integrated final : public Clock {
 
   void advance(double t, const Drive& drive, const Control& control) override {
     const double until = law_.end == Law::End::unknown ? t : std::min(t, law_.end_time);
+    const bool driven = drive.rate1 && drive.rate2;
+    if (now_ < until && !driven) throw Error("LP_INTERNAL", "A trajectory that is integrated needs both of its rates.");
     while (now_ < until) {
       control.poll();
       double stop = until;
       for (const Rate* rate : {drive.rate1.get(), drive.rate2.get()}) stop = std::min(stop, next_piece(*rate, now_));
       step(drive, stop - now_ > limit(drive, stop) ? now_ + limit(drive, stop) : stop);
     }
-    if (drive.rate1 && drive.rate2) {
+    if (driven) {
       zeta1_ = drive.rate1->integral(now_);
       zeta2_ = drive.rate2->integral(now_);
     }

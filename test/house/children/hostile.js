@@ -5,7 +5,9 @@
 import { writeSync } from 'node:fs';
 import { inspect } from 'node:util';
 import {
+  anchoredFlowSync,
   collapseSync,
+  gradientFlowSync,
   iteratedDescentSync,
   kernelFlowSync,
   matmulSync,
@@ -45,6 +47,18 @@ for (const dtype of ['float32', 'float64']) {
   const sizes = { samples: 12, classes: 3, dim: 5 };
   native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
   collapseSync({ ...state, biases });
+  const decayed = { gamma: 0.1, weightDecay: 0.01 };
+  for (const trajectory of [
+    gradientFlowSync({ ...state, biases }, { ...decayed, rates: { features: 1, prototypes: 2 } }),
+    gradientFlowSync(state, { gamma: 0.1, rates: { features: { kind: 'cosine', value: 1, period: 3 }, prototypes: 1 } }),
+    anchoredFlowSync(state, { ...decayed, rate: { kind: 'cosine', value: 1, period: 5 } }),
+  ]) {
+    trajectory.atSync(1);
+    trajectory.directionAtSync(2);
+    trajectory.measureSync([0, 1], ['loss', 'accuracy', 'logNorm', 'minMargin']);
+    trajectory.limitSync();
+  }
+  gradientFlowSync(state, { gamma: 0, rates: { features: 1, prototypes: 1 } }).dispose();
   const sphere = sphericalDescentSync(state, { gamma: 0.1, learningRate: 0.1 });
   sphere.atSync(3);
   sphere.measureSync([0, 2], ['loss', 'accuracy', 'distanceToLimit', 'minMargin']);
@@ -127,7 +141,7 @@ let calls = 0;
 let refused = 0;
 for (; calls < 6000; calls++) {
   const { name, original, args } = pick(honest);
-  const mode = args[0] === undefined; // the only function without one makes a handle
+  const mode = args[0] === undefined; // a few quick functions have none
   let spoilt = spoil(fresh(mode ? args.slice(1) : args));
   if (below(3) === 0) spoilt = spoil(spoilt);
   if (below(30) === 0) spoilt.length = below(spoilt.length);
