@@ -187,17 +187,27 @@ const listHtml = (entries: readonly (readonly [string, string])[]): string => `<
 ${entries.map(([key, value]) => `<tr><th scope="row">${escapeHtml(key)}</th><td>${escapeHtml(value)}</td></tr>`).join('\n')}
 </tbody></table></div>`;
 
-/** A nested configuration as paths and values. */
+/** A nested configuration as paths and values; the objects of a list take a row each. */
 function flatten(value: Readonly<Record<string, unknown>>, path = ''): [string, string][] {
   return Object.entries(value).flatMap(([key, entry]): [string, string][] => {
+    const here = path + key;
     if (entry === undefined) return [];
-    if (typeof entry === 'object' && entry !== null && !Array.isArray(entry)) {
-      return flatten(entry as Record<string, unknown>, `${path}${key}.`);
+    if (Array.isArray(entry) && entry.some(isObject)) {
+      return entry.map((each, i) => [
+        `${here}[${i}]`,
+        flatten({ '': each })
+          .map((pair) => pair.join(' ').trim())
+          .join(', '),
+      ]);
     }
-    const text = typeof entry === 'number' ? String(entry) : typeof entry === 'string' ? entry : JSON.stringify(entry);
-    return [[path + key, text.length > 200 ? `${text.slice(0, 200)} …` : text.replaceAll(',', ', ')]];
+    if (isObject(entry)) return flatten(entry, here && `${here}.`);
+    const text = typeof entry === 'string' ? entry : JSON.stringify(entry).replaceAll(',', ', ');
+    return [[here, text.length > 200 ? `${text.slice(0, 200)} …` : text]];
   });
 }
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const STYLE = `
 :root { color-scheme: light; --ink: #1c1c1c; --soft: #5a5a5a; --line: #d9d9d9; --good: #00694e; --bad: #b34700; }

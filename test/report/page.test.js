@@ -32,6 +32,17 @@ test('every text is escaped, wherever it stands', () => {
   assert.match(html, /rates\.features\.kind/);
 });
 
+test('parameters are shown by their paths, the objects of a list a row each', () => {
+  const parameters = { a: { b: [1, 2], c: undefined }, runs: [{ gamma: 0.5, rates: { features: 1 } }, 'x'], text: 'y, z' };
+  const rows = Array.from(
+    renderPage({ ...page, parameters }).matchAll(/<tr><th scope="row">([^<]*)<\/th><td>([^<]*)<\/td><\/tr>/g),
+    ([, key, value]) => `${key}: ${value}`,
+  );
+  for (const row of ['a.b: [1, 2]', 'runs[0]: gamma 0.5, rates.features 1', 'runs[1]: x', 'text: y, z']) {
+    assert.ok(rows.includes(row), `${row} in ${rows.join(' | ')}`);
+  }
+});
+
 test('the page needs nothing but itself', () => {
   assert.not.match(renderPage(page), /(src|href)="(?!#)|@import|url\((?!#)/);
 });
