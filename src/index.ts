@@ -45,6 +45,7 @@ export {
 export type {
   Direction,
   Limit,
+  MeasureName,
   Regime,
   ScaledDirection,
   Trajectory,

@@ -13,6 +13,7 @@ import { PIECE } from '../array/stored.js';
 import { LayerpeelError } from '../errors.js';
 import { type Control, controlKeys, type Engine, type Mode, type Result, run, runSync } from '../native.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, option, show } from '../options.js';
+import { driveSync, type Steps, step } from '../tasks.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
 
 /** Features that come in chunks of rows, as often as asked: what `openArray` gives, or anything of this form. */
@@ -123,15 +124,22 @@ export function collapseSync<Name extends CollapseMeasure = CollapseMeasure>(
   input: CollapseInput<NDArray>,
   options: CollapseOptions<Name> = {},
 ): Collapse<Name> {
-  const problem = prepare(input, options);
-  const { features, labels, samples, steps, secondSweep } = problem;
+  return driveSync(collapseSteps(input, options));
+}
+
+/** `collapse` of features in memory, as a part of a longer computation. */
+export function* collapseSteps<Name extends CollapseMeasure = CollapseMeasure>(
+  input: CollapseInput<NDArray>,
+  options: CollapseOptions<Name> = {},
+): Steps<Collapse<Name>> {
+  const { features, labels, samples, steps, secondSweep, present } = prepare(input, options);
   if (!ArrayBuffer.isView(features)) {
     throw new LayerpeelError('LP_OPTION', 'features are a source, which cannot be read synchronously; await collapse(…) instead.');
   }
-  runSync(steps.add('collapseSum', features, samples, labels));
-  runSync(steps.center);
-  if (secondSweep) runSync(steps.add('collapseMeasure', features, samples, labels));
-  return problem.present(runSync(steps.result));
+  yield* step(steps.add('collapseSum', features, samples, labels));
+  yield* step(steps.center);
+  if (secondSweep) yield* step(steps.add('collapseMeasure', features, samples, labels));
+  return present(yield* step(steps.result));
 }
 
 /** Of the options what the engine needs. */

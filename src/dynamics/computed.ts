@@ -7,19 +7,19 @@ import { LayerpeelError } from '../errors.js';
 import type { Control } from '../native.js';
 import { checkChoice, checkKeys, checkNumber, inside, option } from '../options.js';
 import { drive, driveSync, type Steps } from '../tasks.js';
-import type { Limit, ScaledDirection, Trajectory, TrajectoryEvent, TrajectoryMeasure } from './trajectory.js';
+import type { Limit, MeasureName, ScaledDirection, Trajectory, TrajectoryEvent } from './trajectory.js';
 
 export abstract class ComputedTrajectory<End extends Limit = Limit> implements Trajectory {
   private disposed = false;
 
   /** The measures this trajectory has, and whether its times are whole numbers of steps. */
-  protected abstract readonly known: readonly TrajectoryMeasure[];
+  protected abstract readonly known: readonly MeasureName[];
   protected abstract readonly stepwise: boolean;
 
   protected abstract state(time: number): Steps<State>;
   protected abstract direction(time: number): Steps<ScaledDirection>;
   /** Columns of the measures `names`, at ascending times. */
-  protected abstract columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns>;
+  protected abstract columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns>;
   protected abstract ending(): Steps<End>;
   /** Lets go of what was kept. */
   protected abstract release(): void;
@@ -78,27 +78,37 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
     return checkNumber(time, option(path), { min: 0, integer: this.stepwise });
   }
 
-  private checkName(name: unknown, path: string): TrajectoryMeasure {
+  private checkTimes(times: ArrayLike<number>): Float64Array {
+    return Float64Array.from(times, (time, i) => {
+      const good = typeof time === 'number' && time >= 0 && (this.stepwise ? Number.isSafeInteger(time) : Number.isFinite(time));
+      return good ? time : this.checkTime(time, `times[${i}]`);
+    });
+  }
+
+  private checkName(name: unknown, path: string): MeasureName {
     return checkChoice(name, this.known, option(path));
   }
 
   private *table<Name extends string>(times: ArrayLike<number>, names: readonly Name[]): Steps<Record<Name, Float64Array>> {
-    const asked = Array.from(times, (time, i) => this.checkTime(time, `times[${i}]`));
+    this.checkAlive();
+    const asked = this.checkTimes(times);
     const wanted = new Set(names.map((name, i) => this.checkName(name, `names[${i}]`)));
-    const ascending = Float64Array.from(new Set(asked)).sort();
+    const sorted = asked.every((time, i) => i === 0 || (asked[i - 1] as number) < time);
+    const ascending = sorted ? asked : Float64Array.from(new Set(asked)).sort();
     const columns = asked.length === 0 ? {} : yield* this.columns(ascending, wanted);
-    const row = new Map(Array.from(ascending, (time, i) => [time, i]));
+    const row = sorted ? undefined : new Map(Array.from(ascending, (time, i) => [time, i]));
     const result = {} as Record<Name, Float64Array>;
     for (const name of names) {
-      const column = columns[name as unknown as TrajectoryMeasure];
-      result[name] = Float64Array.from(asked, (time) => column?.[row.get(time) as number] as number);
+      const column = columns[name as unknown as MeasureName] ?? new Float64Array();
+      result[name] = row ? asked.map((time) => column[row.get(time) as number] as number) : column;
     }
     return result;
   }
 
   /**
-   * Of a descent every step is looked at. Of a flow a grid of times, even and geometric, then the first interval in which the
-   * event happens is narrowed down to rounding; two crossings between neighbours of the grid go unseen.
+   * Of a descent every step is looked at. Of a flow a grid of times, even and geometric, finer where the
+   * quantity comes closest to the event, then the first interval in which it happens is narrowed down to rounding. Two crossings
+   * between neighbours of the grid go unseen unless the grid shows the peak that makes them.
    */
   private *occurrence(given: TrajectoryEvent): Steps<number | undefined> {
     const place = option('event');
@@ -114,16 +124,16 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
     checkChoice(direction, ['rising', 'falling'], inside(place, 'direction'));
     const happened = (quantity: number) => (direction === 'rising' ? quantity >= value : quantity <= value);
     if (happened(first)) return from;
-    return this.stepwise ? yield* firstStep(from, to, look, happened) : yield* firstTime(from, to, look, happened);
+    return this.stepwise ? yield* firstStep(from, to, look, happened) : yield* firstTime(from, to, first, look, happened);
   }
 
-  private *column(times: Float64Array, name: TrajectoryMeasure): Steps<Float64Array> {
+  private *column(times: Float64Array, name: MeasureName): Steps<Float64Array> {
     return (yield* this.columns(times, new Set([name])))[name] as Float64Array;
   }
 }
 
 /** A column for each name that was asked for. */
-export type Columns = Partial<Record<TrajectoryMeasure, Float64Array>>;
+export type Columns = Partial<Record<MeasureName, Float64Array>>;
 
 type Look = (times: Float64Array) => Steps<Float64Array>;
 
@@ -138,19 +148,79 @@ function* firstStep(from: number, to: number, look: Look, happened: (quantity: n
   return undefined;
 }
 
-function* firstTime(from: number, to: number, look: Look, happened: (quantity: number) => boolean): Steps<number | undefined> {
-  let [low, high] = [from, to];
-  let found = false;
-  for (let grid = firstGrid(from, to); (grid[0] as number) > low; grid = evenly(low, high, 16)) {
-    const index = (yield* look(grid)).findIndex(happened);
+function* firstTime(
+  from: number,
+  to: number,
+  first: number,
+  look: Look,
+  happened: (quantity: number) => boolean,
+): Steps<number | undefined> {
+  const grid = firstGrid(from, to);
+  const values = yield* look(grid);
+  const found = yield* narrowToPeaks(Float64Array.of(from, ...grid), Float64Array.of(first, ...values), look, happened);
+  if (!found) return undefined;
+  let [low, high] = found;
+  while (high - low > 4 * Number.EPSILON * high) {
+    const inner = evenly(low, high, 16);
+    if (!((inner[0] as number) > low)) break;
+    const index = (yield* look(inner)).findIndex(happened);
     // Looked at again by another way, the end of the interval may fall short of the event by rounding.
-    if (index === -1) return found ? high : undefined;
-    found = true;
-    high = grid[index] as number;
-    low = index > 0 ? (grid[index - 1] as number) : low;
-    if (high - low <= 4 * Number.EPSILON * high) return high;
+    if (index === -1) break;
+    high = inner[index] as number;
+    low = index > 0 ? (inner[index - 1] as number) : low;
   }
   return high;
+}
+
+/**
+ * The first interval of the grid at whose end the event has happened. Before it, wherever the quantity comes closest to the event
+ * without reaching it, finer grids look whether it does so in between.
+ */
+function* narrowToPeaks(
+  times: Float64Array,
+  values: Float64Array,
+  look: Look,
+  happened: (quantity: number) => boolean,
+): Steps<[number, number] | undefined> {
+  const index = values.findIndex(happened);
+  const sign = happened(Number.MAX_VALUE) ? 1 : -1;
+  const at = (i: number) => sign * (values[i] as number);
+  for (let i = 1; i < (index === -1 ? values.length - 1 : index); i++) {
+    if (at(i) < at(i - 1) || at(i) < at(i + 1) || (at(i) === at(i - 1) && at(i) === at(i + 1))) continue;
+    const around: Around = [times[i - 1] as number, times[i] as number, times[i + 1] as number];
+    const found = yield* climb(around, at(i), sign, look, happened);
+    if (found) return found;
+  }
+  return index === -1 ? undefined : [times[index - 1] as number, times[index] as number];
+}
+
+/** An interval and its best time so far. */
+type Around = [low: number, best: number, high: number];
+
+/** Closes in on a peak of `sign · quantity`, and returns where the event happens on the way, if it does. */
+function* climb(
+  around: Around,
+  height: number,
+  sign: number,
+  look: Look,
+  happened: (quantity: number) => boolean,
+): Steps<[number, number] | undefined> {
+  let [low, best, high] = around;
+  let top = height;
+  // The quantity may be a step function, with nothing to be found.
+  for (let vain = 0; vain < 3; vain++) {
+    const grid = Float64Array.of(...evenly(low, best, 8), ...evenly(best, high, 8));
+    if (!((grid[0] as number) > low && (grid[8] as number) > best)) return undefined;
+    const values = yield* look(grid);
+    const index = values.findIndex(happened);
+    if (index !== -1) return [index > 0 ? (grid[index - 1] as number) : low, grid[index] as number];
+    const highest = Math.max(...values.map((value) => sign * value));
+    const peak = highest > top ? values.findIndex((value) => sign * value === highest) : 7;
+    if (highest > top) vain = -1;
+    [low, best, high] = [peak > 0 ? (grid[peak - 1] as number) : low, grid[peak] as number, grid[Math.min(peak + 1, 15)] as number];
+    top = Math.max(top, highest);
+  }
+  return undefined;
 }
 
 /** Times in `(low, high]`, `count` of them, equally far apart. */

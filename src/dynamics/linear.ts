@@ -4,14 +4,16 @@
  * (native/ops/trajectory). Here are the times of such a law, the checks, and what its limit means.
  */
 import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
+import { collapseSteps } from '../collapse/collapse.js';
+import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { LayerpeelError, OverflowError } from '../errors.js';
 import { engine, type Law, type RawArrays, type RawLimit, type RawState, type Task } from '../native.js';
 import { checkKeys, checkNumber, inside, type Place } from '../options.js';
 import { type Steps, step } from '../tasks.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type LimitFacts, regimeOf, statementOf } from './limits.js';
-import { ofShape } from './states.js';
-import { type Limit, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
+import { ofShape, scaled } from './states.js';
+import { type Limit, type MeasureName, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
 
 /** How a law is driven through time. */
 export interface Course {
@@ -63,8 +65,11 @@ interface Start {
   readonly gamma: number;
 }
 
+const ownMeasures = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
+const isOwn = (name: MeasureName): name is TrajectoryMeasure => name in trajectoryMeasures;
+
 class LinearTrajectory extends ComputedTrajectory {
-  protected readonly known = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
+  protected readonly known = [...new Set([...ownMeasures, ...(Object.keys(collapseMeasures) as CollapseMeasure[])])];
   protected readonly stepwise: boolean;
   private driven = 0;
 
@@ -115,17 +120,37 @@ class LinearTrajectory extends ComputedTrajectory {
     return { ...this.directionOf(raw), logNorm: raw.logNorm };
   }
 
-  protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
+  protected *columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns> {
     if (names.has('distanceToLimit')) this.reachEnd();
     if (names.has('distanceToAligned')) this.checkAligned();
     this.clockAt(times.at(-1) as number);
+    const own = [...names].filter(isOwn);
+    const others = [...names].filter((name): name is CollapseMeasure => !isOwn(name));
     const clocks = times.map((time) => this.course.clock(time));
-    const list = [...names];
     const columns = yield* step({
-      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, clocks, list),
+      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, clocks, own),
       wrap: (raw: Float64Array[]) => raw,
     });
-    return Object.fromEntries(list.map((name, i) => [name, columns[i] as Float64Array]));
+    return {
+      ...Object.fromEntries(own.map((name, i) => [name, columns[i] as Float64Array])),
+      ...(others.length > 0 && (yield* this.collapseColumns(times, others))),
+    };
+  }
+
+  /** Measures of `collapse`, on the state over its norm: no measure but `nc4Zhu` knows the difference. */
+  private *collapseColumns(times: Float64Array, only: readonly CollapseMeasure[]): Steps<Columns> {
+    const columns = Object.fromEntries(only.map((name) => [name, new Float64Array(times.length)]));
+    const mostLog = this.start.dtype === 'float32' ? 80 : 600;
+    for (const [i, time] of times.entries()) {
+      const raw = yield* this.evaluate(time, true);
+      const { biases, ...direction } = this.stateOf(raw);
+      // Logits are quadratic in the state.
+      const scale = Math.exp(Math.min(-2 * raw.logNorm, mostLog));
+      const scaledBiases = biases && ofShape(biases.shape, scaled(biases.data, scale));
+      const measured = yield* collapseSteps({ ...direction, biases: scaledBiases }, { only });
+      for (const name of only) (columns[name] as Float64Array)[i] = (measured[name] as number) / (name === 'nc4Zhu' ? scale : 1);
+    }
+    return columns;
   }
 
   protected *ending(): Steps<Limit> {

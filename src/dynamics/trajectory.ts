@@ -3,6 +3,7 @@
  * the time of an event. Times are times of a flow, or whole numbers of steps of a descent.
  */
 import type { NDArray, State } from '../array/ndarray.js';
+import type { CollapseMeasure } from '../collapse/measures.js';
 import type { Control } from '../native.js';
 
 /** The quantities a trajectory measures by itself, and what they are; a dynamics refuses those it does not have. */
@@ -23,6 +24,9 @@ export const trajectoryMeasures = {
 } as const;
 
 export type TrajectoryMeasure = keyof typeof trajectoryMeasures;
+
+/** What `measure` and `when` may be asked for: where a dynamics has them, the measures of `collapse` too. */
+export type MeasureName = TrajectoryMeasure | CollapseMeasure;
 
 /** `(H, W)/‖(H, W)‖_F`: at any time, also where the state itself overflows. */
 export interface Direction {
