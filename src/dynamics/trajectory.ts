@@ -19,7 +19,7 @@ export const trajectoryMeasures = {
   logPrototypeNorm: 'log ‖W‖_F',
   featureNorm: '‖H‖_F',
   prototypeNorm: '‖W‖_F',
-  distanceToLimit: '‖Z/‖Z‖ − Z∞/‖Z∞‖‖_F, Z∞ the direction of limit()',
+  distanceToLimit: '‖Z/‖Z‖ − Z∞/‖Z∞‖‖_F, Z∞ the direction of limit(); of sphericalDescent ‖Ĥ − Û‖_F, rows normalized (UL Eq. 20)',
   distanceToAligned: '‖Z/‖Z‖ − Z̄/‖Z̄‖‖_F, Z̄ the aligned limit of UL Cors. 3 and 5; balanced classes',
 } as const;
 
@@ -44,6 +44,7 @@ export interface ScaledDirection extends Direction {
  *
  * Without weight decay (UL Cor. 3): `aligned`, the direction tends to Z̄, features along their prototypes; `orthogonal`, the
  * common mean takes over and the direction tends to one orthogonal to Z̄; `mixed`, both grow alike (γ = 0, γ = 2/(C−2)).
+ * Of `sphericalDescent`: `aligned`, all features turn to their targets; `mixed`, some never move; `stationary`, none does.
  * With it, or with classes of unequal size, by the norm (UL Cor. 5): `vanishing`, `stationary`, `diverging`.
  * `oscillating`: a step so large that the leading mode changes sign or turns; there is no limit direction then.
  */
