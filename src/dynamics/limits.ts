@@ -38,11 +38,11 @@ export function statementOf(facts: LimitFacts, { regime, exponent, rate, per }: 
     case 'mixed':
       return `Z/‖Z‖ tends to ${toward}${speed}: γ = 0 and γ = 2/(C−2) bound the range of UL Cor. 3, and both grow alike; ${grows}.`;
     case 'vanishing':
-      return `‖Z‖ tends to 0, log ‖Z‖ falling by ${show(-exponent)} a ${unit}, and Z/‖Z‖ to ${toward}${speed} (UL Cor. 5, λ > σ: ω⁺ < 0, where the paper's proof has the sign reversed).`;
+      return `‖Z‖ tends to 0, log ‖Z‖ falling by ${show(-exponent)} a ${unit}, and Z/‖Z‖ to ${toward}${speed} (${corollary5(facts, "λ > σ: ω⁺ < 0, where the paper's proof has the sign reversed")}).`;
     case 'diverging':
       return polynomial
         ? `‖Z‖ grows like t, and Z/‖Z‖ tends to ${toward} like 1/t (${law.prototypeRate === 0 ? 'UL Thm 6 without weight decay' : 'one rate is zero'}).`
-        : `Z/‖Z‖ tends to ${toward}${speed}; ${grows} (${facts.balanced ? 'UL Cor. 5, λ < σ' : 'UL Cors. 3 and 5 with the singular values of unequal classes'}).`;
+        : `Z/‖Z‖ tends to ${toward}${speed}; ${grows} (${corollary5(facts, 'λ < σ')}).`;
     case 'stationary':
       return stationary(facts, speed);
     case 'oscillating':
@@ -57,16 +57,27 @@ function stationary(facts: LimitFacts, speed: string): string {
   if (law.prototypeRate === 0 && law.featureDecay > 0) {
     return `H(t) tends to MᵀW/λ${speed}, the prototypes being fixed (UL Thm 6).`;
   }
-  if (!within && !between) return 'Nothing of the start grows: what does not decay stays.';
-  return `Z(t) tends to a finite state${speed} (UL Cor. 5, λ = σ: (H₁⁺ + (1−s)/(1+s) H₁⁻, W₁⁺ − (1−s)/(1+s) W₁⁻) for equal decays and 0 < γ < 2/(C−2)).`;
+  const decays = law.featureDecay > 0 || law.prototypeDecay > 0;
+  if (!decays || (!within && !between)) return 'Nothing of the start grows: what does not decay stays.';
+  return `Z(t) tends to a finite state${speed} (${corollary5(facts, 'λ = σ: (H₁⁺ + (1−s)/(1+s) H₁⁻, W₁⁺ − (1−s)/(1+s) W₁⁻)')}).`;
+}
+
+/** UL Cor. 5 where its conditions hold, or how what is found goes beyond it. */
+function corollary5({ law, balanced, within, between, rest }: LimitFacts, itsCase: string): string {
+  if (!balanced) return 'as UL Cors. 3 and 5, with the singular values of unequal classes';
+  const plain = law.featureDecay === 0 && law.prototypeDecay === 0;
+  if (plain || rest || !within) return 'beyond UL Cors. 3 and 5: what they lead with is not in the start, or γ > 2/(C−2)';
+  if (between) return 'beyond UL Cor. 5: γ = 0 or γ = 2/(C−2)';
+  return law.featureDecay === law.prototypeDecay ? `UL Cor. 5, ${itsCase}` : 'as UL Cor. 5, with unequal decays';
 }
 
 /** The direction in words. */
-function directionOf({ balanced, within, between, rest }: LimitFacts): string {
+function directionOf({ law, balanced, within, between, rest }: LimitFacts): string {
+  if (law.kind === 'flow' && law.prototypeRate === 0 && (within || between)) return '(MᵀW, 0)/‖MᵀW‖';
   if (rest && !within && !between) return 'what of the features differs within classes';
-  if (!balanced) return 'the leading singular direction of the reduced matrix';
+  if (!balanced) return 'what the leading singular mode has made of the start';
   if (within && between) return 'a mixture of the aligned direction Z̄ and the common mean';
   return within
     ? 'the aligned direction Z̄, features along their prototypes'
-    : 'that of the common mean, the same for all classes and orthogonal to Z̄';
+    : 'the common mean, the same for all classes and orthogonal to Z̄';
 }
