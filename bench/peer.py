@@ -1,0 +1,138 @@
+"""The peers: the same work in PyTorch, in NumPy, and by calling the BLAS directly.
+
+usage: peer.py ITEM [JSON]     prints one JSON object {"seconds": median, ...}
+
+Thread counts are those of LAYERPEEL_THREADS (default 2) everywhere.
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+THREADS = int(os.environ.get("LAYERPEEL_THREADS", "2"))
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
+
+import numpy as np  # noqa: E402  (the thread counts must be set first)
+
+
+def median(work, runs=7):
+    work()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def start(classes, per_class, dim, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), per_class)
+    return rng.standard_normal((classes * per_class, dim)).astype(dtype), rng.standard_normal((classes, dim)).astype(dtype), labels
+
+
+def autograd(steps, gamma, rate, classes, per_class, dim):
+    """Descent as papers' scripts write it: autograd and torch.optim.SGD, with loss, norm and distance at every step."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    features, prototypes, labels = start(classes, per_class, dim, np.float64)
+    h = torch.tensor(features, requires_grad=True)
+    w = torch.tensor(prototypes, requires_grad=True)
+    y = torch.tensor(labels)
+    rows = torch.arange(len(labels))
+    optimizer = torch.optim.SGD([h, w], lr=rate)
+    limit_h, limit_w = torch.randn_like(h), torch.randn_like(w)
+
+    def run(count):
+        record = []
+        for step in range(count):
+            optimizer.zero_grad()
+            logits = h @ w.T
+            own = logits[rows, y]
+            loss = (-(1 + gamma) * own + gamma * logits.sum(1)).mean()
+            loss.backward()
+            with torch.no_grad():
+                norm = (h.square().sum() + w.square().sum()).sqrt()
+                distance = ((h / norm - limit_h).square().sum() + (w / norm - limit_w).square().sum()).sqrt()
+                record.append((loss.item(), norm.item(), distance.item()))
+                if step % 100 == 0:
+                    record.append((logits.argmax(1) == y).double().mean().item())
+            optimizer.step()
+
+    run(10)
+    begin = time.perf_counter()
+    run(steps)
+    return {"seconds": (time.perf_counter() - begin) / steps, "steps": steps}
+
+
+def step(gamma, rate, classes, per_class, dim):
+    """The best hand-structured step: M is never formed. PyTorch and NumPy, float32, samples sorted by class."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    features, prototypes, labels = start(classes, per_class, dim)
+    n = classes * per_class
+    scale = rate / n
+
+    def with_torch(view):
+        h, w = torch.tensor(features), torch.tensor(prototypes)
+        y = torch.tensor(labels)
+
+        def once():
+            # Classes of equal size, sorted: a view [C, N, p] needs neither gather nor scatter.
+            sums = h.view(classes, per_class, dim).sum(1) if view else torch.zeros_like(w).index_add_(0, y, h)
+            total_h, total_w = sums.sum(0), w.sum(0)
+            pull = (1 + gamma) * w - gamma * total_w
+            w.add_((1 + gamma) * sums - gamma * total_h, alpha=scale)
+            if view:
+                h.view(classes, per_class, dim).add_(pull[:, None], alpha=scale)
+            else:
+                h.add_(pull[y], alpha=scale)
+
+        return once
+
+    def with_numpy():
+        h, w = features.copy(), prototypes.copy()
+        blocks = h.reshape(classes, per_class, dim)
+
+        def once():
+            sums = blocks.sum(1)
+            pull = (1 + gamma) * w - gamma * w.sum(0)
+            w[...] += scale * ((1 + gamma) * sums - gamma * sums.sum(0))
+            np.add(blocks, scale * pull[:, None], out=blocks)
+
+        return once
+
+    runs = 200 if n <= 10_000 else 9
+    with torch.no_grad():
+        times = {"torch view": median(with_torch(True), runs), "torch index": median(with_torch(False), runs), "numpy": median(with_numpy(), runs)}
+    best = min(times, key=times.get)
+    return {"seconds": times[best], "best": best, **times}
+
+
+def matmul(n, dtype):
+    """The same library called directly, with as many threads of its own."""
+    import scipy_openblas32
+
+    library = ctypes.CDLL(str(next(pathlib.Path(scipy_openblas32.get_lib_dir()).glob("libscipy_openblas*"))))
+    library.scipy_openblas_set_num_threads(THREADS)
+    single = dtype == "float32"
+    gemm = library.scipy_cblas_sgemm if single else library.scipy_cblas_dgemm
+    real = ctypes.c_float if single else ctypes.c_double
+    a, b, c = (np.ones((n, n), dtype) for _ in range(3))
+    pointer = lambda x: x.ctypes.data_as(ctypes.c_void_p)  # noqa: E731
+
+    def once():
+        gemm(101, 111, 111, n, n, n, real(1), pointer(a), n, pointer(b), n, real(0), pointer(c), n)
+
+    return {"seconds": median(once, 200 if n <= 512 else 9)}
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    print(json.dumps({"autograd": autograd, "step": step, "matmul": matmul}[sys.argv[1]](**arguments)))

@@ -1,0 +1,232 @@
+/**
+ * The benchmarks: `npm run bench [FILTER]`. Every figure is a median of one run, beside a peer of the same run (PyTorch,
+ * NumPy or the BLAS called directly, in bench/.venv; `npm run bench:setup` makes it) or beside this machine's measured
+ * ceilings, so that what is quoted is a ratio.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { collapseSync, gradientDescent, iteratedDescentSync, matmulSync, randomState, spectralProjectionsSync } from 'layerpeel';
+import { Bench } from 'tinybench';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const filter = process.argv[2] ?? '';
+const python = `${here}.venv/bin/python`;
+const hasPeers = existsSync(python);
+const threads = process.env.LAYERPEEL_THREADS ?? '2';
+const setting = { classes: 100, perClass: 10, dim: 512 };
+const gamma = 1 / 99;
+const rate = 0.1;
+const learningRates = { features: rate, prototypes: rate };
+const rows = [];
+
+/** Median seconds of a function, and the spread between the quartiles as a share of it. */
+async function median(work, { iterations = 7, warmup = 1 } = {}) {
+  const bench = new Bench({ iterations, time: 0, warmupIterations: warmup, warmupTime: 0 });
+  bench.add('work', work);
+  await bench.run();
+  const { result } = bench.tasks[0];
+  if (result.error) throw result.error;
+  const { p50, p75, p25 = result.latency.min } = result.latency;
+  return { seconds: p50 / 1000, spread: (p75 - p25) / p50 };
+}
+
+function peer(item, options = {}) {
+  if (!hasPeers) return undefined;
+  return JSON.parse(
+    execFileSync(python, [`${here}peer.py`, item, JSON.stringify(options)], {
+      env: { ...process.env, LAYERPEEL_THREADS: threads },
+    }),
+  );
+}
+
+function row(work, ours, against, ratio, bar, met) {
+  rows.push({ work, ours, against, ratio, bar, verdict: met === undefined ? '–' : met ? 'met' : 'missed' });
+  console.error(`${work}: ${ours}; ${against}; ${ratio} (bar ${bar})`);
+}
+
+const show = (seconds) =>
+  seconds >= 1
+    ? `${seconds.toFixed(2)} s`
+    : seconds >= 1e-3
+      ? `${(1e3 * seconds).toPrecision(3)} ms`
+      : `${(1e6 * seconds).toPrecision(3)} µs`;
+const times = (x) => `${x >= 100 ? Math.round(x).toLocaleString('en') : x.toFixed(2)} ×`;
+const share = (x) => `${(100 * x).toFixed(0)} %`;
+
+let measured;
+/** Bandwidth and rate of products of this machine, of this run. */
+function ceilings() {
+  measured ??= JSON.parse(execFileSync(`${root}build/bench/ceilings`, { env: { ...process.env, LAYERPEEL_THREADS: threads } }));
+  return measured;
+}
+
+const suites = {
+  async 'exact descent'() {
+    const state = randomState(setting);
+    const last = 100_000;
+    const every = Float64Array.from({ length: last + 1 }, (_, k) => k);
+    const hundredth = every.filter((k) => k % 100 === 0);
+    const exact = await median(async () => {
+      const trajectory = await gradientDescent(state, { gamma, learningRates });
+      await trajectory.measure(every, ['loss', 'logNorm', 'distanceToLimit']);
+      await trajectory.measure(hundredth, ['accuracy']);
+      trajectory.dispose();
+    });
+    const torch = peer('autograd', { steps: 300, gamma, rate, classes: 100, per_class: 10, dim: 512 });
+    const ratio = torch && (torch.seconds * last) / exact.seconds;
+    row(
+      'exact descent, 100 000 steps, all measured',
+      show(exact.seconds),
+      torch ? `PyTorch autograd ${show(torch.seconds * last)} (300 steps timed, scaled)` : 'no peer',
+      ratio ? times(ratio) : '–',
+      '≥ 10 000 ×, < 1 s',
+      ratio === undefined ? undefined : ratio >= 10_000 && exact.seconds < 1,
+    );
+  },
+
+  async 'state at a time'() {
+    const state = randomState(setting);
+    const trajectory = await gradientDescent(state, { gamma, learningRates });
+    let step = 0;
+    const at = await median(() => trajectory.atSync(1000 + (step++ % 50)), { iterations: 200, warmup: 20 });
+    const result = trajectory.atSync(1000);
+    const copy = await median(() => [result.features.data.slice(), result.prototypes.data.slice()], {
+      iterations: 200,
+      warmup: 20,
+    });
+    const ratio = at.seconds / copy.seconds;
+    row('at(t), the same size', show(at.seconds), `copying its result ${show(copy.seconds)}`, times(ratio), '≤ 3 ×', ratio <= 3);
+  },
+
+  async 'iterated step'() {
+    for (const perClass of [10, 1000]) {
+      const state = randomState({ ...setting, perClass, dtype: 'float32' });
+      const steps = perClass === 10 ? 2000 : 40;
+      const ours = await median(() => iteratedDescentSync(state, { gamma, learningRates, steps }), { iterations: 5 });
+      const seconds = ours.seconds / steps;
+      const best = peer('step', { gamma, rate, classes: 100, per_class: perClass, dim: 512 });
+      const ratio = best && best.seconds / seconds;
+      row(
+        `fused step, float32, n = ${perClass * 100}`,
+        show(seconds),
+        best ? `${best.best} ${show(best.seconds)}` : 'no peer',
+        ratio ? times(ratio) : '–',
+        '≥ 3 ×',
+        ratio && ratio >= 3,
+      );
+    }
+  },
+
+  async matmul() {
+    for (const Type of [Float32Array, Float64Array]) {
+      const dtype = Type === Float32Array ? 'float32' : 'float64';
+      for (const n of [256, 512, 1024, 2048]) {
+        const filled = () => ({ shape: [n, n], data: new Type(n * n).fill(1) });
+        const [a, b, out] = [filled(), filled(), filled()];
+        const ours = await median(() => matmulSync(a, b, { out }), { iterations: n <= 512 ? 200 : 9, warmup: 3 });
+        const blas = peer('matmul', { n, dtype });
+        const ratio = blas && blas.seconds / ours.seconds;
+        row(
+          `matmul ${n}, ${dtype}`,
+          `${((2 * n ** 3) / ours.seconds / 1e9).toFixed(0)} GFLOP/s`,
+          blas ? `BLAS called directly ${((2 * n ** 3) / blas.seconds / 1e9).toFixed(0)} GFLOP/s` : 'no peer',
+          ratio ? times(ratio) : '–',
+          '≥ 0.95 ×',
+          ratio && ratio >= 0.95,
+        );
+      }
+    }
+  },
+
+  async 'batched matmul'() {
+    for (const n of [32, 64, 128]) {
+      const stack = () => ({ shape: [1000, n, n], data: new Float32Array(1000 * n * n).fill(1) });
+      const [a, b, out] = [stack(), stack(), stack()];
+      const single = (x, i) => ({ shape: [n, n], data: x.data.subarray(i * n * n, (i + 1) * n * n) });
+      const singles = Array.from({ length: 1000 }, (_, i) => [single(a, i), single(b, i), single(out, i)]);
+      const batched = await median(() => matmulSync(a, b, { out }), { iterations: 15 });
+      const loop = await median(
+        () => {
+          for (const [x, y, z] of singles) matmulSync(x, y, { out: z });
+        },
+        { iterations: 15 },
+      );
+      const ratio = loop.seconds / batched.seconds;
+      row(
+        `1 000 products ${n} × ${n}, float32`,
+        show(batched.seconds),
+        `loop of single calls ${show(loop.seconds)}`,
+        times(ratio),
+        '≥ 2 ×',
+        ratio >= 2,
+      );
+    }
+  },
+
+  async 'large states'() {
+    const [n, p] = [200_000, 512];
+    const { copyGBs, readGBs, float32Gflops } = ceilings();
+    for (const classes of [10, 100]) {
+      const state = randomState({ classes, perClass: n / classes, dim: p, dtype: 'float32' });
+      const bytes = state.features.data.byteLength;
+      const ours = await median(() => collapseSync(state), { iterations: 5 });
+      // The least that must be done: the features read twice (means, then deviations), two products with [C, p].
+      const memory = (2 * bytes) / readGBs / 1e9;
+      const products = (4 * n * p * classes) / float32Gflops / 1e9;
+      const [bound, name] = memory > products ? [memory, 'bandwidth'] : [products, 'GEMM peak'];
+      row(
+        `collapse, n = 200 000, p = 512, C = ${classes}`,
+        show(ours.seconds),
+        `at ${name} ${show(bound)}`,
+        share(bound / ours.seconds),
+        '≥ 60 %',
+        bound / ours.seconds >= 0.6,
+      );
+    }
+    const state = randomState({ classes: 100, perClass: n / 100, dim: p, dtype: 'float32' });
+    const ours = await median(() => spectralProjectionsSync(state), { iterations: 5 });
+    // Features read once for their class sums and once for the rest; five results written.
+    const bound = (7 * state.features.data.byteLength) / copyGBs / 1e9;
+    row(
+      'spectralProjections, n = 200 000, p = 512',
+      show(ours.seconds),
+      `at bandwidth ${show(bound)}`,
+      share(bound / ours.seconds),
+      '≥ 60 %',
+      bound / ours.seconds >= 0.6,
+    );
+  },
+
+  async package() {
+    const code = "const t = performance.now(); await import('layerpeel'); console.log(performance.now() - t)";
+    const runs = Array.from({ length: 9 }, () =>
+      Number(execFileSync(process.execPath, ['--input-type=module', '-e', code], { cwd: root })),
+    );
+    const time = runs.sort((x, y) => x - y)[4];
+    row("import 'layerpeel'", `${time.toFixed(0)} ms`, '–', '–', '≤ 60 ms', time <= 60);
+    const tarball = readdirSync(root).find((file) => /^layerpeel-.*\.tgz$/.test(file));
+    if (tarball) {
+      const size = statSync(`${root}${tarball}`).size / 1e6;
+      row('packed package', `${size.toFixed(1)} MB`, '–', '–', '≤ 25 MB', size <= 25);
+    } else {
+      console.error('packed package: none here; npm run prebuild && npm pack makes it');
+    }
+  },
+};
+
+if (!hasPeers)
+  console.error('No peers: npm run bench:setup makes bench/.venv with PyTorch, NumPy and OpenBLAS. Ratios to them are left out.');
+const build = spawnSync('cmake', ['-S', root, '-B', `${root}build/bench`, '-DLAYERPEEL_BENCH=ON', '-DLAYERPEEL_ADDON=OFF'], {
+  encoding: 'utf8',
+});
+if (build.status === 0) spawnSync('cmake', ['--build', `${root}build/bench`, '--target', 'ceilings', '-j2'], { stdio: 'ignore' });
+for (const [name, suite] of Object.entries(suites)) if (name.includes(filter)) await suite();
+const { readGBs, copyGBs, float32Gflops, float64Gflops } = ceilings();
+console.log(
+  `Ceilings (${threads} threads): reading ${readGBs} GB/s, copying ${copyGBs} GB/s, products ${float32Gflops} (float32) and ${float64Gflops} GFLOP/s (float64)\n`,
+);
+console.log('| work | ours | beside it | ratio | bar | |\n|---|---|---|---|---|---|');
+for (const { work, ours, against, ratio, bar, verdict } of rows)
+  console.log(`| ${work} | ${ours} | ${against} | ${ratio} | ${bar} | ${verdict} |`);
