@@ -101,17 +101,18 @@ export async function collapse<Name extends CollapseMeasure = CollapseMeasure>(
   const total = samples * (secondSweep ? 2 : 1);
   let done = 0;
   const sweep = async (step: Sweep) => {
-    let row = 0;
-    for await (const chunk of chunksOf(problem)) {
-      const { data, rows } = checkChunk(chunk, problem, row);
-      await run(steps.add(step, data, rows, labels.subarray(row, row + rows)), { signal });
-      row += rows;
-      done += rows;
-      onProgress?.(done / total);
+    const stage = stager();
+    let running = Promise.resolve();
+    for await (const { data, row, rows } of piecesOf(problem)) {
+      const staged = stage(data); // while the engine still works on the piece before
+      await running;
+      running = run(steps.add(step, staged, rows, labels.subarray(row, row + rows)), { signal }).then(() => {
+        done += rows;
+        onProgress?.(done / total);
+      });
+      running.catch(() => {}); // its failure is thrown where it is awaited
     }
-    if (row !== samples) {
-      throw new LayerpeelError('LP_SHAPE', `The source gave ${row} rows of features; expected the ${samples} of its shape.`);
-    }
+    await running;
   };
   await sweep('collapseSum');
   await run(steps.center, { signal });
@@ -328,21 +329,53 @@ function present(
   };
 }
 
-/** The chunks of one sweep; of features in memory views, which the engine copies one by one. */
-function chunksOf({ features, samples, dim }: Problem): Iterable<NDArray> | AsyncIterable<NDArray> {
-  if (!ArrayBuffer.isView(features)) return features.chunks();
-  return views(features, samples, dim);
+interface Piece {
+  readonly data: Float;
+  /** Its first row among all, and how many it has. */
+  readonly row: number;
+  readonly rows: number;
 }
 
-function* views(features: Float, samples: number, dim: number): Generator<NDArray> {
-  const rowsPerChunk = Math.max(1, Math.floor(PIECE / (dim * features.BYTES_PER_ELEMENT)));
-  for (let row = 0; row < samples; row += rowsPerChunk) {
-    if (features.length === 0) {
-      throw new LayerpeelError('LP_DETACHED', 'features.data was detached while it was measured: its buffer was transferred.');
+/** The features of one sweep in pieces of some MiB. */
+async function* piecesOf(problem: Problem): AsyncGenerator<Piece> {
+  const { features, samples, dim } = problem;
+  let row = 0;
+  for await (const chunk of ArrayBuffer.isView(features) ? [{ shape: [samples, dim], data: features }] : features.chunks()) {
+    const { data, rows } = checkChunk(chunk, problem, row);
+    const most = Math.max(1, Math.floor(PIECE / (dim * data.BYTES_PER_ELEMENT)));
+    for (let first = 0; first < rows; first += most) {
+      if (data.length === 0) {
+        throw new LayerpeelError('LP_DETACHED', 'features.data was detached while it was measured: its buffer was transferred.');
+      }
+      const count = Math.min(most, rows - first);
+      yield { data: data.subarray(first * dim, (first + count) * dim), row: row + first, rows: count };
     }
-    const rows = Math.min(rowsPerChunk, samples - row);
-    yield { shape: [rows, dim], data: features.subarray(row * dim, (row + rows) * dim) };
+    row += rows;
   }
+  if (row !== samples) {
+    throw new LayerpeelError('LP_SHAPE', `The source gave ${row} rows of features; expected the ${samples} of its shape.`);
+  }
+}
+
+/**
+ * Copies one piece after another into two shared buffers in turn: the engine reads shared memory in place, and nobody can
+ * change a piece or take it away while it does.
+ */
+function stager(): (data: Float) => Float {
+  const buffers: SharedArrayBuffer[] = [];
+  let turn = 0;
+  return (data) => {
+    if (data.buffer instanceof SharedArrayBuffer) return data;
+    turn = 1 - turn;
+    let buffer = buffers[turn];
+    if (buffer === undefined || buffer.byteLength < data.byteLength) {
+      buffer = new SharedArrayBuffer(data.byteLength);
+      buffers[turn] = buffer;
+    }
+    const copy = data instanceof Float32Array ? new Float32Array(buffer, 0, data.length) : new Float64Array(buffer, 0, data.length);
+    copy.set(data);
+    return copy;
+  };
 }
 
 function checkChunk(chunk: NDArray, { samples, dim, dtype }: Problem, row: number): { data: Float; rows: number } {
