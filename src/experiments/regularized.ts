@@ -92,13 +92,13 @@ export function draw(
   quantity: Quantity,
   title: string,
   caption: string,
-  xScale: 'linear' | 'log' = 'linear',
+  { xScale = 'linear', domain }: { readonly xScale?: 'linear' | 'log'; readonly domain?: readonly [number, number] } = {},
 ): Promise<PageFigure> {
   const [yTitle, scale] = quantities[quantity];
   const series = runs.map(({ label, columns }) => ({ name: label, x: times, y: columns[quantity] }));
   return folder.figure(
     quantity,
-    lineChart({ title, x: { title: 'step', scale: xScale }, y: { title: yTitle, scale }, series }),
+    lineChart({ title, x: { title: 'step', scale: xScale }, y: { title: yTitle, scale, ...(domain && { domain }) }, series }),
     caption,
   );
 }

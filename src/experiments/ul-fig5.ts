@@ -11,6 +11,9 @@ import { bestGamma, criticalDecay, setting, showGamma, sigma2, steps } from './s
 const learningRates = { features: 0.1, prototypes: 0.1 };
 const lastStep = 100_000;
 const times = steps(lastStep, 301);
+/** Ends of the axes: at γ = 0.1 the norms grow to e^250, beside which nothing else would be seen. */
+const distances = [1e-12, 1e6] as const;
+const norms = [4, 10] as const;
 const limit = 2 / (setting.classes - 2);
 const curves = [0, 0.001, 0.01, bestGamma, 0.1].map(
   (gamma): Curve => ({ label: `γ = ${showGamma(gamma)}`, gamma, weightDecay: criticalDecay(gamma), learningRates }),
@@ -76,7 +79,8 @@ export const experiment: Experiment = {
               times,
               'featureDistance',
               'Distance of the features to H1⁺',
-              'Exponential for 0 < γ < 2/(C−2), down to rounding; γ = 0 keeps a distance.',
+              'Exponential for 0 < γ < 2/(C−2), down to rounding; γ = 0 keeps a distance, γ = 0.1 leaves the plot.',
+              { domain: distances },
             ),
             await draw(
               context,
@@ -85,6 +89,7 @@ export const experiment: Experiment = {
               'prototypeDistance',
               'Distance of the prototypes to W1⁺',
               'The same of the prototypes.',
+              { domain: distances },
             ),
             await draw(
               context,
@@ -93,8 +98,11 @@ export const experiment: Experiment = {
               'logFeatureNorm',
               'Norm of the features',
               'Bounded where γ < 2/(C−2): weight decay stops the growth.',
+              { domain: norms },
             ),
-            await draw(context, runs, times, 'logPrototypeNorm', 'Norm of the prototypes', 'The same of the prototypes.'),
+            await draw(context, runs, times, 'logPrototypeNorm', 'Norm of the prototypes', 'The same of the prototypes.', {
+              domain: norms,
+            }),
           ],
         },
       ],

@@ -47,7 +47,7 @@ export const experiment: Experiment = {
               'featureDistance',
               'Distance of the features to H1⁺',
               'Ten times the rate, a tenth of the steps.',
-              'log',
+              { xScale: 'log' },
             ),
             await draw(
               context,
@@ -56,7 +56,7 @@ export const experiment: Experiment = {
               'prototypeDistance',
               'Distance of the prototypes to W1⁺',
               'The same of the prototypes.',
-              'log',
+              { xScale: 'log' },
             ),
           ],
         },

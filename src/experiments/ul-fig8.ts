@@ -43,15 +43,9 @@ export const experiment: Experiment = {
           title: 'Distances',
           formulas: ['H̄ = H_{1}^{+} + (1−s)/(1+s) H_{1}^{−},   W̄ = W_{1}^{+} − (1−s)/(1+s) W_{1}^{−}'],
           figures: [
-            await draw(
-              context,
-              runs,
-              times,
-              'featureDistance',
-              'Distance of the features to H̄',
-              'Larger s converges faster.',
-              'log',
-            ),
+            await draw(context, runs, times, 'featureDistance', 'Distance of the features to H̄', 'Larger s converges faster.', {
+              xScale: 'log',
+            }),
             await draw(
               context,
               runs,
@@ -59,7 +53,7 @@ export const experiment: Experiment = {
               'prototypeDistance',
               'Distance of the prototypes to W̄',
               'The same of the prototypes.',
-              'log',
+              { xScale: 'log' },
             ),
           ],
         },
