@@ -74,7 +74,7 @@ export interface SphericalStart {
 
 /** How the parameters of linear dynamics move: `Law` of native/ops/propagators. Rates are per unit of its clock. */
 export interface Law {
-  readonly kind: 'flow' | 'descent' | 'integrated';
+  readonly kind: 'flow' | 'descent' | 'integrated' | 'stepped';
   readonly featureRate: number;
   readonly prototypeRate: number;
   readonly featureDecay: number;
@@ -236,8 +236,8 @@ export interface Engine {
     gamma: number,
     law: Law,
   ): Result<object>;
-  /** What drives the law from time 0 on: factors of a descent's steps, or the pieces of two rates. */
-  trajectoryDrive(handle: object, first: Float64Array, second?: Float64Array): void;
+  /** What drives the law from time 0 on: factors or two learning rates of a descent's steps, or two rates in pieces. */
+  trajectoryDrive(handle: object, first: Float64Array, second: Float64Array | undefined, pieces: boolean): void;
   trajectoryState(mode: Mode, handle: object, time: number, unit: boolean): Result<RawState>;
   /** A column for each name. */
   trajectoryMeasure(mode: Mode, handle: object, times: Float64Array, names: readonly string[]): Result<Float64Array[]>;

@@ -6,6 +6,7 @@
 //   trajectoryLimit(mode, handle)                       → { kind, exponent, rate, … }
 //   trajectoryLimitState(mode, handle, unit)            → { features, prototypes, biases? }
 //   trajectoryDispose(handle)
+#include <map>
 #include <optional>
 #include <variant>
 
@@ -48,11 +49,22 @@ Napi::Value with_trajectory(const Napi::CallbackInfo& info, size_t index, Body&&
   });
 }
 
+template <class T>
+T choice(Napi::Object object, const char* key, const std::map<std::string, T>& choices) {
+  const auto found = choices.find(object.Get(key).ToString());
+  if (found == choices.end()) throw Error("LP_INTERNAL", std::string(key) + " is not known.");
+  return found->second;
+}
+
 Law read_law(Napi::Object object) {
   Law law;
-  const std::string kind = object.Get("kind").ToString(), end = object.Get("end").ToString();
-  law.kind = kind == "descent" ? Law::Kind::descent : kind == "integrated" ? Law::Kind::integrated : Law::Kind::flow;
-  law.end = end == "frozen" ? Law::End::frozen : end == "unknown" ? Law::End::unknown : Law::End::steady;
+  law.kind = choice<Law::Kind>(object, "kind",
+                               {{"flow", Law::Kind::flow},
+                                {"descent", Law::Kind::descent},
+                                {"integrated", Law::Kind::integrated},
+                                {"stepped", Law::Kind::stepped}});
+  law.end = choice<Law::End>(
+      object, "end", {{"steady", Law::End::steady}, {"frozen", Law::End::frozen}, {"unknown", Law::End::unknown}});
   law.rates = {number_in(object, "featureRate"), number_in(object, "prototypeRate"), number_in(object, "featureDecay"),
                number_in(object, "prototypeDecay")};
   law.momentum = number_in(object, "momentum");
@@ -127,8 +139,9 @@ Napi::Value trajectory_start(const Napi::CallbackInfo& info) {
 Napi::Value trajectory_drive(const Napi::CallbackInfo& info) {
   return with_trajectory(info, 0, [&](const auto& trajectory) -> Napi::Value {
     auto drive = std::make_shared<Drive>();
-    if (info[2].IsUndefined()) {
+    if (!info[3].ToBoolean()) {
       drive->factors = numbers_argument(info, 1);
+      if (!info[2].IsUndefined()) drive->factors2 = numbers_argument(info, 2);
     } else {
       drive->rate1 = std::make_shared<const Rate>(numbers_argument(info, 1));
       drive->rate2 = std::make_shared<const Rate>(numbers_argument(info, 2));

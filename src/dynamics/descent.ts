@@ -3,29 +3,30 @@
  *
  *     v ← μ v + g (v = g at the first step),   x ← x − η f_k v,   Nesterov: x ← x − η f_k (g + μ v)
  *
- * as the usual SGD optimizer steps, `η1` for the features, `η2` for prototypes and biases, `f_k` the schedule's factor. All of it is
- * a function of one 2×2 matrix a mode: two scalar recurrences for each distinct singular value, whatever `n` and `p`.
+ * as the usual SGD optimizer steps, `η1` for the features, `η2` for prototypes and biases, `f_k` the schedule's factor. While `η1`
+ * and `η2` are proportional, all of it is a function of one 2×2 matrix a mode: two scalar recurrences for each distinct singular
+ * value, whatever `n` and `p`. Where they are not, the 2×2 propagators themselves are iterated.
  */
 import { checkState, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
+import { type Control, controlKeys, type Law, run, runSync, type Task } from '../native.js';
 import { checkBoolean, checkKeys, checkNumber, inside, option } from '../options.js';
 import { checkGamma, fadingOf, settlesAt } from './flow.js';
 import { type Course, checkWeightDecay, startTrajectory, type WeightDecay } from './linear.js';
-import { type CheckedRate, checkSchedule, type Schedule } from './rates.js';
+import { type CheckedRate, checkRate, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';
 import type { Trajectory } from './trajectory.js';
 
 export interface GradientDescentOptions extends Control {
   /** Weight `γ` of the other classes' logits, at least 0. */
   readonly gamma: number;
-  /** Learning rates of the features, and of prototypes and biases. */
-  readonly learningRates: { readonly features: number; readonly prototypes: number };
+  /** Learning rates of the features, and of prototypes and biases: numbers, functions of the step or rate objects. */
+  readonly learningRates: { readonly features: Rate; readonly prototypes: Rate };
   /** `λ1` of the features and `λ2` of the prototypes and biases; a number is both. @default 0 */
   readonly weightDecay?: WeightDecay;
   /** `μ`, at least 0 and below 1. @default 0 */
   readonly momentum?: number;
   /** @default false */
   readonly nesterov?: boolean;
-  /** Factor of both learning rates at steps 0, 1, … @default 1 at all steps */
+  /** Factor of both learning rates at the steps 0, 1, … @default 1 at all steps */
   readonly schedule?: Schedule;
 }
 
@@ -49,49 +50,105 @@ function descent(state: State, options: GradientDescentOptions): Task<object, Tr
   const place = option('options.learningRates');
   const rates = checkKeys(options.learningRates, ['features', 'prototypes'], place);
   const decay = checkWeightDecay(options.weightDecay, option('options.weightDecay'));
-  const schedule = options.schedule === undefined ? undefined : checkSchedule(options.schedule, option('options.schedule'));
-  const course: Course = {
-    law: {
-      kind: 'descent',
-      featureRate: checkNumber(rates.features, inside(place, 'features'), { min: 0 }),
-      prototypeRate: checkNumber(rates.prototypes, inside(place, 'prototypes'), { min: 0 }),
-      featureDecay: decay.features,
-      prototypeDecay: decay.prototypes,
-      momentum: checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 - Number.EPSILON / 2 }),
-      nesterov: checkBoolean(options.nesterov ?? false, option('options.nesterov')),
-      ...endOf(schedule),
-    },
-    stepwise: true,
-    clock: (step) => step,
-    drive: schedule ? drivenBy(schedule) : () => undefined,
-    per: 'step',
-    speed: 1,
-    fading: schedule ? fadingOf(schedule) : 0,
+  const rate1 = checkRate(rates.features, inside(place, 'features'));
+  const rate2 = checkRate(rates.prototypes, inside(place, 'prototypes'));
+  const schedule = checkSchedule(options.schedule ?? { kind: 'constant' }, option('options.schedule'));
+  const momenta = {
+    featureDecay: decay.features,
+    prototypeDecay: decay.prototypes,
+    momentum: checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 - Number.EPSILON / 2 }),
+    nesterov: checkBoolean(options.nesterov ?? false, option('options.nesterov')),
   };
-  return startTrajectory(checkState(state), checkGamma(options.gamma), course);
+  const courseOf = proportion(rate1, rate2) === undefined ? stepped : common;
+  return startTrajectory(checkState(state), checkGamma(options.gamma), courseOf(rate1, rate2, schedule, momenta));
 }
 
-/** Steps of a fading schedule that are taken to find its end. */
+type Momenta = Pick<Law, 'featureDecay' | 'prototypeDecay' | 'momentum' | 'nesterov'>;
+
+/** Learning rates `value_i f_k`, all modes moved by the one factor. */
+function common(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): Course {
+  const shape = rate2.value > 0 ? rate2 : rate1;
+  const factors = new Factors([shape, schedule], shape.value || 1);
+  const { end, time: endTime, last: endFactor } = factors.end();
+  return {
+    law: { ...momenta, kind: 'descent', featureRate: rate1.value, prototypeRate: rate2.value, end, endTime, endFactor },
+    ...inSteps,
+    drive: factors.constant ? () => undefined : (step) => [factors.upTo(step)],
+    fading: factors.fading(),
+  };
+}
+
+/** Learning rates that are not proportional. */
+function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): Course {
+  const sides = [new Factors([rate1, schedule]), new Factors([rate2, schedule])] as const;
+  const ends = [sides[0].end(), sides[1].end()] as const;
+  const frozen = ends.every(({ end }) => end === 'frozen');
+  // Velocities remember the learning rates before: with momentum the end is no new start.
+  const known = ends.every(({ end }) => end !== 'unknown') && (frozen || momenta.momentum === 0);
+  return {
+    law: {
+      ...momenta,
+      kind: 'stepped',
+      featureRate: ends[0].last,
+      prototypeRate: ends[1].last,
+      end: !known ? 'unknown' : frozen ? 'frozen' : 'steady',
+      endTime: Math.max(ends[0].time, ends[1].time),
+      endFactor: 1,
+    },
+    ...inSteps,
+    drive: (step) => [sides[0].upTo(step), sides[1].upTo(step)],
+    fading: Math.min(sides[0].fading(), sides[1].fading()),
+  };
+}
+
+const inSteps = { stepwise: true, clock: (step: number) => step, per: 'step', speed: 1 } as const;
+
+/** Steps that are taken at most to find the end of what fades. */
 const MOST_STEPS = 2 ** 28;
 
-function endOf(schedule: CheckedRate | undefined): Pick<Course['law'], 'end' | 'endTime' | 'endFactor'> {
-  if (!schedule) return { end: 'steady', endTime: 0, endFactor: 1 };
-  if (schedule.total === undefined) return { end: 'unknown', endTime: 0, endFactor: 1 };
-  const endTime = Math.ceil(settlesAt(schedule));
-  if (endTime > MOST_STEPS) return { end: 'unknown', endTime: 0, endFactor: 1 };
-  if (schedule.total < Number.POSITIVE_INFINITY) return { end: 'frozen', endTime, endFactor: 0 };
-  return { end: 'steady', endTime, endFactor: schedule.steps(endTime, 1)[0] as number };
-}
+/** The product of rates at the steps 0, 1, …, over `value`. */
+class Factors {
+  readonly constant: boolean;
+  private steps = new Float64Array();
 
-/** Factors from step 0 on; of a function no later ones than asked for. */
-function drivenBy(schedule: CheckedRate): Course['drive'] {
-  let factors = new Float64Array();
-  return (step) => {
-    const wanted = schedule.total === undefined ? step : Math.max(step, 2 * factors.length);
-    const longer = new Float64Array(wanted);
-    longer.set(factors);
-    longer.set(schedule.steps(factors.length, wanted - factors.length), factors.length);
-    factors = longer;
-    return [factors];
-  };
+  constructor(
+    private readonly rates: readonly CheckedRate[],
+    private readonly value = 1,
+  ) {
+    this.constant = rates.every(({ total, breakPoints }) => total === Number.POSITIVE_INFINITY && breakPoints.length === 0);
+  }
+
+  /** At least those before `step`; of functions no later ones. */
+  upTo(step: number): Float64Array {
+    const known = this.rates.every(({ total }) => total !== undefined);
+    const wanted = known ? Math.max(step, 2 * this.steps.length) : step;
+    if (wanted > this.steps.length) {
+      const longer = new Float64Array(wanted);
+      longer.set(this.steps);
+      longer.set(this.between(this.steps.length, wanted), this.steps.length);
+      this.steps = longer;
+    }
+    return this.steps;
+  }
+
+  end(): { end: Law['end']; time: number; last: number } {
+    const fading = this.rates.filter(({ total }) => total !== Number.POSITIVE_INFINITY);
+    if (fading.some(({ total }) => total === undefined)) return { end: 'unknown', time: 0, last: 1 };
+    if (fading.length > 0) {
+      const time = Math.ceil(Math.min(...fading.map(settlesAt)));
+      return time > MOST_STEPS ? { end: 'unknown', time: 0, last: 1 } : { end: 'frozen', time, last: 0 };
+    }
+    const time = Math.ceil(Math.max(...this.rates.map(settlesAt)));
+    return { end: 'steady', time, last: this.between(time, time + 1)[0] as number };
+  }
+
+  /** The exponent at which they vanish, if they do: that of the product; Infinity where one is zero from some step on. */
+  fading(): number {
+    return this.rates.filter(({ total }) => total !== Number.POSITIVE_INFINITY).reduce((sum, rate) => sum + fadingOf(rate), 0);
+  }
+
+  private between(from: number, to: number): Float64Array {
+    const [first, ...others] = this.rates.map((rate) => rate.steps(from, to - from)) as [Float64Array, ...Float64Array[]];
+    return first.map((factor, i) => others.reduce((product, other) => product * (other[i] as number), factor) / this.value);
+  }
 }

@@ -30,17 +30,17 @@ export interface Course {
   readonly fading: number;
 }
 
-/** Weight decay of features and of prototypes and biases; a number is both. */
-export type WeightDecay = number | { readonly features: number; readonly prototypes: number };
+/** Weight decay of features, and of prototypes and biases; a number is both, what is left out 0. */
+export type WeightDecay = number | { readonly features?: number; readonly prototypes?: number };
 
 export function checkWeightDecay(decay: unknown, place: Place): { features: number; prototypes: number } {
-  const number = (value: unknown, key: string) => checkNumber(value, inside(place, key), { min: 0 });
   if (typeof decay !== 'object' || decay === null) {
     const both = checkNumber(decay ?? 0, place, { min: 0 });
     return { features: both, prototypes: both };
   }
-  const { features, prototypes } = checkKeys(decay, ['features', 'prototypes'], place);
-  return { features: number(features, 'features'), prototypes: number(prototypes, 'prototypes') };
+  const given = checkKeys(decay, ['features', 'prototypes'], place);
+  const side = (key: 'features' | 'prototypes') => checkNumber(given[key] ?? 0, inside(place, key), { min: 0 });
+  return { features: side('features'), prototypes: side('prototypes') };
 }
 
 /** The task that makes a trajectory of a start, which it copies. */
@@ -90,7 +90,7 @@ class LinearTrajectory extends ComputedTrajectory {
   private clockAt(time: number): number {
     if (time > this.driven) {
       const drive = this.course.drive(time);
-      if (drive) engine().trajectoryDrive(this.handle, ...drive);
+      if (drive) engine().trajectoryDrive(this.handle, drive[0], drive[1], this.course.law.kind === 'integrated');
       this.driven = time;
     }
     return this.course.clock(time);
@@ -189,7 +189,7 @@ class LinearTrajectory extends ComputedTrajectory {
     if (law.end === 'unknown') {
       throw new LayerpeelError(
         'LP_OPTION',
-        'The limit is not known of a schedule given as a function, of functions that are not proportional, or where it takes more than 2^28 steps; give rates and schedules as numbers or plain objects.',
+        'The limit is not known of learning rates and schedules given as functions, of rates of a flow that are functions and not proportional, with momentum of learning rates that are not proportional, or where finding it takes more than 2^28 steps; give rates and schedules as numbers or plain objects.',
       );
     }
     this.clockAt(law.kind === 'flow' ? 0 : law.endTime);
@@ -197,7 +197,7 @@ class LinearTrajectory extends ComputedTrajectory {
 
   private checkAligned(): void {
     checkBalanced(this.start, 'distanceToAligned');
-    if (this.course.law.kind === 'integrated') {
+    if (this.course.law.kind === 'integrated' || this.course.law.kind === 'stepped') {
       throw new LayerpeelError('LP_OPTION', 'distanceToAligned needs proportional rates, as UL Cors. 3 and 5 do.');
     }
   }

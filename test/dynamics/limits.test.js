@@ -122,7 +122,7 @@ test('limits are where trajectories go, at the rates they say', () => {
       gammas,
       decay,
       decay,
-      fc.constantFrom('flow', 'descent', 'heavy ball', 'nesterov', 'milestones', 'integrated'),
+      fc.constantFrom('flow', 'descent', 'heavy ball', 'nesterov', 'milestones', 'integrated', 'stepped'),
       (seed, counts, gamma, features, prototypes, kind) => {
         const start = randomState({ counts, dim: 4, seed });
         shuffle(start.labels, seed);
@@ -135,6 +135,7 @@ test('limits are where trajectories go, at the rates they say', () => {
           'heavy ball': () => gradientDescentSync(start, { ...descent, momentum: 0.8 }),
           nesterov: () => gradientDescentSync(start, { ...descent, momentum: 0.8, nesterov: true }),
           milestones: () => gradientDescentSync(start, { ...descent, momentum: 0.5, schedule }),
+          stepped: () => gradientDescentSync(start, { ...descent, learningRates: sides({ ...schedule, value: 0.3 }, 0.4) }),
           integrated: () =>
             gradientFlowSync(start, {
               gamma,

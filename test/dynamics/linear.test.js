@@ -7,6 +7,7 @@ import {
   gradientDescentSync,
   gradientFlow,
   gradientFlowSync,
+  iteratedDescent,
   OverflowError,
   randomState,
   seededRandom,
@@ -138,6 +139,68 @@ test('descent equals the iterated optimizer in every option', () => {
     ),
     { numRuns: 150 },
   );
+});
+
+test('descent with learning rates that are not proportional equals the iterated optimizer', () => {
+  const rates = [
+    [0.7, () => 0.7],
+    [{ kind: 'cosine', value: 0.6, period: 25 }, (k) => (k < 25 ? 0.3 * (1 + Math.cos((Math.PI * k) / 25)) : 0)],
+    [
+      { kind: 'steps', value: 0.5, milestones: [4], factor: 0.2, warmup: 3 },
+      (k) => 0.5 * (k >= 4 ? 0.2 : 1) * Math.min(1, (k + 1) / 3),
+    ],
+    [(k) => 1 / (1 + k), (k) => 1 / (1 + k)],
+    [0, () => 0],
+  ];
+  const rate = fc.constantFrom(...rates);
+  fc.assert(
+    fc.property(
+      fc.nat(),
+      rate,
+      rate,
+      fc.constantFrom(0, 0.9),
+      fc.boolean(),
+      fc.boolean(),
+      (seed, first, second, momentum, nesterov, halved) => {
+        const { state } = randomCase(seed);
+        const options = { gamma: 0.3, weightDecay: { features: 0.1, prototypes: 0.02 }, momentum, nesterov };
+        const schedule = halved ? { kind: 'steps', milestones: [7], factor: 0.5 } : undefined;
+        const trajectory = gradientDescentSync(state, {
+          ...options,
+          learningRates: decays(first[0], second[0]),
+          ...(schedule && { schedule }),
+        });
+        const factor = (k, name) => (name === 'features' ? first[1](k) : second[1](k)) * (halved && k >= 7 ? 0.5 : 1);
+        for (const steps of [0, 1, 40, 5]) {
+          const expected = brute.descend(state, { ...options, learningRates: decays(1, 1), factor }, steps);
+          checkState(trajectory.atSync(steps), expected, 1e-12, `${steps} steps`);
+        }
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+test('exact descent equals 10 000 iterated steps in every option', async () => {
+  const state = randomState({ counts: [4, 7, 4, 2], dim: 9, seed: 6 });
+  const biases = { shape: [4], data: Float64Array.of(0.5, -1, 0, 2) };
+  for (const momentum of [0, 0.9]) {
+    for (const nesterov of momentum > 0 ? [false, true] : [false]) {
+      for (const weightDecay of [decays(0, 0), decays(0.01, 0.02)]) {
+        for (const schedule of [{ kind: 'constant' }, { kind: 'cosine', period: 9000, warmup: 50 }]) {
+          for (const learningRates of [decays(0.02, 0.01), decays(0.02, { kind: 'exponential', value: 0.02, timescale: 3000 })]) {
+            const options = { gamma: 0.2, learningRates, weightDecay, momentum, nesterov, schedule };
+            const trajectory = await gradientDescent({ ...state, biases }, options);
+            const expected = await iteratedDescent({ ...state, biases }, { ...options, steps: 10_000 });
+            const exact = await trajectory.at(10_000);
+            for (const name of ['features', 'prototypes', 'biases']) {
+              assert.ok(error(exact[name], expected[name].data) < 1e-11, `${name}: ${error(exact[name], expected[name].data)}`);
+            }
+          }
+        }
+      }
+    }
+  }
 });
 
 test('flow equals Runge–Kutta steps, proportional rates or not', () => {
@@ -289,7 +352,9 @@ test('bad input', async () => {
     flow({ weightDecay: { features: 1, prototype: 1 } }),
   );
   await refuses('LP_OPTION', /options\.momentum/, () => descent({ momentum: 1 }));
-  await refuses('LP_OPTION', /options\.learningRates\.prototypes/, () => descent({ learningRates: { features: 1 } }));
+  await refuses('LP_OPTION', /options\.learningRates\.prototypes/, () =>
+    descent({ learningRates: { features: 1, prototypes: -1 } }),
+  );
   await refuses('LP_OPTION', /options\.schedule\.kind/, () => descent({ schedule: { kind: 'kosine' } }));
   const features = { ...state.features, data: state.features.data.map((x, i) => (i === 6 ? Number.NaN : x)) };
   await refuses('LP_NOT_FINITE', /features\[1, 2\] is NaN/, () => flow({}, { ...state, features }));

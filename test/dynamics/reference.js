@@ -65,7 +65,7 @@ export function gradient({ n, p, classes, gamma, labels }, { features, prototype
 
 const names = ['features', 'prototypes', 'biases'];
 
-/** The usual SGD optimizer, `steps` times. */
+/** The usual SGD optimizer, `steps` times; `factor(k, name)` multiplies the learning rate of step `k`. */
 export function descend(state, { gamma, learningRates, weightDecay, momentum = 0, nesterov = false, factor = () => 1 }, steps) {
   const of = model(state, gamma);
   const x = parametersOf(state);
@@ -82,7 +82,7 @@ export function descend(state, { gamma, learningRates, weightDecay, momentum = 0
     for (const name of names) {
       for (let i = 0; i < x[name].length; i++) {
         const step = nesterov ? g[name][i] + momentum * velocity[name][i] : velocity[name][i];
-        x[name][i] -= rate[name] * factor(k) * step;
+        x[name][i] -= rate[name] * factor(k, name) * step;
       }
     }
   }

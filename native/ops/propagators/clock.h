@@ -34,10 +34,11 @@ struct Law {
   enum class Kind {
     flow,        // z' = A z in the clock's time τ: rates proportional to one function, τ its integral (UL Thms 2, 4, 6)
     descent,     // z ← z + f_k A z and its momentum variants (UL Eq. 5 in steps)
-    integrated,  // rates η1(t), η2(t) that are not proportional
+    integrated,  // a flow with rates η1(t), η2(t) that are not proportional
+    stepped,     // a descent with learning rates that are not proportional
   };
   Kind kind = Kind::flow;
-  Rates rates{};  // per unit of the clock; `integrated`: the rates from `end_time` on
+  Rates rates{};  // per unit of the clock; `integrated`, `stepped`: those from `end_time` on
   double momentum = 0;
   bool nesterov = false;
 
@@ -50,7 +51,8 @@ struct Law {
 
 // What drives a law and may be continued as later times are asked for.
 struct Drive {
-  std::vector<double> factors;               // descent: f_k of the steps 0, 1, …; all 1 where empty
+  std::vector<double> factors;               // descent: f_k of the steps 0, 1, …; all 1 where empty. stepped: η1
+  std::vector<double> factors2;              // stepped: η2
   std::shared_ptr<const Rate> rate1, rate2;  // integrated: η1, η2
 };
 
@@ -78,6 +80,7 @@ class Clock {
 
 std::unique_ptr<Clock> make_flow(const Law& law, const std::vector<Mode>& modes);
 std::unique_ptr<Clock> make_descent(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Clock> make_stepped(const Law& law, const std::vector<Mode>& modes);
 std::unique_ptr<Clock> make_integrated(const Law& law, const std::vector<Mode>& modes);
 std::unique_ptr<Clock> make_clock(const Law& law, const std::vector<Mode>& modes);
 

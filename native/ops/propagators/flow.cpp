@@ -58,6 +58,8 @@ std::unique_ptr<Clock> make_clock(const Law& law, const std::vector<Mode>& modes
       return make_flow(law, modes);
     case Law::Kind::descent:
       return make_descent(law, modes);
+    case Law::Kind::stepped:
+      return make_stepped(law, modes);
     default:
       return make_integrated(law, modes);
   }

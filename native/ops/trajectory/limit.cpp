@@ -72,7 +72,9 @@ template <class T>
 std::unique_ptr<Limit> Trajectory<T>::find_limit(const Control& control) {
   auto limit = std::make_unique<Limit>();
   const size_t groups = pairs_.size();
-  const bool restarted = law_.kind == Law::Kind::integrated || law_.end == Law::End::frozen;
+  const bool steps = law_.kind == Law::Kind::descent || law_.kind == Law::Kind::stepped;
+  const bool restarted =
+      law_.kind == Law::Kind::integrated || law_.kind == Law::Kind::stepped || law_.end == Law::End::frozen;
   Propagation begin;
   if (restarted) {
     begin = propagate(law_.end_time, control);
@@ -119,7 +121,7 @@ std::unique_ptr<Limit> Trajectory<T>::find_limit(const Control& control) {
   join_close(parts, scale);
   for (Part& part : parts) {
     part.exponent = part.alpha;
-    if (law_.kind == Law::Kind::descent) grow_in_steps(part, law_);
+    if (steps) grow_in_steps(part, law_);
   }
   const auto order = [](const Part& a, const Part& b) {
     return a.exponent != b.exponent ? a.exponent < b.exponent : a.polynomial < b.polynomial;
