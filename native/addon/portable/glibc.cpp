@@ -2,9 +2,9 @@
 // glibc 2.28 that Node.js itself and the OpenBLAS wheel ask for.
 //
 // The linker binds a function to its newest version in the C library at hand. glibc 2.34 gave the thread functions new
-// versions when it moved them, unchanged, out of libpthread; what comes with the compiler's static C++ library is bound
-// likewise. `--wrap` sends every reference, the C++ library's too, to `__wrap_…` here, which jumps to the old version.
-// scripts/prebuild.mjs checks the outcome.
+// versions when it moved them, unchanged, out of libpthread; others gave them to mathematical functions that no longer
+// report errors the old way. `--wrap` sends every reference to them, that of the compiler's static C++ library too, to
+// `__wrap_…` here, which jumps to the old version. scripts/prebuild.mjs checks the outcome.
 #include <unistd.h>
 
 #include <cstdint>
@@ -25,6 +25,12 @@
       "__wrap_" #name ": " LP_JUMP("old_" #name) "\n"          \
       ".popsection");
 
+LP_BIND(exp)
+LP_BIND(exp2)
+LP_BIND(hypot)
+LP_BIND(log)
+LP_BIND(log2)
+LP_BIND(pow)
 LP_BIND(__pthread_key_create)
 LP_BIND(pthread_create)
 LP_BIND(pthread_detach)
