@@ -1,6 +1,7 @@
 // Dense products and factorizations in plain loops, for machines where no BLAS is to be had, and the oracle in tests.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -50,7 +51,7 @@ template void syrk(Index, Index, float, const float*, Index, float, float*, Inde
 template void syrk(Index, Index, double, const double*, Index, double, double*, Index);
 
 // One-sided Jacobi (Hestenes): rotates pairs of rows of a until all are orthogonal; their lengths are then the
-// singular values. Accurate to the last bits for small singular values too, at O(n³) a sweep.
+// singular values. Rows within rounding of zero against the whole are left alone: their directions are rounding.
 void svd(Index n, double* a, double* u, double* s, double* vt) {
   std::vector<double> rotation(n * n, 0.0);
   for (Index i = 0; i < n; i++) rotation[i * n + i] = 1;
@@ -62,6 +63,9 @@ void svd(Index n, double* a, double* u, double* s, double* vt) {
     }
   };
   auto dot = [n](const double* x, const double* y) { return std::inner_product(x, x + n, y, 0.0); };
+  const double epsilon = std::numeric_limits<double>::epsilon();
+  const double negligible = epsilon * epsilon * std::inner_product(a, a + n * n, a, 0.0);
+  const double tolerance = epsilon * std::max(4.0, static_cast<double>(n));
   bool rotated = true;
   for (int sweep = 0; rotated; sweep++) {
     if (sweep == 60) throw Error("LP_INTERNAL", "The singular value decomposition did not converge.");
@@ -70,7 +74,7 @@ void svd(Index n, double* a, double* u, double* s, double* vt) {
       for (Index j = i + 1; j < n; j++) {
         double *x = a + i * n, *y = a + j * n;
         const double xx = dot(x, x), yy = dot(y, y), xy = dot(x, y);
-        if (xy == 0 || std::abs(xy) <= 1e-15 * std::sqrt(xx * yy)) continue;
+        if (std::min(xx, yy) <= negligible || std::abs(xy) <= tolerance * std::sqrt(xx) * std::sqrt(yy)) continue;
         rotated = true;
         const double z = (yy - xx) / (2 * xy), t = std::copysign(1, z) / (std::abs(z) + std::hypot(1, z));
         const double c = 1 / std::hypot(1, t);
