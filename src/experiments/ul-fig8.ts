@@ -52,7 +52,7 @@ export const experiment: Experiment = {
               times,
               'prototypeDistance',
               'Distance of the prototypes to W̄',
-              'The same of the prototypes.',
+              'The prototypes hardly depend on s.',
               { xScale: 'log' },
             ),
           ],
