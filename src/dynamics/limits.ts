@@ -54,6 +54,7 @@ function stationary(facts: LimitFacts, speed: string): string {
   const { kind, law, logNorm, within, between } = facts;
   if (logNorm === Number.NEGATIVE_INFINITY) return 'The start is zero and stays so.';
   if (kind === 'frozen') return 'The rates have a finite integral: Z(t) tends to what the flow or descent has reached by then.';
+  if (law.featureRate === 0 && law.prototypeRate === 0) return 'Both rates are zero: nothing moves.';
   if (law.prototypeRate === 0 && law.featureDecay > 0) {
     return `H(t) tends to MᵀW/λ${speed}, the prototypes being fixed (UL Thm 6).`;
   }
@@ -65,6 +66,7 @@ function stationary(facts: LimitFacts, speed: string): string {
 /** UL Cor. 5 where its conditions hold, or how what is found goes beyond it. */
 function corollary5({ law, balanced, within, between, rest }: LimitFacts, itsCase: string): string {
   if (!balanced) return 'as UL Cors. 3 and 5, with the singular values of unequal classes';
+  if (law.featureRate === 0 || law.prototypeRate === 0) return 'as UL Thm 6, one side being fixed';
   const plain = law.featureDecay === 0 && law.prototypeDecay === 0;
   if (plain || rest || !within) return 'beyond UL Cors. 3 and 5: what they lead with is not in the start, or γ > 2/(C−2)';
   if (between) return 'beyond UL Cor. 5: γ = 0 or γ = 2/(C−2)';

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "ops/propagators/clock.h"
+#include "ops/propagators/scale.h"
 
 namespace lp {
 namespace {
@@ -28,15 +29,6 @@ struct Scalar {
     u = std::ldexp(u, exponent);
   }
 };
-
-constexpr double kLarge = 0x1p+200, kSmall = 0x1p-200;
-constexpr double kLog2 = 0.693147180559945309417;
-
-// The exponent by which numbers of this size should be divided, 0 while they are well inside the range.
-int excess(double size) {
-  if (!(size > kLarge || (size < kSmall && size > 0))) return 0;
-  return std::ilogb(size);
-}
 
 class Descent final : public Clock {
  public:

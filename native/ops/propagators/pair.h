@@ -40,15 +40,15 @@ struct Pair {
   Pair(double sigma, const Rates& rates)
       : a{-rates.feature_decay * rates.features, sigma * rates.features, sigma * rates.prototypes,
           -rates.prototype_decay * rates.prototypes} {
-    const double middle = (a.hh + a.ww) / 2, half = (a.hh - a.ww) / 2, product = a.hw * a.wh;
-    const double radius = std::sqrt(half * half + product);
+    const double middle = (a.hh + a.ww) / 2, half = (a.hh - a.ww) / 2;
+    const double coupling = std::sqrt(std::abs(a.hw)) * std::sqrt(std::abs(a.wh)), radius = std::hypot(half, coupling);
     // At the critical weight decay (UL Cor. 5, λ = σ) `fast` is zero but for rounding.
     const double rounding = 8 * std::numeric_limits<double>::epsilon() * (std::abs(middle) + radius);
     fast = std::abs(middle + radius) <= rounding ? 0 : middle + radius;
     slow = middle - radius;
     gap = 2 * radius;
-    lift = {half >= 0 ? half + radius : product / (radius - half), a.hw, a.wh,
-            half <= 0 ? radius - half : product / (radius + half)};
+    lift = {half >= 0 ? half + radius : coupling * (coupling / (radius - half)), a.hw, a.wh,
+            half <= 0 ? radius - half : coupling * (coupling / (radius + half))};
   }
 
   Mat2 a;

@@ -8,12 +8,10 @@
 #include <algorithm>
 
 #include "ops/propagators/clock.h"
+#include "ops/propagators/scale.h"
 
 namespace lp {
 namespace {
-
-constexpr double kLarge = 0x1p+200, kSmall = 0x1p-200;
-constexpr double kLog2 = 0.693147180559945309417;
 
 Mat2 rows(double features, double prototypes, const Mat2& m) {
   return {features * m.hh, features * m.hw, prototypes * m.wh, prototypes * m.ww};
@@ -94,9 +92,8 @@ class Stepped final : public Clock {
   void step(double rate1, double rate2) {
     const auto scaled_step = [&](Entry& entry) {
       move(entry.p, entry.u, entry.pull * entry.p, rate1, rate2);
-      const double size = std::max(entry.p.norm(), entry.u.norm());
-      if (!(size > kLarge || (size < kSmall && size > 0))) return;
-      const int e = std::ilogb(size);
+      const int e = excess(std::max(entry.p.norm(), entry.u.norm()));
+      if (e == 0) return;
       entry.p = entry.p * std::ldexp(1.0, -e);
       entry.u = entry.u * std::ldexp(1.0, -e);
       entry.exponent += e;
