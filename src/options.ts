@@ -39,6 +39,7 @@ function editDistance(a: string, b: string): number {
 
 /** A value as messages show it: short, whatever it is. */
 export function show(value: unknown): string {
+  if (value === undefined) return 'missing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object' && value !== null) return 'an object';
   if (typeof value === 'function') return 'a function';

@@ -400,8 +400,8 @@ test('what is wrong is refused', async () => {
         (pattern.test(error.message) || assert.unreachable(error.message)),
     );
   refuse({ loss: 'unhinge' }, 'LP_OPTION', /loss is "unhinge"; did you mean 'unhinged'/);
-  refuse({ loss: undefined }, 'LP_OPTION', /loss is undefined/);
-  refuse({ gamma: undefined }, 'LP_OPTION', /gamma is undefined/);
+  refuse({ loss: undefined }, 'LP_OPTION', /loss is missing/);
+  refuse({ gamma: undefined }, 'LP_OPTION', /gamma is missing/);
   refuse({ loss: 'mse' }, 'LP_OPTION', /gamma belongs to the unhinged loss/);
   refuse({ rate: -1 }, 'LP_OPTION', /rate\.value is -1/);
   refuse({ rate: { kind: 'cosin', value: 1, period: 2 } }, 'LP_OPTION', /did you mean 'cosine'/);

@@ -170,12 +170,12 @@ test('what is wrong is said with its path', () => {
   refuse(-1, /options\.rate\.value is -1/);
   refuse(Number.NaN, /NaN/);
   refuse('fast', /fast/);
-  refuse(undefined, /options\.rate is undefined/);
+  refuse(undefined, /options\.rate is missing/);
   refuse(null, /null/);
   refuse([1], /kind/);
   refuse({ kind: 'cosin', value: 1, period: 3 }, /options\.rate\.kind is "cosin"; did you mean 'cosine'/);
   refuse({ kind: 'cosine', value: 1, perod: 3 }, /perod is not known; did you mean period/);
-  refuse({ kind: 'cosine', value: 1 }, /options\.rate\.period is undefined/);
+  refuse({ kind: 'cosine', value: 1 }, /options\.rate\.period is missing/);
   refuse({ kind: 'cosine', value: 1, period: 0 }, /period is 0/);
   refuse({ kind: 'exponential', value: -1, timescale: 2 }, /value is -1/);
   refuse({ kind: 'exponential', value: 1, timescale: Number.POSITIVE_INFINITY }, /timescale/);

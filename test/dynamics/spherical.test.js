@@ -239,7 +239,7 @@ test('what is wrong is refused', async () => {
   const state = sample();
   refuse(state, { ...good, gama: 1 }, 'LP_OPTION', /gama is not known; did you mean gamma/);
   refuse(state, { ...good, gamma: -0.1 }, 'LP_OPTION', /gamma is -0.1/);
-  refuse(state, { gamma: 0.1 }, 'LP_OPTION', /learningRate is undefined/);
+  refuse(state, { gamma: 0.1 }, 'LP_OPTION', /learningRate is missing/);
   refuse(state, { ...good, learningRate: -1 }, 'LP_OPTION', /learningRate\.value is -1/);
   refuse(state, { ...good, rescaled: 1 }, 'LP_OPTION', /rescaled is 1/);
   refuse(state, undefined, 'LP_OPTION', /options/);
@@ -261,7 +261,7 @@ test('what is wrong is refused', async () => {
     assert.throws(() => trajectory.atSync(step), /time is .*; expected an integer/);
   assert.throws(() => trajectory.measureSync([1], ['los']), /names\[0\] is "los"; did you mean 'loss'/);
   assert.throws(() => trajectory.measureSync([1, -2], ['loss']), /times\[1\] is -2/);
-  assert.throws(() => trajectory.whenSync({ name: 'loss', value: 1 }), /event\.to is undefined/);
+  assert.throws(() => trajectory.whenSync({ name: 'loss', value: 1 }), /event\.to is missing/);
   assert.throws(() => trajectory.whenSync({ name: 'loss', value: 1, to: 10, form: 3 }), /form is not known; did you mean from/);
   assert.throws(() => trajectory.whenSync({ name: 'loss', value: 1, to: 10, direction: 'up' }), /direction is "up"/);
   assert.equal(trajectory.measureSync([], ['loss']), { loss: new Float64Array(0) });
