@@ -24,7 +24,7 @@ export interface IteratedDescentOptions extends Control {
   readonly nesterov?: boolean;
   /** Factor of both learning rates at a step. @default 1 */
   readonly schedule?: Schedule;
-  /** Number of steps. */
+  /** Number of steps, at most 1e7; `gradientDescent` takes any number. */
   readonly steps: number;
 }
 
@@ -50,7 +50,7 @@ const knownOptions = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nest
 function descend(state: State, options: IteratedDescentOptions): Task<Float[], State> {
   checkKeys(options, knownOptions, option('options'));
   const { gamma, learningRates, weightDecay = {}, momentum = 0, nesterov = false, schedule } = options;
-  const steps = checkNumber(options.steps, option('options.steps'), { min: 0, integer: true });
+  const steps = checkNumber(options.steps, option('options.steps'), { min: 0, max: 1e7, integer: true });
   checkKeys(learningRates, sides, option('options.learningRates'));
   checkKeys(weightDecay, sides, option('options.weightDecay'));
   const factors = schedule === undefined ? undefined : checkSchedule(schedule, option('options.schedule')).steps(0, steps);

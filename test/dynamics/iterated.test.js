@@ -80,6 +80,7 @@ test('refuses bad input', async () => {
   await bad({ learningRates: { features: -1, prototypes: 1 } }, /learningRates\.features/);
   await bad({ steps: 1.5 }, /steps is 1\.5/);
   await bad({ steps: undefined }, /steps/);
+  await bad({ steps: 1e9 }, /steps is 1000000000/);
   await bad({ momentum: 1.1 }, /momentum/);
   await bad({ weightDecay: { features: -1 } }, /weightDecay\.features/);
   await bad({ schedule: { kind: 'cosin', period: 3 } }, /did you mean 'cosine'/);

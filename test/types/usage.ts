@@ -24,3 +24,17 @@ try {
 } catch (error) {
   if (error instanceof LayerpeelError) error.code satisfies string;
 }
+
+const state: State = randomState({ classes: 3, perClass: 2, dim: 4 });
+{
+  using trajectory = gradientFlowSync(state, { gamma: 0, rates: { features: 1, prototypes: (t) => 1 / (1 + t) } });
+  const { loss } = trajectory.measureSync([0, 1], ['loss', 'accuracy']);
+  loss satisfies Float64Array;
+  const limit: Limit = trajectory.limitSync();
+  limit.regime satisfies string;
+}
+// @ts-expect-error: gamma is missing
+gradientFlowSync(state, { rates: { features: 1, prototypes: 1 } });
+
+const { nc1 } = collapseSync({ features: state.features, labels: state.labels, prototypes: state.prototypes });
+nc1 satisfies number;
