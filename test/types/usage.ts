@@ -1,5 +1,17 @@
 // Compiled, never run: the declarations a user sees stand on their own and say what is meant.
-import { type Collapse, collapse, collapseSync, LayerpeelError, matmul, matmulSync, type NDArray } from 'layerpeel';
+import {
+  type Collapse,
+  collapse,
+  collapseSync,
+  gradientFlowSync,
+  LayerpeelError,
+  type Limit,
+  matmul,
+  matmulSync,
+  type NDArray,
+  randomState,
+  type State,
+} from 'layerpeel';
 
 const a: NDArray = { shape: [2, 3], data: new Float32Array(6) };
 export const later: Promise<NDArray> = matmul(a, a, { transposeB: true, signal: AbortSignal.timeout(1000) });
@@ -35,6 +47,3 @@ const state: State = randomState({ classes: 3, perClass: 2, dim: 4 });
 }
 // @ts-expect-error: gamma is missing
 gradientFlowSync(state, { rates: { features: 1, prototypes: 1 } });
-
-const { nc1 } = collapseSync({ features: state.features, labels: state.labels, prototypes: state.prototypes });
-nc1 satisfies number;
