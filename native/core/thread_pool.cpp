@@ -36,39 +36,62 @@ void spin_until(const Condition& condition) {
   }
 }
 
-// A loop in progress: chunks are claimed by an atomic counter, by whichever threads have come to help.
+// A loop in progress. Its chunks are divided among as many lanes as threads may come; a thread works through its own
+// lane, then helps in the others. So in a sequence of loops over the same data each thread finds in its cache what it
+// left there.
 struct Loop {
-  Index size, grain, chunks;
+  struct alignas(64) Lane {
+    std::atomic<Index> next;
+    Index end;
+  };
+
+  Loop(Index size, Index grain, Index chunks, const Control& control, const std::function<void(Index, Index)>& body)
+      : size(size), grain(grain), control(control), body(body), lanes(std::min<Index>(thread_count(), chunks)) {
+    for (Index lane = 0; lane < std::ssize(lanes); lane++) {
+      lanes[lane].next = chunks * lane / std::ssize(lanes);
+      lanes[lane].end = chunks * (lane + 1) / std::ssize(lanes);
+    }
+  }
+
+  const Index size, grain;
   const Control& control;
   const std::function<void(Index, Index)>& body;
-  std::atomic<Index> next{0};
+  std::vector<Lane> lanes;
   std::mutex mutex;
   std::condition_variable idle;
   std::atomic<int> helpers = 0;  // threads inside work(), changed under mutex
+  int arrived = 0;               // helpers that ever came
   bool closed = false;
   std::exception_ptr error;
 
-  void work() {
-    for (Index chunk; (chunk = next.fetch_add(1)) < chunks;) {
-      try {
-        control.poll();
-        body(chunk * grain, std::min(size, (chunk + 1) * grain));
-      } catch (...) {
-        std::lock_guard lock(mutex);
-        if (!error) error = std::current_exception();
-        next.store(chunks);
-      }
+  void work(Index own) {
+    for (Index i = 0; i < std::ssize(lanes); i++) {
+      Lane& lane = lanes[(own + i) % std::ssize(lanes)];
+      for (Index chunk; (chunk = lane.next.fetch_add(1)) < lane.end;) run(chunk);
+    }
+  }
+
+  void run(Index chunk) {
+    try {
+      control.poll();
+      body(chunk * grain, std::min(size, (chunk + 1) * grain));
+    } catch (...) {
+      std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      for (Lane& lane : lanes) lane.next = lane.end;
     }
   }
 
   // A helper that comes after the caller has left must not touch the body, which is gone by then.
   void help() {
+    Index own;
     {
       std::lock_guard lock(mutex);
       if (closed) return;
       helpers++;
+      own = ++arrived;
     }
-    work();
+    work(own);
     std::lock_guard lock(mutex);
     if (--helpers == 0) idle.notify_all();
   }
@@ -160,9 +183,9 @@ void parallel_for(Index size, Index grain, const Control& control, const std::fu
   if (size <= 0) return;
   const Index chunks = (size + grain - 1) / grain;
   auto loop = std::make_shared<Loop>(size, grain, chunks, control, body);
-  const Index helpers = std::min<Index>(thread_count(), chunks) - 1;
+  const Index helpers = std::ssize(loop->lanes) - 1;
   for (Index i = 0; i < helpers; i++) Pool::instance().add([loop] { loop->help(); }, true);
-  loop->work();
+  loop->work(0);
   std::unique_lock lock(loop->mutex);
   loop->closed = true;
   lock.unlock();
