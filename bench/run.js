@@ -6,7 +6,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { collapseSync, gradientDescent, iteratedDescentSync, matmulSync, randomState, spectralProjectionsSync } from 'layerpeel';
+import {
+  collapseSync,
+  gradientDescent,
+  iteratedDescentSync,
+  matmulSync,
+  randomState,
+  seededRandom,
+  spectralProjectionsSync,
+} from 'layerpeel';
 import { Bench } from 'tinybench';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -44,6 +52,14 @@ function peer(item, options = {}) {
 function row(work, ours, against, ratio, bar, met) {
   rows.push({ work, ours, against, ratio, bar, verdict: met === undefined ? '–' : met ? 'met' : 'missed' });
   console.error(`${work}: ${ours}; ${against}; ${ratio} (bar ${bar})`);
+}
+
+function shuffle(labels) {
+  const random = seededRandom(1);
+  for (let i = labels.length - 1; i > 0; i--) {
+    const j = Math.floor(random.uniform() * (i + 1));
+    [labels[i], labels[j]] = [labels[j], labels[i]];
+  }
 }
 
 const show = (seconds) =>
@@ -101,15 +117,21 @@ const suites = {
   },
 
   async 'iterated step'() {
-    for (const perClass of [10, 1000]) {
+    for (const [perClass, ordered] of [
+      [10, true],
+      [10, false],
+      [1000, true],
+      [1000, false],
+    ]) {
       const state = randomState({ ...setting, perClass, dtype: 'float32' });
+      if (!ordered) shuffle(state.labels);
       const steps = perClass === 10 ? 2000 : 40;
       const ours = await median(() => iteratedDescentSync(state, { gamma, learningRates, steps }), { iterations: 5 });
       const seconds = ours.seconds / steps;
-      const best = peer('step', { gamma, rate, classes: 100, per_class: perClass, dim: 512 });
+      const best = peer('step', { gamma, rate, classes: 100, per_class: perClass, dim: 512, ordered });
       const ratio = best && best.seconds / seconds;
       row(
-        `fused step, float32, n = ${perClass * 100}`,
+        `fused step, float32, n = ${perClass * 100}, samples ${ordered ? 'ordered by class' : 'in any order'}`,
         show(seconds),
         best ? `${best.best} ${show(best.seconds)}` : 'no peer',
         ratio ? times(ratio) : '–',
