@@ -148,7 +148,8 @@ test('a feature opposite its target stays, and limit() says how many', async () 
     10,
   );
   const trajectory = sphericalDescentSync(state, { gamma, learningRate: 1 });
-  assert.equal((await trajectory.at(1000)).features.data.subarray(10, 15), data.subarray(10, 15));
+  const stayed = (await trajectory.at(1000)).features.data;
+  for (let j = 10; j < 15; j++) assert.ok(Math.abs(stayed[j] - data[j]) < 1e-14); // a compiler may round once more or less
   const limit = trajectory.limitSync();
   assert.is(limit.still, 1);
   assert.is(limit.regime, 'mixed');
