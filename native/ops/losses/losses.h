@@ -53,7 +53,6 @@ struct LossSummary {
 
 // Value and gradients. What of `gradient` is null is not computed. `measure` asks for accuracy and margins.
 // Throws LP_NOT_FINITE.
-// .cpp.
 template <class T>
 LossSummary loss_and_gradient(const Loss& loss, const State<const T>& state, const State<T>& gradient, bool measure,
                               const Control& control);
