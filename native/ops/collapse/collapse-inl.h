@@ -1,5 +1,5 @@
 // Kernels of collapse: see collapse.h, core/dispatch.h.
-#include "core/array.h"
+#include "ops/collapse/collapse.h"
 
 namespace lp::LP_ISA {
 
@@ -94,19 +94,6 @@ void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* ou
   }
 }
 
-// out = x − mean, subtracted in double; returns ‖x − mean‖².
-template <class T>
-double subtract(const T* x, const double* mean, Index size, T* out) {
-  double square = 0;
-#pragma omp simd reduction(+ : square)
-  for (Index j = 0; j < size; j++) {
-    const double rest = static_cast<double>(x[j]) - mean[j];
-    square += rest * rest;
-    out[j] = static_cast<T>(rest);
-  }
-  return square;
-}
-
 // Σ x².
 template <class T>
 double squares(const T* x, Index size) {
@@ -116,25 +103,74 @@ double squares(const T* x, Index size) {
   return sum;
 }
 
-// max over c ≠ skip of values[c] + offsets[c].
+// out = x − mean, the mean given as high + low, each rounded to T: the first difference is exact where x is close to
+// the mean. Returns ‖x − mean‖².
 template <class T>
-double best_other(const T* values, const double* offsets, Index size, Index skip) {
-  double best = -__builtin_inf();
-#pragma omp simd reduction(max : best)
-  for (Index c = 0; c < size; c++) {
-    const double value = c == skip ? -__builtin_inf() : values[c] + offsets[c];
-    best = value > best ? value : best;
+double subtract(const T* x, const T* high, const T* low, Index size, T* out) {
+  constexpr Index kLanes = 4 * kVectorBytes / sizeof(T), kStrip = 8 * kLanes;
+  double square = 0;
+  Index j = 0;
+  while (j + kLanes <= size) {  // few squares are added in T, then these sums in double
+    T sums[kLanes] = {};
+    const Index stop = j + kStrip <= size ? j + kStrip : size;
+    for (; j + kLanes <= stop; j += kLanes) {
+#pragma omp simd
+      for (Index lane = 0; lane < kLanes; lane++) {
+        const T rest = (x[j + lane] - high[j + lane]) - low[j + lane];
+        out[j + lane] = rest;
+        sums[lane] += rest * rest;
+      }
+    }
+#pragma omp simd reduction(+ : square)
+    for (Index lane = 0; lane < kLanes; lane++) square += static_cast<double>(sums[lane]);
   }
-  return best;
+  for (; j < size; j++) {
+    out[j] = (x[j] - high[j]) - low[j];
+    square += static_cast<double>(out[j]) * static_cast<double>(out[j]);
+  }
+  // Where squares come near to vanishing in T they are added up again, in double.
+  return sizeof(T) == 8 || square > 1e-24 * static_cast<double>(size) ? square : squares(out, size);
+}
+
+// The largest of values[c] + offsets[c] over c ≠ own, and the first c where it stands. `size` is a multiple of 8.
+template <class T>
+Best best_other(const T* values, const double* offsets, Index size, Index own) {
+  typedef T Values __attribute__((vector_size(8 * sizeof(T))));
+  typedef double Sums __attribute__((vector_size(64)));
+  typedef int64_t Classes __attribute__((vector_size(64)));
+  Classes at = {0, 1, 2, 3, 4, 5, 6, 7}, where = at;
+  Sums best = Sums{} - __builtin_inf();
+  for (Index c = 0; c < size; c += 8, at += 8) {
+    Values value;
+    Sums sum;
+    __builtin_memcpy(&value, values + c, sizeof value);
+    __builtin_memcpy(&sum, offsets + c, sizeof sum);
+    sum += __builtin_convertvector(value, Sums);
+    const Classes better = (sum > best) & (at != own);
+    best = better ? sum : best;
+    where = better ? at : where;
+  }
+  const auto fold = [&]<int half>() {
+    const Classes pairs = Classes{0, 1, 2, 3, 4, 5, 6, 7} ^ half;
+    const Sums other = __builtin_shuffle(best, pairs);
+    const Classes there = __builtin_shuffle(where, pairs);
+    const Classes better = (other > best) | ((other == best) & (there < where));
+    best = better ? other : best;
+    where = better ? there : where;
+  };
+  fold.template operator()<4>();
+  fold.template operator()<2>();
+  fold.template operator()<1>();
+  return {best[0], static_cast<Index>(where[0])};
 }
 
 template void multiply(const float*, Index, const float*, Index, Index, float*, Index, const float*, Index);
 template void multiply(const double*, Index, const double*, Index, Index, double*, Index, const double*, Index);
-template double subtract(const float*, const double*, Index, float*);
-template double subtract(const double*, const double*, Index, double*);
+template double subtract(const float*, const float*, const float*, Index, float*);
+template double subtract(const double*, const double*, const double*, Index, double*);
 template double squares(const float*, Index);
 template double squares(const double*, Index);
-template double best_other(const float*, const double*, Index, Index);
-template double best_other(const double*, const double*, Index, Index);
+template Best best_other(const float*, const double*, Index, Index);
+template Best best_other(const double*, const double*, Index, Index);
 
 }  // namespace lp::LP_ISA

@@ -13,9 +13,9 @@
 
 LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
                                             Index ld, const T* next, Index ahead);)
-LP_DECLARE(template <class T> double subtract(const T* x, const double* mean, Index size, T* out);)
+LP_DECLARE(template <class T> double subtract(const T* x, const T* high, const T* low, Index size, T* out);)
 LP_DECLARE(template <class T> double squares(const T* x, Index size);)
-LP_DECLARE(template <class T> double best_other(const T* values, const double* offsets, Index size, Index skip);)
+LP_DECLARE(template <class T> Best best_other(const T* values, const double* offsets, Index size, Index own);)
 
 namespace lp {
 namespace {
@@ -23,9 +23,11 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Residuals of a panel of rows stay in the second-level cache, and what is derived from those of a block.
-constexpr Index kPanelBytes = 1 << 17, kBlockBytes = 1 << 18;
+constexpr Index kPanelBytes = 1 << 14, kBlockBytes = 1 << 18;
 // What `multiply` asks of rows and their length.
 constexpr Index kRowUnit = 4, kLengthBytes = 64;
+// What `best_other` asks of the number of classes.
+constexpr Index kClassUnit = 8;
 // Rows between additions of Σ q qᵀ in the dtype to its sum in double.
 constexpr Index kFlushRows = 1024;
 
@@ -121,15 +123,6 @@ double simplex_distance(const std::vector<double>& x, Index classes) {
   return std::sqrt(square);
 }
 
-// The first index of the largest values[c] + offsets[c].
-template <class T>
-Index largest(const T* values, const double* offsets, Index size) {
-  Index best = 0;
-  for (Index c = 1; c < size; c++)
-    if (values[c] + offsets[c] > values[best] + offsets[best]) best = c;
-  return best;
-}
-
 }  // namespace
 
 // What one thread gathers in the second sweep, and the memory it works in.
@@ -138,8 +131,8 @@ struct Collapse<T>::Part {
   Part(Index panel, Index block, Index classes, Index dim, Index rank)
       : residuals(zeros<T>(panel * padded<T>(dim))),
         whitened(zeros<T>(block * padded<T>(rank))),
-        logits(zeros<T>(block * classes)),
-        near(zeros<T>(block * classes)),
+        logits(zeros<T>(block * round_up(classes, kClassUnit))),
+        near(zeros<T>(block * round_up(classes, kClassUnit))),
         recent(rank * rank),
         square(block),
         second(rank * rank),
@@ -148,8 +141,8 @@ struct Collapse<T>::Part {
   // Of the rows at hand; r and q are padded.
   Buffer<T> residuals;    // (panel, p) r
   Buffer<T> whitened;     // (block, rank) q = B r
-  Buffer<T> logits;       // (block, C) W r
-  Buffer<T> near;         // (block, C) M r
+  Buffer<T> logits;       // (block, C) W r, rows padded with zeros
+  Buffer<T> near;         // (block, C) M r, likewise
   Buffer<T> recent;       // (rank, rank) Σ q qᵀ of the last rows, lower triangle
   Buffer<double> square;  // (block) ‖r‖²
   Index recent_rows = 0;
@@ -243,16 +236,25 @@ void Collapse<T>::center(const Control& control) {
     for (Index j = 0; j < p; j++) whitening_[k * padded<T>(p) + j] = static_cast<T>(unscaled[k * p + j] * factor);
     for (Index c = 0; c < C; c++) recovery_[c * padded<T>(rank_) + k] = static_cast<T>(kept[k * C + c] / factor);
   }
-  scores_.resize(C * C);
+  high_means_ = Buffer<T>(C * p);
+  low_means_ = Buffer<T>(C * p);
+  for (Index i = 0; i < C * p; i++) {
+    high_means_[i] = static_cast<T>(means_[i]);
+    low_means_[i] = static_cast<T>(means_[i] - static_cast<double>(high_means_[i]));
+  }
+  const Index row = round_up(C, kClassUnit);
+  scores_.assign(C * row, -kInfinity);
   for (Index y = 0; y < C; y++)
-    for (Index c = 0; c < C; c++) scores_[y * C + c] = gram_[y * C + c] - gram_[c * C + c] / 2;
+    for (Index c = 0; c < C; c++) scores_[y * row + c] = gram_[y * C + c] - gram_[c * C + c] / 2;
 
   if (has_prototypes_) {
     heads_ = zeros<T>(C * padded<T>(p));
     for (Index c = 0; c < C; c++)
       for (Index j = 0; j < p; j++) heads_[c * padded<T>(p) + j] = static_cast<T>(prototypes_[c * p + j]);
-    logits_ = product(means_, prototypes_, p, control);
-    for (Index i = 0; i < C * C; i++) logits_[i] += biases_[i % C];
+    const auto logits = product(means_, prototypes_, p, control);
+    logits_.assign(C * row, -kInfinity);
+    for (Index y = 0; y < C; y++)
+      for (Index c = 0; c < C; c++) logits_[y * row + c] = logits[y * C + c] + biases_[c];
   }
 }
 
@@ -279,25 +281,28 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   const auto subtract = LP_SELECT(subtract<T>);
   const auto best_other = LP_SELECT(best_other<T>);
   const Index C = classes_, p = dim_, depth = padded<T>(p), rank_depth = padded<T>(rank_);
+  const Index class_row = round_up(C, kClassUnit);
 
   for (Index first = 0; first < rows; first += panel) {
     const Index count = std::min(panel, rows - first), filled = round_up(count, kRowUnit);
     for (Index i = 0; i < count; i++) {
       const Index row = first + i;
-      part.square[row] = subtract(features.row(row), &means_[labels[row] * p], p, &part.residuals[i * depth]);
+      part.square[row] = subtract(features.row(row), &high_means_[labels[row] * p], &low_means_[labels[row] * p], p,
+                                  &part.residuals[i * depth]);
     }
     const T *residuals = part.residuals.get(), *next = features.row(first + count);
     const Index ahead = std::min(panel, features.rows - first - count) * p * sizeof(T), half = ahead / 2;
     multiply(residuals, filled, whitening_.get(), rank_, depth, part.whitened.get() + first * rank_depth, rank_depth,
              next, has_prototypes_ ? half : ahead);
     if (has_prototypes_) {
-      multiply(residuals, filled, heads_.get(), C, depth, &part.logits[first * C], C, next + half / sizeof(T),
-               ahead - half);
+      multiply(residuals, filled, heads_.get(), C, depth, &part.logits[first * class_row], class_row,
+               next + half / sizeof(T), ahead - half);
     }
   }
   if (rank_ > 0) {
     const T* whitened = part.whitened.get();
-    multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), C, whitened, 0);
+    multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), class_row, whitened,
+             0);
     part.trace += LP_SELECT(squares<T>)(whitened, rows * rank_depth);
     blas::syrk<T>(rank_, rows, 1, whitened, rank_depth, part.recent_rows > 0, part.recent.get(), rank_);
     part.recent_rows += rows;
@@ -306,19 +311,20 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
 
   for (Index i = 0; i < rows; i++) {
     const Index y = labels[i];
-    const T *logits = &part.logits[i * C], *near = &part.near[i * C];
+    const T *logits = &part.logits[i * class_row], *near = &part.near[i * class_row];
     part.within[y] += part.square[i];
     part.to_class += std::sqrt(part.square[i]);
     part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + gram_[y * C + y]));
     if (!has_prototypes_) continue;
 
-    const double *logit_offsets = &logits_[y * C], *scores = &scores_[y * C];
-    const double margin = logits[y] + logit_offsets[y] - best_other(logits, logit_offsets, C, y);
-    const double lead = near[y] + scores[y] - best_other(near, scores, C, y);
+    const double *offsets = &logits_[y * class_row], *scores = &scores_[y * class_row];
+    const Best rival = best_other(logits, offsets, class_row, y), closest = best_other(near, scores, class_row, y);
+    const double margin = logits[y] + offsets[y] - rival.value;
     part.margin += margin;
     part.min_margin = std::min(part.min_margin, margin);
-    const Index decided = margin > 0 ? y : largest(logits, logit_offsets, C);
-    const Index nearest = lead > 0 ? y : largest(near, scores, C);
+    const auto decide = [y](double lead, Index other) { return lead > 0 || (lead == 0 && y < other) ? y : other; };
+    const Index decided = decide(margin, rival.index);
+    const Index nearest = decide(near[y] + scores[y] - closest.value, closest.index);
     part.correct += decided == y;
     part.disagree += decided != nearest;
   }
@@ -397,6 +403,9 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
     all.samples += part->samples;
     all.correct += part->correct;
     all.disagree += part->disagree;
+  }
+  if (!std::isfinite(all.to_global)) {
+    throw Error("LP_OVERFLOW", "Products of features exceed the range of their dtype; scale the features down.");
   }
   const double n = all.samples;
   for (double& value : all.second) value /= n;

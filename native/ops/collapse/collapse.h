@@ -77,13 +77,20 @@ class Collapse {
   Buffer<T> whitening_;                       // (rank, p) B; this and the next two have rows padded with zeros
   Buffer<T> heads_;                           // (C, p) W
   Buffer<T> recovery_;                        // (C, rank) T
-  std::vector<double> scores_;                // (C, C) row y: M_y·M_c − ‖M_c‖²/2
-  std::vector<double> logits_;                // (C, C) row y: w_c·μ_y + b_c
+  Buffer<T> high_means_, low_means_;          // (C, p) μ as the sum of two
+  std::vector<double> scores_;                // (C, C) row y: M_y·M_c − ‖M_c‖²/2; rows padded with −∞
+  std::vector<double> logits_;                // (C, C) row y: w_c·μ_y + b_c; likewise
   std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
 };
 
 // Plain loops over the definitions: the oracle. All measures.
 template <class T>
 CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options);
+
+// The largest of some sums over the classes.
+struct Best {
+  double value;
+  Index index;
+};
 
 }  // namespace lp
