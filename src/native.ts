@@ -338,6 +338,18 @@ export function runSync<Raw, T>(task: Task<Raw, T>): T {
   }
 }
 
+/** What to call when a signal aborts: one listener a signal, however many jobs share it. */
+const cancels = new WeakMap<AbortSignal, Set<() => void>>();
+
+function listen(signal: AbortSignal): Set<() => void> {
+  const waiting = new Set<() => void>();
+  cancels.set(signal, waiting);
+  signal.addEventListener('abort', () => {
+    for (const cancel of waiting) cancel();
+  });
+  return waiting;
+}
+
 /** Runs a task on the package's threads. */
 export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Control = {}): Promise<T> {
   if (signal?.aborted) throw aborted(signal);
@@ -352,7 +364,8 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
       cancel();
     }
   };
-  signal?.addEventListener('abort', cancel);
+  const waiting = signal && (cancels.get(signal) ?? listen(signal));
+  waiting?.add(cancel);
   try {
     pending = task.call(engine(), onProgress ? { progress } : {}) as Pending<Raw>;
     const raw = await pending.promise;
@@ -363,6 +376,6 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
     if (signal?.aborted) throw aborted(signal);
     throw typed(error);
   } finally {
-    signal?.removeEventListener('abort', cancel);
+    waiting?.delete(cancel);
   }
 }
