@@ -5,8 +5,9 @@
 //   cross_entropy    −Σ_j t_j log softmax(z)_j,  t = (1−s) e_y + s/C, or a soft label          (LP Eq. 1)
 //   mse              ‖z − t‖²,  t = e_y                                                        (UL Eq. 25)
 //   hinge            Σ_{j≠y} max(0, z_j − z_y + m)
-//   dot_regression   ½ κ_y (w_yᵀu − τ_y)²; no biases                                           (ETF Eq. 6)
-//   adjusted_margin  unhinged, but −(1+γ)(w_y + δ)ᵀu where cos∠(w_y, h) < −1 + ε               (UL Eq. 104, corrected)
+//   dot_regression   ½ κ_y (w_yᵀu − τ_y)²; biases play no part                                 (ETF Eq. 6)
+//   adjusted_margin  unhinged, but with −(1+γ)(w_y + δ)ᵀu for what W u_i gives where cos∠(w_y, h) < −1 + ε; δ, which is
+//                    held fixed, turns w_y so far that the cosine is −1 + ε                    (UL Eq. 104, corrected)
 //
 // and the objective is  (1/n) Σ_i a_{y_i} ℓ_i + ρ Σ_i ‖h_i‖²,  or the sum instead of the mean; a are class weights.
 //
@@ -28,19 +29,21 @@ enum class LossKind { unhinged, cross_entropy, mse, hinge, dot_regression, adjus
 
 struct Loss {
   LossKind kind = LossKind::cross_entropy;
-  double gamma = 0;                   // unhinged, adjusted_margin
-  double smoothing = 0;               // cross_entropy: s
-  double margin = 1;                  // hinge: m
-  double epsilon = 0;                 // adjusted_margin: ε
-  std::vector<double> class_weights;  // a (C), or empty for 1
-  std::vector<double> soft_labels;    // t (n, C), or empty; cross_entropy
-  std::vector<double> targets;        // dot_regression: τ (C)
-  std::vector<double> curvatures;     // dot_regression: κ (C)
-  double prototype_length = 0;        // dot_regression: not 0 where prototypes count by their direction, at this length
-  bool normalized = false;            // whether features are
-  double radius = 1;                  // r
-  bool sum = false;                   // instead of the mean
-  double regularization = 0;          // ρ, of features as they are
+  double gamma = 0;                       // unhinged, adjusted_margin
+  double smoothing = 0;                   // cross_entropy: s
+  double margin = 1;                      // hinge: m
+  double epsilon = 0;                     // adjusted_margin: ε
+  std::vector<double> class_weights;      // a (C), or empty for 1
+  std::vector<double> soft_labels;        // t (n, C), or empty; cross_entropy
+  std::vector<double> targets;            // dot_regression: τ (C)
+  std::vector<double> curvatures;         // dot_regression: κ (C)
+  bool own_length = false;                // dot_regression: τ_y ‖u_i‖ for τ_y and κ_y/‖u_i‖ for κ_y, ‖u_i‖ held fixed
+  std::vector<double> prototype_lengths;  // dot_regression: where given (C), prototypes count by their direction, at
+                                          // these lengths, and are held fixed
+  bool normalized = false;                // whether features are
+  double radius = 1;                      // r
+  bool sum = false;                       // instead of the mean
+  double regularization = 0;              // ρ, of features as they are
 };
 
 // What a pass finds out beside the gradient.
@@ -68,10 +71,10 @@ class LossPass {
   LossPass(const Loss& loss, Index samples, Index classes, Index p);
   ~LossPass();
 
-  // Over the samples listed in `chosen` (count; null: all, in order); means are over these. Fills the gradients of
-  // prototypes (C, p) and biases (C) unless null. Once a block's features are no longer needed by anybody, calls
-  // move(i, gradient) for each of its samples, in parallel for different i, with ∂/∂h_i (p): the callee may change h_i.
-  // It does not if `move` is empty. The result does not depend on the number of threads.
+  // Over the samples listed in `chosen` (count of them; null: the first `count`); means are over these. Fills the
+  // gradients of prototypes (C, p) and biases (C) unless null. Once nobody needs a block's features any more, calls
+  // move(begin, end, gradient), in parallel for different blocks, with ∂/∂h of the samples begin … end − 1 of the list
+  // (rows of p): the callee may change these features. Nothing of the result depends on the number of threads.
   using Move = std::function<void(Index begin, Index end, const T* gradient)>;
   LossSummary run(const State<const T>& state, const Index* chosen, Index count, Matrix<T> prototypes, T* biases,
                   const Move& move, bool measure, const Control& control);

@@ -1,0 +1,193 @@
+// Losses and their gradients against plain loops of the formulas: every loss, odd sizes, several blocks, tails, empty
+// classes; and plain numbers where the formula loses its digits.
+#include "ops/losses/losses.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "check.h"
+
+using namespace lp;
+using namespace lp::test;
+
+template <class T>
+struct Sample {
+  Sample(Index n, Index classes, Index p, Index offset = 0)
+      : n(n),
+        classes(classes),
+        p(p),
+        random(n * 131 + classes * 17 + p),
+        features(n * p, random, offset),
+        prototypes(classes * p, random, offset),
+        biases(classes, random),
+        df(n * p),
+        dw(classes * p),
+        db(classes),
+        labels(n) {
+    for (auto& label : labels) label = static_cast<int32_t>(random.below(classes));
+  }
+  State<const T> state(bool biased) const {
+    return {{features.get(), n, p}, {prototypes.get(), classes, p}, biased ? biases.get() : nullptr, labels.data()};
+  }
+  State<T> gradient(bool biased) const {
+    return {{df.get(), n, p}, {dw.get(), classes, p}, biased ? db.get() : nullptr, nullptr};
+  }
+
+  Index n, classes, p;
+  Random random;
+  Array<T> features, prototypes, biases, df, dw, db;
+  std::vector<int32_t> labels;
+};
+
+// Every loss, with what may be added to it.
+std::vector<Loss> losses(Index n, Index classes) {
+  Random random(n + classes);
+  std::vector<double> weights(classes), lengths(classes), soft(n * classes);
+  for (double& weight : weights) weight = 1 + random.uniform();
+  for (double& length : lengths) length = 1.5 + random.uniform();
+  for (Index i = 0; i < n; i++) {
+    double sum = 0;
+    for (Index c = 0; c < classes; c++) sum += soft[i * classes + c] = 1.1 + random.uniform();
+    for (Index c = 0; c < classes; c++) soft[i * classes + c] /= sum;
+  }
+  std::vector<Loss> all;
+  const auto add = [&](auto change) {
+    Loss loss;
+    change(loss);
+    for (bool normalized : {false, true}) {
+      loss.normalized = normalized;
+      loss.radius = normalized ? 1.3 : 1;
+      all.push_back(loss);
+    }
+    loss.class_weights = weights;
+    loss.sum = true;
+    loss.regularization = 0.03;
+    all.push_back(loss);
+  };
+  add([](Loss& loss) { loss.kind = LossKind::unhinged, loss.gamma = 0.3; });
+  add([](Loss& loss) { loss.kind = LossKind::cross_entropy; });
+  add([](Loss& loss) { loss.kind = LossKind::cross_entropy, loss.smoothing = 0.1; });
+  add([&](Loss& loss) { loss.kind = LossKind::cross_entropy, loss.soft_labels = soft; });
+  add([](Loss& loss) { loss.kind = LossKind::mse; });
+  add([](Loss& loss) { loss.kind = LossKind::hinge, loss.margin = 0.7; });
+  add([&](Loss& loss) {
+    loss.kind = LossKind::dot_regression, loss.targets = lengths, loss.curvatures = lengths;
+    loss.prototype_lengths = lengths;
+  });
+  add([&](Loss& loss) { loss.kind = LossKind::dot_regression, loss.targets = lengths, loss.curvatures = weights; });
+  add([&](Loss& loss) {
+    loss.kind = LossKind::dot_regression, loss.targets = lengths, loss.curvatures = weights, loss.own_length = true;
+  });
+  add([](Loss& loss) { loss.kind = LossKind::adjusted_margin, loss.gamma = 0.3, loss.epsilon = 0.8; });
+  return all;
+}
+
+template <class T>
+void compare(const Sample<T>& sample, const Loss& loss, bool biased, const std::string& what) {
+  const Sample<T> plain(sample.n, sample.classes, sample.p);
+  const auto expected = loss_and_gradient_ref<T>(loss, sample.state(biased), plain.gradient(biased));
+  const auto actual = loss_and_gradient<T>(loss, sample.state(biased), sample.gradient(biased), true, Control());
+  const double n = static_cast<double>(sample.n), scale = loss.sum ? n : 1, size = std::sqrt(sample.p) + 2;
+  // The gradients of a class are of size 1 for these, not all of them together.
+  const bool large = loss.kind == LossKind::mse || loss.kind == LossKind::hinge;
+  const double rounding = (sizeof(T) == 4 ? 2e-6 : 1e-14) * size * (large ? sample.classes : 1);
+  check_close(actual.value, expected.value, rounding * scale * size * (1 + sample.classes / 100), what + ": value");
+  check_close(actual.regularizer, expected.regularizer, rounding * scale * size, what + ": regularizer");
+  check_close(distance(sample.df, plain.df), 0, rounding * size * scale / n, what + ": features");
+  check_close(distance(sample.dw, plain.dw), 0, rounding * scale, what + ": prototypes");
+  if (biased) check_close(distance(sample.db, plain.db), 0, rounding * scale, what + ": biases");
+  check_close(actual.min_margin, expected.min_margin, rounding * size, what + ": margin");
+  if (sizeof(T) == 8) check_close(actual.accuracy, expected.accuracy, 1e-15, what + ": accuracy");
+}
+
+template <class T>
+void all() {
+  for (const auto& [n, classes, p] : {std::tuple<Index, Index, Index>{1, 2, 1},
+                                      {7, 3, 2},
+                                      {5, 9, 17},
+                                      {129, 5, 33},
+                                      {640, 131, 8},
+                                      {1031, 3, 67},
+                                      {600, 7001, 3}}) {
+    for (Index offset : {0, 1}) {
+      const Sample<T> sample(n, classes, p, offset);
+      Index k = 0;
+      for (const Loss& loss : losses(n, classes)) {
+        if (classes > 1000 && k++ % 3 > 0) continue;
+        const std::string what = "loss " + std::to_string(static_cast<int>(loss.kind)) +
+                                 " of n = " + std::to_string(n) + ", C = " + std::to_string(classes) +
+                                 ", p = " + std::to_string(p) + (loss.normalized ? ", normalized" : "") +
+                                 (sizeof(T) == 4 ? ", float32" : "");
+        compare(sample, loss, offset == 0, what);
+      }
+    }
+  }
+}
+
+// A sample far on the right side: its loss is the sum of the others' exponentials, and so is the gradient.
+void keeps_digits() {
+  const double features[] = {300, 0}, prototypes[] = {1, 0, -0.5, 0, -0.75, 0};
+  const int32_t labels[] = {0};
+  double df[2], dw[6];
+  Loss loss;
+  const auto summary = loss_and_gradient<double>(loss, {{features, 1, 2}, {prototypes, 3, 2}, nullptr, labels},
+                                                 {{df, 1, 2}, {dw, 3, 2}, nullptr, nullptr}, false, Control());
+  const double first = std::exp(-450.0), second = std::exp(-525.0);
+  check_close(summary.value / (first + second), 1, 1e-13, "a loss of e^-450");
+  check_close(df[0] / (-1.5 * first - 1.75 * second), 1, 1e-13, "its gradient");
+  check_close(dw[0] / (-300 * (first + second)), 1, 1e-13, "its gradient by the prototypes");
+}
+
+// Opposite to the prototype the direction aside is chosen, and the length and the cosine are right.
+void breaks_ties() {
+  for (Index p : {2, 5}) {
+    std::vector<double> features(p), prototypes(2 * p), df(p);
+    for (Index j = 0; j < p; j++) features[j] = j + 1, prototypes[j] = -2.0 * (j + 1), prototypes[p + j] = 1;
+    const int32_t labels[] = {0};
+    Loss loss;
+    loss.kind = LossKind::adjusted_margin;
+    loss.normalized = true;
+    loss.epsilon = 0.1;
+    loss_and_gradient<double>(loss, {{features.data(), 1, p}, {prototypes.data(), 2, p}, nullptr, labels},
+                              {{df.data(), 1, p}, {}, nullptr, nullptr}, false, Control());
+    double along = 0, square = 0, norm = 0;
+    for (Index j = 0; j < p; j++)
+      along += df[j] * features[j], square += df[j] * df[j], norm += features[j] * features[j];
+    check_close(along, 0, 1e-12, "a gradient aside");
+    check_close(std::sqrt(square), 2 * std::sqrt(1 - 0.81) / 0.9, 1e-12, "of the adjusted prototype's length");
+  }
+}
+
+template <class T>
+void refuses() {
+  Sample<T> sample(9, 3, 4);
+  const auto fails = [&](const Loss& loss, const std::string& message) {
+    try {
+      loss_and_gradient<T>(loss, sample.state(true), sample.gradient(true), true, Control());
+      check(false, "passed: " + message);
+    } catch (const Error& error) {
+      check(std::string(error.what()).starts_with(message), error.what());
+    }
+  };
+  for (const Loss& loss : losses(9, 3)) {
+    const T kept = sample.features[13];
+    sample.features[13] = static_cast<T>(NAN);
+    fails(loss, "features[3, 1] is NaN");
+    sample.features[13] = kept;
+    if (!loss.normalized) continue;
+    std::vector<T> row(sample.features.get() + 8, sample.features.get() + 12);
+    std::fill_n(sample.features.get() + 8, 4, T(0));
+    fails(loss, "features[2] is zero and has no direction");
+    std::copy(row.begin(), row.end(), sample.features.get() + 8);
+  }
+}
+
+int main() {
+  all<float>();
+  all<double>();
+  keeps_digits();
+  breaks_ties();
+  refuses<float>();
+  refuses<double>();
+  return failures();
+}
