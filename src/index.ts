@@ -56,6 +56,19 @@ export type {
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
 // Frames
 export { type SimplexOptions, simplexETF } from './etf/simplex.js';
+// Losses
+export {
+  type DotRegression,
+  type Loss,
+  type LossAndGradient,
+  type LossOptions,
+  type LossSetting,
+  lossAndGradient,
+  lossAndGradientSync,
+  lossKinds,
+  type PerClass,
+  type Regularization,
+} from './losses/losses.js';
 // Kernels
 export { type MatmulOptions, matmul, matmulSync } from './matmul.js';
 export type { Control } from './native.js';

@@ -135,6 +135,25 @@ export interface MseOutcome {
   readonly rate: number;
 }
 
+/** A loss: `Loss` of native/ops/losses, `kind` by its place in the list there. */
+export interface EngineLoss {
+  readonly kind: number;
+  readonly gamma: number;
+  readonly smoothing: number;
+  readonly margin: number;
+  readonly epsilon: number;
+  readonly classWeights?: Float64Array;
+  readonly softLabels?: Float64Array;
+  readonly targets?: Float64Array;
+  readonly curvatures?: Float64Array;
+  readonly prototypeLengths?: Float64Array;
+  readonly ownLength: boolean;
+  readonly normalized: boolean;
+  readonly radius: number;
+  readonly sum: boolean;
+  readonly regularization: number;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
   /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
@@ -149,6 +168,16 @@ export interface Engine {
     limitPrototypes?: Float,
   ): Result<Float64Array>;
   info(): EngineInfo;
+  /** Value, accuracy, smallest margin and regularizer; then the gradients of features, prototypes and biases. */
+  lossAndGradient(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    sizes: Sizes,
+    loss: EngineLoss,
+  ): Result<[numbers: Float64Array, features: Float, prototypes: Float, biases: Float]>;
   kernelCheck(mode: Mode, kernel: Float64Array, rows: number, tolerance: number): Result<undefined>;
   kernelModes(
     mode: Mode,

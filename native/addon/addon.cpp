@@ -40,6 +40,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("kernelCombine", kernel_combine);
     add("kernelModes", kernel_modes);
     add("kernelMse", kernel_mse);
+    add("lossAndGradient", loss_and_gradient);
     add("matmul", matmul);
     add("products", products);
     add("projections", projections);

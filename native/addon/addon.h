@@ -17,6 +17,7 @@ Napi::Value kernel_check(const Napi::CallbackInfo& info);
 Napi::Value kernel_combine(const Napi::CallbackInfo& info);
 Napi::Value kernel_modes(const Napi::CallbackInfo& info);
 Napi::Value kernel_mse(const Napi::CallbackInfo& info);
+Napi::Value loss_and_gradient(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
 Napi::Value products(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);

@@ -10,6 +10,7 @@ import {
   gradientFlowSync,
   iteratedDescentSync,
   kernelFlowSync,
+  lossAndGradientSync,
   matmulSync,
   randomState,
   seededRandom,
@@ -46,6 +47,10 @@ for (const dtype of ['float32', 'float64']) {
   const { labels } = state;
   const sizes = { samples: 12, classes: 3, dim: 5 };
   native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
+  const softLabels = { shape: [12, 3], data: new features.data.constructor(36).fill(1 / 3) };
+  lossAndGradientSync({ kind: 'cross-entropy', classWeights: [1, 2, 3] }, { ...state, biases }, { normalizeFeatures: true });
+  lossAndGradientSync({ kind: 'cross-entropy', softLabels }, state);
+  lossAndGradientSync({ kind: 'dot-regression' }, state);
   collapseSync({ ...state, biases });
   const decayed = { gamma: 0.1, weightDecay: 0.01 };
   for (const trajectory of [

@@ -1,0 +1,12 @@
+// A loss as JavaScript describes it (EngineLoss in src/native.ts), checked so that no caller reaches memory it should
+// not.
+#pragma once
+
+#include "addon/job.h"
+#include "ops/losses/losses.h"
+
+namespace lp::addon {
+
+Loss loss_in(Napi::Object plan, Index samples, Index classes);
+
+}  // namespace lp::addon

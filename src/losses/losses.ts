@@ -1,0 +1,305 @@
+/**
+ * The losses of the layer-peeled model, with their gradients by features, prototypes and biases. With `u = h`, or
+ * `u = h/‖h‖` where features are normalized, logits `z = W u + b`, and `y` the label of a sample, one sample's loss is
+ *
+ *     unhinged         −z_y + γ Σ_{j≠y} z_j                                               (UL Eq. 1)
+ *     cross-entropy    −Σ_j t_j log softmax(z)_j,  t = (1−s) e_y + s/C, or a soft label
+ *     mse              ‖z − e_y‖²                                                         (UL Eq. 25)
+ *     hinge            Σ_{j≠y} max(0, z_j − z_y + margin)
+ *     dot-regression   (w_yᵀu − √(E_W E_H))² / (2√(E_W E_H))                              (ETF Eq. 6)
+ *     adjusted-margin  unhinged, with w_y turned towards h where they are all but opposite (UL Eq. 104, corrected)
+ *
+ * and the loss of a state is the mean over its samples (each times the weight of its class), plus an explicit
+ * regularization of the features (UL §4.2).
+ */
+import { checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys, type EngineLoss, run, runSync, type Task } from '../native.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+
+/** One number a class. */
+export type PerClass = readonly number[] | Float32Array | Float64Array;
+
+export type Loss =
+  | {
+      readonly kind: 'unhinged';
+      /** Weight of the other classes' logits; `1/(C−1)` averages the margins. */
+      readonly gamma: number;
+    }
+  | {
+      readonly kind: 'cross-entropy';
+      /** Factors of the losses of each class's samples. The mean still divides by the number of samples. @default 1 */
+      readonly classWeights?: PerClass;
+      /** `s`, from 0 to 1. @default 0 */
+      readonly labelSmoothing?: number;
+      /** Targets `[n, C]` in place of labels (which then serve accuracy and margins alone), rows that add up to 1. */
+      readonly softLabels?: NDArray;
+    }
+  | { readonly kind: 'mse' }
+  | {
+      readonly kind: 'hinge';
+      /** By how much the own logit has to lead. @default 1 */
+      readonly margin?: number;
+    }
+  | DotRegression
+  | {
+      readonly kind: 'adjusted-margin';
+      readonly gamma: number;
+      /** `ε` in (0, 1): below the cosine `−1 + ε` the prototype is turned, by a vector held fixed, to that cosine. */
+      readonly epsilon: number;
+    };
+
+/**
+ * Dot regression towards a fixed classifier. Two conventions are in use:
+ *
+ * - `energies` (the paper): `E_W` and `E_H` are squared lengths, `(w_yᵀu − √(E_W E_H))² / (2√(E_W E_H))`, and normalized
+ *   features have the length `√E_H`;
+ * - `lengths` (the released code): `(w_yᵀu − ℓ_W ℓ_H)² / (2ℓ_H)` with lengths, `ℓ_H` of each feature its own one held
+ *   fixed unless given; normalized features have the length `ℓ_H` or 1.
+ *
+ * Biases play no part.
+ */
+export interface DotRegression {
+  readonly kind: 'dot-regression';
+  /** @default 'energies' */
+  readonly convention?: 'energies' | 'lengths';
+  /**
+   * `fixed`: prototypes count by their direction, at their stated length, and their gradient is 0. `learnable`: as they
+   * are. @default 'fixed'
+   */
+  readonly prototypes?: 'fixed' | 'learnable';
+  /** `E_W` of the convention `energies`, of all or of each class (see `balancedLengths`). @default 1 */
+  readonly prototypeEnergy?: number | PerClass;
+  /** `E_H`. @default 1 */
+  readonly featureEnergy?: number;
+  /** `ℓ_W` of the convention `lengths`, of all or of each class. @default 1 */
+  readonly prototypeLength?: number | PerClass;
+  /** `ℓ_H`. @default each feature's own, or 1 where they are normalized */
+  readonly featureLength?: number;
+}
+
+/** Explicit regularization of the features as they are, `weight · Σ_i ‖h_i‖²` over the normalization. */
+export interface Regularization {
+  /** `λ` */
+  readonly weight: number;
+  /** `sum`: as it stands (UL §4.2). `mean`: over the number of samples. `half-mean`: half of that. @default 'sum' */
+  readonly normalization?: 'sum' | 'mean' | 'half-mean';
+}
+
+/** What stands around a loss. */
+export interface LossSetting {
+  /** Whether features enter by their direction, and gradients through that. @default false */
+  readonly normalizeFeatures?: boolean;
+  /** Mean or sum over the samples. @default 'mean' */
+  readonly reduction?: 'mean' | 'sum';
+  /** @default none */
+  readonly regularization?: Regularization;
+}
+
+export interface LossOptions extends LossSetting, Control {}
+
+export interface LossAndGradient {
+  /** The loss, regularization included. */
+  readonly value: number;
+  /** Share of samples whose largest logit is their own, and `min_i (z_y − max_{j≠y} z_j)`. */
+  readonly accuracy: number;
+  readonly minMargin: number;
+  /** Gradients by features `[n, p]`, prototypes `[C, p]` and biases `[C]`. */
+  readonly features: NDArray;
+  readonly prototypes: NDArray;
+  readonly biases: NDArray;
+}
+
+/**
+ * The loss of a state and its gradients. Logits are made a block of samples at a time and never stored whole; the result
+ * does not depend on the number of threads.
+ *
+ * @throws `LP_OPTION` (also of a zero feature that has to be normalized, named by its index), `LP_SHAPE`, `LP_LABEL`,
+ *   `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OVERFLOW`, `LP_DETACHED`, `LP_ABORTED`
+ */
+export async function lossAndGradient(loss: Loss, state: State, options: LossOptions = {}): Promise<LossAndGradient> {
+  return run(differentiate(loss, state, options), options);
+}
+
+/** `lossAndGradient` on the calling thread (its loops still use every compute thread). */
+export function lossAndGradientSync(loss: Loss, state: State, options: LossOptions = {}): LossAndGradient {
+  return runSync(differentiate(loss, state, options));
+}
+
+/** The keys of `LossSetting`. */
+export const settingKeys = ['normalizeFeatures', 'reduction', 'regularization'] as const;
+
+function differentiate(loss: Loss, state: State, options: LossOptions): Task<[Float64Array, Float, Float, Float], LossAndGradient> {
+  checkKeys(options, [...settingKeys, ...controlKeys], option('options'));
+  const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
+  const sizes = { samples, classes, dim };
+  const plan = checkLoss(loss, options, sizes, option('loss'), option('options'));
+  return {
+    call: (engine, mode) => engine.lossAndGradient(mode, features, prototypes, biases, labels, sizes, plan),
+    wrap: ([numbers, h, w, b]) => {
+      const [value, accuracy, minMargin] = numbers as unknown as [number, number, number];
+      return {
+        value,
+        accuracy,
+        minMargin,
+        features: { shape: [samples, dim], data: h },
+        prototypes: { shape: [classes, dim], data: w },
+        biases: { shape: [classes], data: b },
+      };
+    },
+  };
+}
+
+const parameters = {
+  unhinged: ['gamma'],
+  'cross-entropy': ['classWeights', 'labelSmoothing', 'softLabels'],
+  mse: [],
+  hinge: ['margin'],
+  'dot-regression': ['convention', 'prototypes', 'prototypeEnergy', 'featureEnergy', 'prototypeLength', 'featureLength'],
+  'adjusted-margin': ['gamma', 'epsilon'],
+} as const;
+
+/** The kinds of losses, in the engine's order. */
+export const lossKinds = Object.keys(parameters) as (keyof typeof parameters)[];
+
+interface Counts {
+  readonly samples: number;
+  readonly classes: number;
+}
+
+/** A loss and its setting as the engine takes them. @throws the places' codes, with the path to what is wrong */
+export function checkLoss(
+  loss: unknown,
+  setting: LossSetting,
+  { samples, classes }: Counts,
+  place: Place,
+  around: Place,
+): EngineLoss {
+  const kind = checkChoice((loss as { kind?: unknown } | undefined)?.kind, lossKinds, inside(place, 'kind'));
+  const given = checkKeys(loss, ['kind', ...parameters[kind]], place) as Record<string, unknown>;
+  const number = (key: string, fallback: number | undefined, bounds: Parameters<typeof checkNumber>[2] = {}) =>
+    checkNumber(given[key] ?? fallback, inside(place, key), bounds);
+  const normalized = checkBoolean(setting.normalizeFeatures ?? false, inside(around, 'normalizeFeatures'));
+  const sum = checkChoice(setting.reduction ?? 'mean', ['mean', 'sum'] as const, inside(around, 'reduction')) === 'sum';
+  const plan: EngineLoss = {
+    kind: lossKinds.indexOf(kind),
+    gamma: 0,
+    smoothing: 0,
+    margin: 1,
+    epsilon: 0,
+    ownLength: false,
+    normalized,
+    radius: 1,
+    sum,
+    regularization: checkRegularization(setting.regularization, samples, inside(around, 'regularization')),
+  };
+  switch (kind) {
+    case 'unhinged':
+      return { ...plan, gamma: number('gamma', undefined) };
+    case 'adjusted-margin': {
+      const epsilon = number('epsilon', undefined, { above: 0, max: 1 });
+      if (epsilon === 1) throw new LayerpeelError(place.code, `${place.path}.epsilon is 1; expected a number below 1.`);
+      return { ...plan, gamma: number('gamma', undefined), epsilon };
+    }
+    case 'mse':
+      return plan;
+    case 'hinge':
+      return { ...plan, margin: number('margin', 1) };
+    case 'cross-entropy':
+      return {
+        ...plan,
+        smoothing: number('labelSmoothing', 0, { min: 0, max: 1 }),
+        ...(given.classWeights !== undefined && {
+          classWeights: checkPerClass(given.classWeights, classes, inside(place, 'classWeights'), { min: 0 }),
+        }),
+        ...(given.softLabels !== undefined && { softLabels: checkSoftLabels(given, samples, classes, place) }),
+      };
+    case 'dot-regression':
+      return { ...plan, ...checkDotRegression(given, normalized, classes, place) };
+  }
+}
+
+function checkRegularization(given: unknown, samples: number, place: Place): number {
+  if (given === undefined) return 0;
+  const { weight, normalization = 'sum' } = checkKeys(given, ['weight', 'normalization'], place);
+  const kind = checkChoice(normalization, ['sum', 'mean', 'half-mean'] as const, inside(place, 'normalization'));
+  const factor = { sum: 1, mean: 1 / samples, 'half-mean': 0.5 / samples }[kind];
+  return factor * checkNumber(weight, inside(place, 'weight'), { min: 0 });
+}
+
+/** Numbers of the classes: `values` itself, or one number for all. */
+export function checkPerClass(
+  values: unknown,
+  classes: number,
+  place: Place,
+  bounds: Parameters<typeof checkNumber>[2] = {},
+): Float64Array {
+  if (typeof values === 'number') return new Float64Array(classes).fill(checkNumber(values, place, bounds));
+  if (!Array.isArray(values) && !(values instanceof Float32Array) && !(values instanceof Float64Array)) {
+    throw new LayerpeelError(place.code, `${place.path} is ${show(values)}; expected ${classes} numbers, one a class.`);
+  }
+  if (values.length !== classes) {
+    throw new LayerpeelError(place.code, `${place.path} has ${values.length} numbers; expected ${classes}, one a class.`);
+  }
+  return Float64Array.from(values, (value, c) => checkNumber(value, inside(place, String(c)), bounds));
+}
+
+function checkSoftLabels(given: Record<string, unknown>, samples: number, classes: number, place: Place): Float64Array {
+  if (given.labelSmoothing) {
+    throw new LayerpeelError(place.code, `${place.path} has softLabels and labelSmoothing; give one of them.`);
+  }
+  const { shape, data } = checkArray(given.softLabels, `${place.path}.softLabels`, 2);
+  if (shape[0] !== samples || shape[1] !== classes) {
+    throw new LayerpeelError('LP_SHAPE', `${place.path}.softLabels is ${showShape(shape)}; expected [${samples}, ${classes}].`);
+  }
+  for (let i = 0; i < samples; i++) {
+    let sum = 0;
+    for (let c = 0; c < classes; c++) {
+      const share = data[i * classes + c] as number;
+      if (!(share >= 0)) {
+        throw new LayerpeelError(place.code, `${place.path}.softLabels[${i}, ${c}] is ${share}; expected at least 0.`);
+      }
+      sum += share;
+    }
+    if (!(Math.abs(sum - 1) < 1e-5)) {
+      throw new LayerpeelError(place.code, `${place.path}.softLabels[${i}] adds up to ${sum}; expected 1.`);
+    }
+  }
+  return Float64Array.from(data);
+}
+
+function checkDotRegression(
+  given: Record<string, unknown>,
+  normalized: boolean,
+  classes: number,
+  place: Place,
+): Partial<EngineLoss> {
+  const convention = checkChoice(given.convention ?? 'energies', ['energies', 'lengths'] as const, inside(place, 'convention'));
+  const [own, other] = convention === 'energies' ? ['Energy', 'Length'] : ['Length', 'Energy'];
+  for (const key of [`prototype${other}`, `feature${other}`]) {
+    if (given[key] === undefined) continue;
+    throw new LayerpeelError(
+      place.code,
+      `${place.path}.${key} does not belong to the convention '${convention}'; give ${key.replace(other as string, own as string)}.`,
+    );
+  }
+  const kind = checkChoice(given.prototypes ?? 'fixed', ['fixed', 'learnable'] as const, inside(place, 'prototypes'));
+  const sizes = checkPerClass(given[`prototype${own}`] ?? 1, classes, inside(place, `prototype${own}`), { above: 0 });
+  const feature = checkNumber(given[`feature${own}`] ?? 1, inside(place, `feature${own}`), { above: 0 });
+  if (convention === 'energies') {
+    const targets = sizes.map((energy) => Math.sqrt(energy * feature));
+    return {
+      targets,
+      curvatures: targets.map((target) => 1 / target),
+      radius: Math.sqrt(feature),
+      ...(kind === 'fixed' && { prototypeLengths: sizes.map(Math.sqrt) }),
+    };
+  }
+  return {
+    targets: sizes.map((length) => length * feature),
+    curvatures: new Float64Array(classes).fill(1 / feature),
+    radius: feature,
+    ownLength: !normalized && given.featureLength === undefined,
+    ...(kind === 'fixed' && { prototypeLengths: sizes }),
+  };
+}

@@ -1,0 +1,275 @@
+// Losses and gradients: golden cases, finite differences of plain loops, and what is refused.
+import { lossAndGradient, lossAndGradientSync, lossKinds, randomState, seededRandom } from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { array, distance, golden, refuses, shuffle, stateOf } from '../helpers.js';
+
+const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+
+const settings = {
+  unhinged: ({ gamma }) => [{ kind: 'unhinged', gamma }],
+  'cross-entropy': () => [{ kind: 'cross-entropy' }],
+  'weighted cross-entropy': ({ classWeights }) => [{ kind: 'cross-entropy', classWeights }],
+  mse: () => [{ kind: 'mse' }],
+  hinge: ({ margin }) => [{ kind: 'hinge', margin }],
+  'dot-regression (features normalized to sqrt(E_H), prototypes fixed at sqrt(E_W))': ({ EW, EH }) => [
+    { kind: 'dot-regression', prototypeEnergy: EW, featureEnergy: EH },
+    { normalizeFeatures: true },
+  ],
+  'unhinged, features normalized': ({ gamma }) => [{ kind: 'unhinged', gamma }, { normalizeFeatures: true }],
+};
+
+for (const kase of golden('losses')) {
+  test(`golden case: ${kase.name}`, async () => {
+    const state = stateOf(kase);
+    const [loss, options] = settings[kase.name](kase);
+    const result = await lossAndGradient(loss, state, options);
+    near(result.value, kase.value, 1e-10, 'value');
+    assert.ok(distance(result.features.data, array(kase.gradFeatures).data) < 1e-10, 'features');
+    assert.ok(distance(result.prototypes.data, array(kase.gradPrototypes).data) < 1e-10, 'prototypes');
+    assert.ok(distance(result.biases.data, array(kase.gradBiases).data) < 1e-10, 'biases');
+    assert.equal(lossAndGradientSync(loss, state, options), result);
+  });
+}
+
+/** The loss by its formula, of plain arrays. */
+function value(
+  loss,
+  { features, prototypes, biases, labels },
+  { normalizeFeatures = false, reduction = 'mean', regularization } = {},
+) {
+  const [n, p] = features.shape;
+  const classes = prototypes.shape[0];
+  const row = ({ data }, i) => Array.from(data.subarray(i * p, (i + 1) * p));
+  const dot = (x, y) => x.reduce((sum, a, j) => sum + a * y[j], 0);
+  const energies = (loss.convention ?? 'energies') === 'energies';
+  const size = (given, c) => (typeof given === 'number' ? given : (given?.[c] ?? 1));
+  let total = 0;
+  let squares = 0;
+  for (let i = 0; i < n; i++) {
+    const y = labels[i];
+    let u = row(features, i);
+    const norm = Math.sqrt(dot(u, u));
+    squares += norm ** 2;
+    const radius = loss.kind !== 'dot-regression' ? 1 : energies ? Math.sqrt(loss.featureEnergy ?? 1) : (loss.featureLength ?? 1);
+    if (normalizeFeatures) u = u.map((x) => (radius * x) / norm);
+    const z = Array.from({ length: classes }, (_, c) => dot(row(prototypes, c), u) + (biases?.data[c] ?? 0));
+    const top = Math.max(...z);
+    const logSum = top + Math.log(z.reduce((sum, x) => sum + Math.exp(x - top), 0));
+    const others = z.filter((_, c) => c !== y);
+    switch (loss.kind) {
+      case 'unhinged':
+        total += -z[y] + loss.gamma * others.reduce((sum, x) => sum + x, 0);
+        break;
+      case 'mse':
+        total += z.reduce((sum, x, c) => sum + (x - (c === y)) ** 2, 0);
+        break;
+      case 'hinge':
+        total += others.reduce((sum, x) => sum + Math.max(0, x - z[y] + (loss.margin ?? 1)), 0);
+        break;
+      case 'cross-entropy': {
+        const s = loss.labelSmoothing ?? 0;
+        const target = (c) => loss.softLabels?.data[i * classes + c] ?? (c === y) * (1 - s) + s / classes;
+        total += (loss.classWeights?.[y] ?? 1) * z.reduce((sum, x, c) => sum - target(c) * (x - logSum), 0);
+        break;
+      }
+      case 'dot-regression': {
+        let w = row(prototypes, y);
+        const given = size(energies ? loss.prototypeEnergy : loss.prototypeLength, y);
+        const own = Math.sqrt(dot(w, w));
+        if (loss.prototypes !== 'learnable') w = w.map((x) => (x / own) * (energies ? Math.sqrt(given) : given));
+        const target = energies ? Math.sqrt(given * (loss.featureEnergy ?? 1)) : given * (loss.featureLength ?? 1);
+        const scale = energies ? target : (loss.featureLength ?? 1);
+        total += (dot(w, u) - target) ** 2 / (2 * scale);
+        break;
+      }
+    }
+  }
+  const { weight = 0, normalization = 'sum' } = regularization ?? {};
+  return total / (reduction === 'sum' ? 1 : n) + (weight * squares) / { sum: 1, mean: n, 'half-mean': 2 * n }[normalization];
+}
+
+const random = seededRandom(5);
+function sample(n, classes, p) {
+  const normal = (size) => Float64Array.from({ length: size }, () => random.normal());
+  return {
+    features: { shape: [n, p], data: normal(n * p) },
+    prototypes: { shape: [classes, p], data: normal(classes * p) },
+    biases: { shape: [classes], data: normal(classes) },
+    labels: Int32Array.from({ length: n }, () => Math.floor(random.uniform() * classes)),
+  };
+}
+const softLabels = (n, classes) => {
+  const data = Float64Array.from({ length: n * classes }, () => random.uniform());
+  for (let i = 0; i < n; i++) {
+    const row = data.subarray(i * classes, (i + 1) * classes);
+    const sum = row.reduce((total, x) => total + x, 0);
+    row.set(row.map((x) => x / sum));
+  }
+  return { shape: [n, classes], data };
+};
+
+test('gradients equal finite differences, every loss and option, sizes odd, prime and one', () => {
+  for (const [n, classes, p] of [
+    [1, 2, 1],
+    [7, 3, 5],
+    [5, 11, 2],
+    [13, 4, 17],
+  ]) {
+    const perClass = Array.from({ length: classes }, (_, c) => 0.5 + c / 3);
+    const losses = [
+      { kind: 'unhinged', gamma: 0.2 },
+      { kind: 'cross-entropy', classWeights: perClass },
+      { kind: 'cross-entropy', labelSmoothing: 0.1 },
+      { kind: 'cross-entropy', softLabels: softLabels(n, classes) },
+      { kind: 'mse' },
+      { kind: 'hinge', margin: 0.6 },
+      { kind: 'dot-regression', prototypeEnergy: perClass, featureEnergy: 1.7 },
+      { kind: 'dot-regression', prototypes: 'learnable', convention: 'lengths', prototypeLength: perClass, featureLength: 0.8 },
+    ];
+    for (const loss of losses) {
+      for (const options of [
+        {},
+        { normalizeFeatures: true, reduction: 'sum', regularization: { weight: 0.3 } },
+        { regularization: { weight: 0.3, normalization: 'half-mean' } },
+      ]) {
+        const state = sample(n, classes, p);
+        const result = lossAndGradientSync(loss, state, options);
+        near(result.value, value(loss, state, options), 1e-11 * (1 + Math.abs(result.value)), `value of ${loss.kind}`);
+        const fixed = loss.kind === 'dot-regression' && loss.prototypes !== 'learnable';
+        for (const part of fixed ? ['features', 'biases'] : ['features', 'prototypes', 'biases']) {
+          if (loss.kind === 'dot-regression' && part === 'biases') {
+            assert.ok(result.biases.data.every((x) => x === 0));
+            continue;
+          }
+          const { data } = state[part];
+          for (let k = 0; k < data.length; k += 1 + Math.floor(data.length / 9)) {
+            const kept = data[k];
+            const h = 1e-6;
+            data[k] = kept + h;
+            const up = value(loss, state, options);
+            data[k] = kept - h;
+            const down = value(loss, state, options);
+            data[k] = kept;
+            const what = `${loss.kind} ${JSON.stringify(options)}: ${part}[${k}]`;
+            near(result[part].data[k], (up - down) / (2 * h), 2e-8 * (1 + Math.abs(value(loss, state, options))), what);
+          }
+        }
+      }
+    }
+  }
+});
+
+test('the released length convention holds the length of each feature fixed', () => {
+  const state = sample(4, 3, 5);
+  const loss = { kind: 'dot-regression', convention: 'lengths', prototypes: 'learnable' };
+  const { value: total, features } = lossAndGradientSync(loss, state);
+  let expected = 0;
+  for (let i = 0; i < 4; i++) {
+    const h = state.features.data.subarray(5 * i, 5 * i + 5);
+    const w = state.prototypes.data.subarray(5 * state.labels[i], 5 * state.labels[i] + 5);
+    const dot = h.reduce((sum, x, j) => sum + x * w[j], 0);
+    const length = Math.hypot(...h);
+    expected += (dot - length) ** 2 / (2 * length) / 4;
+    for (let j = 0; j < 5; j++) near(features.data[5 * i + j], ((dot - length) / length / 4) * w[j], 1e-13, 'gradient');
+  }
+  near(total, expected, 1e-13, 'value');
+});
+
+test('the adjusted margin turns opposite prototypes to the cosine −1 + ε, and leaves others alone', () => {
+  const loss = { kind: 'adjusted-margin', gamma: 0.3, epsilon: 0.2 };
+  for (let run = 0; run < 20; run++) {
+    const state = sample(6, 3, 4);
+    // Half of the samples are set against their prototypes, some of them exactly.
+    for (const i of [0, 1, 2]) {
+      for (let j = 0; j < 4; j++) {
+        const w = state.prototypes.data[4 * state.labels[i] + j];
+        state.features.data[4 * i + j] = -2 * w + (i === 0 ? 0 : 0.05 * random.normal());
+      }
+    }
+    const { features } = lossAndGradientSync(loss, state, { normalizeFeatures: true });
+    const plain = lossAndGradientSync({ kind: 'unhinged', gamma: 0.3 }, state, { normalizeFeatures: true }).features;
+    for (let i = 0; i < 6; i++) {
+      const h = state.features.data.subarray(4 * i, 4 * i + 4);
+      const w = state.prototypes.data.subarray(4 * state.labels[i], 4 * state.labels[i] + 4);
+      const cosine = h.reduce((sum, x, j) => sum + x * w[j], 0) / Math.hypot(...h) / Math.hypot(...w);
+      const g = features.data.subarray(4 * i, 4 * i + 4);
+      if (cosine >= -0.8) {
+        assert.ok(distance(g, plain.data.subarray(4 * i, 4 * i + 4)) < 1e-14);
+        continue;
+      }
+      // ‖(1 − ĥĥᵀ)(w + δ)‖ = |ŵᵀĥ| ‖w‖ √(1 − (1−ε)²)/(1−ε).
+      const aside = ((1.3 / 6) * Math.abs(cosine) * Math.hypot(...w) * Math.sqrt(1 - 0.64)) / 0.8 / Math.hypot(...h);
+      near(Math.hypot(...g), aside, 1e-12, 'length of the gradient');
+      near(
+        g.reduce((sum, x, j) => sum + x * h[j], 0),
+        0,
+        1e-12,
+        'along the feature',
+      );
+    }
+  }
+});
+
+test('float32 differs from float64 by rounding; labels lie in any order; empty classes are no matter', () => {
+  const state = randomState({ classes: 7, perClass: 90, dim: 33, seed: 3 });
+  shuffle(state.labels, 4);
+  const half = {
+    features: { shape: state.features.shape, data: Float32Array.from(state.features.data) },
+    prototypes: { shape: [9, 33], data: new Float32Array(9 * 33) },
+    labels: state.labels,
+  };
+  half.prototypes.data.set(state.prototypes.data);
+  const full = {
+    features: { ...half.features, data: Float64Array.from(half.features.data) },
+    prototypes: { ...half.prototypes, data: Float64Array.from(half.prototypes.data) },
+    labels: state.labels,
+  };
+  half.prototypes.data.fill(0.1, 7 * 33);
+  full.prototypes.data.set(Float64Array.from(half.prototypes.data));
+  for (const loss of [
+    { kind: 'unhinged', gamma: 0.1 },
+    { kind: 'cross-entropy' },
+    { kind: 'mse' },
+    { kind: 'hinge' },
+    { kind: 'dot-regression' },
+  ]) {
+    const [a, b] = [lossAndGradientSync(loss, half), lossAndGradientSync(loss, full)];
+    near(a.value, b.value, 2e-6 * (1 + Math.abs(b.value)), loss.kind);
+    for (const part of ['features', 'prototypes', 'biases']) {
+      const largest = b[part].data.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-3);
+      assert.instance(a[part].data, Float32Array);
+      assert.ok(distance(a[part].data, b[part].data) < 5e-6 * largest, `${loss.kind} ${part}`);
+    }
+    near(a.minMargin, b.minMargin, 1e-4, 'margin');
+  }
+});
+
+test('refuses what makes no loss', async () => {
+  const state = sample(6, 3, 4);
+  const bad = (loss, options, code, pattern) => refuses(code, pattern, () => lossAndGradientSync(loss, state, options));
+  await bad({ kind: 'cross-entropie' }, {}, 'LP_OPTION', /did you mean 'cross-entropy/);
+  await bad(undefined, {}, 'LP_OPTION', /loss\.kind is missing/);
+  await bad({ kind: 'unhinged' }, {}, 'LP_OPTION', /loss\.gamma is missing/);
+  await bad({ kind: 'hinge', gamma: 1 }, {}, 'LP_OPTION', /loss/);
+  await bad({ kind: 'cross-entropy', classWeights: [1, 2] }, {}, 'LP_OPTION', /has 2 numbers; expected 3/);
+  await bad({ kind: 'cross-entropy', classWeights: [1, -2, 1] }, {}, 'LP_OPTION', /loss\.classWeights\.1 is -2/);
+  await bad({ kind: 'cross-entropy', labelSmoothing: 2 }, {}, 'LP_OPTION', /loss\.labelSmoothing is 2/);
+  await bad({ kind: 'cross-entropy', softLabels: array([[1, 0]]) }, {}, 'LP_SHAPE', /expected \[6, 3\]/);
+  const rows = Array.from({ length: 6 }, () => [0.5, 0.5, 0.5]);
+  await bad({ kind: 'cross-entropy', softLabels: array(rows) }, {}, 'LP_OPTION', /softLabels\[0\] adds up to 1\.5/);
+  await bad({ kind: 'adjusted-margin', gamma: 0, epsilon: 1 }, {}, 'LP_OPTION', /epsilon is 1/);
+  await bad({ kind: 'dot-regression', prototypeLength: 2 }, {}, 'LP_OPTION', /give prototypeEnergy/);
+  await bad({ kind: 'dot-regression', prototypeEnergy: 0 }, {}, 'LP_OPTION', /loss\.prototypeEnergy is 0/);
+  await bad({ kind: 'mse' }, { reduction: 'max' }, 'LP_OPTION', /options\.reduction/);
+  await bad({ kind: 'mse' }, { regularization: { weight: -1 } }, 'LP_OPTION', /options\.regularization\.weight is -1/);
+  await bad({ kind: 'mse' }, { normaliseFeatures: true }, 'LP_OPTION', /normalizeFeatures/);
+  state.features.data.fill(0, 8, 12);
+  await bad({ kind: 'mse' }, { normalizeFeatures: true }, 'LP_OPTION', /features\[2\] is zero/);
+  state.features.data[9] = Number.NaN;
+  await bad({ kind: 'mse' }, {}, 'LP_NOT_FINITE', /features\[2, 1\] is NaN/);
+  assert.is(lossKinds.length, 6);
+});
+
+test.run();
