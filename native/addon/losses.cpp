@@ -55,11 +55,10 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) {
     return run(
         info,
         [=](Control& control) {
-          const auto summary = lp::loss_and_gradient<T>(loss,
-                                                        {features.matrix(n, p), prototypes.matrix(classes, p),
-                                                         biases ? biases->get() : nullptr, labels.get()},
-                                                        {h.matrix(n, p), w.matrix(classes, p), b.get(), nullptr}, true,
-                                                        control);
+          const auto summary = lp::loss_and_gradient<T>(
+              loss,
+              {features.matrix(n, p), prototypes.matrix(classes, p), biases ? biases->get() : nullptr, labels.get()},
+              {h.matrix(n, p), w.matrix(classes, p), b.get(), nullptr}, true, control);
           const double found[] = {summary.value, summary.accuracy, summary.min_margin, summary.regularizer};
           std::copy(std::begin(found), std::end(found), numbers.get());
         },
