@@ -33,6 +33,19 @@ export {
 export { type IteratedDescentOptions, iteratedDescent, iteratedDescentSync } from './dynamics/iterated.js';
 export { type KernelOptions, kernelFlow, kernelFlowSync } from './dynamics/kernel.js';
 export { type Products, type ProductsOptions, structuredProducts, structuredProductsSync } from './dynamics/products.js';
+export {
+  batchedDescent,
+  type Constraint,
+  type DescentCheckpoint,
+  type DescentColumns,
+  type DescentMeasure,
+  type DescentProblem,
+  descentMeasures,
+  type ProjectedDescentOptions,
+  projectedDescent,
+  projectedDescentSync,
+  type Snapshot,
+} from './dynamics/projected.js';
 export { type Part, type Parts, spectralProjections, spectralProjectionsSync } from './dynamics/projections.js';
 export type { Rate, Schedule } from './dynamics/rates.js';
 export {

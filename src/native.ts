@@ -154,6 +154,41 @@ export interface EngineLoss {
   readonly regularization: number;
 }
 
+/** How one part of a state moves: `PartPlan` of native/ops/descent, the constraint by its place in the list there. */
+export interface EnginePart {
+  readonly moves: boolean;
+  readonly decay: number;
+  readonly constraint: number;
+  readonly radius: number;
+}
+
+/** `DescentPlan` of native/ops/descent, measures by their places in the list there. */
+export interface EngineDescent {
+  readonly loss: EngineLoss;
+  readonly features: EnginePart;
+  readonly prototypes: EnginePart;
+  readonly biases: EnginePart;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly rescaled: boolean;
+  readonly batch: number;
+  readonly seed: number;
+  readonly asItIs: boolean;
+  readonly measures: Float64Array;
+  readonly every: number;
+  /** Measure, whether below, value; or nothing. */
+  readonly event: Float64Array;
+  /** Negative: never. */
+  readonly stationary: number;
+}
+
+/** How a call of `descentAdvance` ended for one run. Rows of `records` are a step and the measures before it. */
+export interface EngineOutcome {
+  readonly reason: 'steps' | 'event' | 'stationary' | 'diverged';
+  readonly step: number;
+  readonly records: Float64Array;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
   /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
@@ -219,6 +254,25 @@ export interface Engine {
     dim: number,
     plan: DescentPlan,
   ): Result<Float[]>;
+  /** A handle of runs of projected descent, of one shape. */
+  descentBegin(dtype: DType, sizes: Sizes): object;
+  /** Adds a run; whether its features and prototypes had to be projected. */
+  descentAdd(
+    handle: object,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    plan: EngineDescent,
+    targetFeatures?: Float,
+    targetPrototypes?: Float,
+  ): [features: boolean, prototypes: boolean];
+  /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`. */
+  descentAdvance(mode: Mode, handle: object, rates: Float64Array, steps: number): Result<EngineOutcome[]>;
+  /** The step and the measures of each run. */
+  descentObserve(mode: Mode, handle: object): Result<Float64Array[]>;
+  descentState(handle: object, run: number, velocity: boolean): Float[];
+  descentRestore(handle: object, run: number, step: number, features?: Float, prototypes?: Float, biases?: Float): void;
   /** Features, prototypes, biases. */
   products(
     mode: Mode,

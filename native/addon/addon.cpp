@@ -29,6 +29,12 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
     add("descend", descend);
+    add("descentAdd", descent_add);
+    add("descentAdvance", descent_advance);
+    add("descentBegin", descent_begin);
+    add("descentObserve", descent_observe);
+    add("descentRestore", descent_restore);
+    add("descentState", descent_state);
     add("evaluate", evaluate);
     add("info", info);
     add("collapseBegin", collapse_begin);

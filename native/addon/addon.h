@@ -6,6 +6,12 @@
 namespace lp::addon {
 
 Napi::Value descend(const Napi::CallbackInfo& info);
+Napi::Value descent_add(const Napi::CallbackInfo& info);
+Napi::Value descent_advance(const Napi::CallbackInfo& info);
+Napi::Value descent_begin(const Napi::CallbackInfo& info);
+Napi::Value descent_observe(const Napi::CallbackInfo& info);
+Napi::Value descent_restore(const Napi::CallbackInfo& info);
+Napi::Value descent_state(const Napi::CallbackInfo& info);
 Napi::Value evaluate(const Napi::CallbackInfo& info);
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value collapse_begin(const Napi::CallbackInfo& info);

@@ -36,6 +36,8 @@ void spin_until(const Condition& condition) {
   }
 }
 
+thread_local int alone = 0;
+
 // A loop in progress. Its chunks are divided among as many lanes as threads may come; a thread works through its own
 // lane, then helps in the others. So in a sequence of loops over the same data each thread finds in its cache what it
 // left there.
@@ -179,9 +181,19 @@ Index even_grain(Index size, Index least) {
   return std::max(least, (size + chunks - 1) / chunks);
 }
 
+Alone::Alone() { alone++; }
+Alone::~Alone() { alone--; }
+
 void parallel_for(Index size, Index grain, const Control& control, const std::function<void(Index, Index)>& body) {
   if (size <= 0) return;
   const Index chunks = (size + grain - 1) / grain;
+  if (chunks == 1 || alone > 0) {
+    for (Index begin = 0; begin < size; begin += grain) {
+      control.poll();
+      body(begin, std::min(size, begin + grain));
+    }
+    return;
+  }
   auto loop = std::make_shared<Loop>(size, grain, chunks, control, body);
   const Index helpers = std::ssize(loop->lanes) - 1;
   for (Index i = 0; i < helpers; i++) Pool::instance().add([loop] { loop->help(); }, true);

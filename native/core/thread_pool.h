@@ -19,6 +19,15 @@ int thread_count();
 // The first exception is thrown here after all running chunks have ended. Polls `control` before each chunk.
 void parallel_for(Index size, Index grain, const Control& control, const std::function<void(Index, Index)>& body);
 
+// While one of these lives, loops on its thread run there alone: for work that is itself one of many in a loop.
+class Alone {
+ public:
+  Alone();
+  ~Alone();
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+};
+
 // A grain that gives each thread a few chunks of at least `least` items.
 Index even_grain(Index size, Index least);
 

@@ -12,6 +12,7 @@ import {
   kernelFlowSync,
   lossAndGradientSync,
   matmulSync,
+  projectedDescentSync,
   randomState,
   seededRandom,
   spectralProjectionsSync,
@@ -51,6 +52,12 @@ for (const dtype of ['float32', 'float64']) {
   lossAndGradientSync({ kind: 'cross-entropy', classWeights: [1, 2, 3] }, { ...state, biases }, { normalizeFeatures: true });
   lossAndGradientSync({ kind: 'cross-entropy', softLabels }, state);
   lossAndGradientSync({ kind: 'dot-regression' }, state);
+  for (const momentum of [0, 0.9]) {
+    const problem = { loss: { kind: 'mse' }, state: { ...state, biases }, target: { features, prototypes } };
+    const options = { learningRates: { features: 0.1, prototypes: 0.1 }, momentum, measure: { names: ['loss', 'distance'] } };
+    const [{ checkpoint }] = projectedDescentSync(problem, { ...options, steps: 2 });
+    Array.from(projectedDescentSync(problem, { ...options, steps: 4, resume: checkpoint, batch: undefined }));
+  }
   collapseSync({ ...state, biases });
   const decayed = { gamma: 0.1, weightDecay: 0.01 };
   for (const trajectory of [

@@ -1,0 +1,578 @@
+/**
+ * Projected stochastic gradient descent on features, prototypes and biases under any loss: the iterated engine, for what
+ * has no closed form. With `x` a part that moves, `g` its gradient (see `lossAndGradient`) and `λ` its decay,
+ *
+ *     d = g + λ x     v ← μ v + d  (v = 0 at first)     x ← P(x − η_k v)      (Nesterov: x ← P(x − η_k (d + μ v)))
+ *
+ * where `P` projects onto the constraint of the part (LP §2, ETF Eq. 10). All parts move at once. The loop runs natively;
+ * JavaScript is entered for snapshots.
+ */
+import { type CheckedState, checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
+import {
+  type Control,
+  controlKeys,
+  type EngineDescent,
+  type EngineOutcome,
+  type EnginePart,
+  type Task as EngineTask,
+  engine,
+  run,
+  runSync,
+} from '../native.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
+
+/** What features or prototypes are held to: each row in a ball or on a sphere, or all together in a Frobenius ball. */
+export interface Constraint {
+  readonly kind: 'ball' | 'sphere' | 'frobenius';
+  readonly radius: number;
+}
+
+/** What moves under which loss. */
+export interface DescentProblem extends LossSetting {
+  readonly loss: Loss;
+  readonly state: State;
+  /** Which parts move. @default all that the state has */
+  readonly moves?: { readonly features?: boolean; readonly prototypes?: boolean; readonly biases?: boolean };
+  /** A start outside is projected first; `Snapshot.projected` says so. @default none */
+  readonly constraints?: { readonly features?: Constraint; readonly prototypes?: Constraint };
+  /** Weight decay, `λ/2 ‖x‖²` added to the loss. @default 0 each */
+  readonly weightDecay?: { readonly features?: number; readonly prototypes?: number; readonly biases?: number };
+  /** Where `distance` is measured to. */
+  readonly target?: { readonly features: NDArray; readonly prototypes: NDArray };
+}
+
+/** What projected descent measures, of all samples. */
+export const descentMeasures = {
+  loss: 'the objective: the loss and the regularization',
+  accuracy: 'share of samples whose largest logit is their own',
+  minMargin: 'smallest margin q_min = min_i (z_y − max_{j≠y} z_j)',
+  featuresNorm: '‖H‖_F',
+  prototypesNorm: '‖W‖_F',
+  gradientNorm: 'norm of the gradient by the parts that move',
+  normalizedMargin: 'q_min/(‖W‖² + ‖H‖²)',
+  smoothedMargin: '−log(e^L − 1)/(‖W‖² + ‖H‖²) with L the sum of the losses; NaN unless L < log 2 (LP §3.1)',
+  alignment: 'cosine between the state and the negative gradient (LP Theorem 3.3)',
+  distance: '‖Z − D‖_F to the target D of the problem',
+} as const;
+
+export type DescentMeasure = keyof typeof descentMeasures;
+
+export interface ProjectedDescentOptions extends Control {
+  /** Learning rates, a step. Biases take that of the prototypes unless they have their own. */
+  readonly learningRates: { readonly features?: Rate; readonly prototypes?: Rate; readonly biases?: Rate };
+  /** Factor of all learning rates at a step. @default 1 */
+  readonly schedule?: Schedule;
+  /** `μ`, from 0 up to but without 1. @default 0 */
+  readonly momentum?: number;
+  /** @default false */
+  readonly nesterov?: boolean;
+  /** Multiplies the learning rate of each feature by its norm (UL §3.4). @default false */
+  readonly rescaled?: boolean;
+  /**
+   * Samples a step; the rest of an epoch that is smaller is a batch too. The order is a function of the seed and the
+   * epoch. A batch moves prototypes, biases and its own features. @default all samples, in order
+   */
+  readonly batch?: { readonly size: number; readonly seed?: number };
+  /** Number of steps in all, those of a resumed run included. */
+  readonly steps: number;
+  /** Steps between two snapshots. @default `steps` */
+  readonly snapshots?: number;
+  /** What is measured, at steps that are multiples of `every` and at the last. @default nothing */
+  readonly measure?: { readonly names: readonly DescentMeasure[]; readonly every?: number };
+  /** What ends the run early. It is looked at where measures are taken. */
+  readonly stop?: {
+    /** A measure that reaches a value from above (`below`) or from below (`above`). */
+    readonly event?: { readonly measure: DescentMeasure; readonly below?: number; readonly above?: number };
+    /** A norm of the gradient that counts as stationary. */
+    readonly stationary?: number;
+  };
+  /** Where a run goes on, bit for bit as if it had not been interrupted. */
+  readonly resume?: DescentCheckpoint;
+}
+
+/** All that a run needs to go on: `saveCheckpoint` writes it. */
+export interface DescentCheckpoint {
+  readonly step: number;
+  readonly state: State;
+  /** With momentum. */
+  readonly velocity?: Omit<State, 'labels'>;
+  /** The problem and the options it is of, without arrays, as JSON. */
+  readonly plan: string;
+}
+
+/** Measures of some steps: a column each. */
+export type DescentColumns = { readonly step: Float64Array } & Readonly<Partial<Record<DescentMeasure, Float64Array>>>;
+
+/** A run after some steps. */
+export interface Snapshot {
+  readonly step: number;
+  readonly state: State;
+  /** Measured since the snapshot before. */
+  readonly measures: DescentColumns;
+  /** Parts of the start that were outside their constraints and have been projected. */
+  readonly projected: readonly ('features' | 'prototypes')[];
+  /**
+   * Why the run ends here; undefined where it goes on. `diverged`: the next step has a loss that is not finite, and this is
+   * the last state whose loss is.
+   */
+  readonly reason?: EngineOutcome['reason'];
+  /** Of a run that diverged: what to do. */
+  readonly advice?: string;
+  readonly checkpoint: DescentCheckpoint;
+}
+
+/**
+ * Iterates a problem: an async iterator of snapshots, the last of which has a `reason`. Leaving the loop ends the run.
+ *
+ * @throws `LP_OPTION`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_DETACHED` at once; `LP_ABORTED` and
+ *   `LP_OVERFLOW` (a start whose loss is not finite) in the loop
+ */
+export function projectedDescent(
+  problem: DescentProblem,
+  options: ProjectedDescentOptions,
+): AsyncGenerator<Snapshot, void, undefined> {
+  const all = drive(new Runs([problem], [options]), options);
+  return (async function* () {
+    for await (const snapshots of all) yield snapshots[0] as Snapshot;
+  })();
+}
+
+/** `projectedDescent` on the calling thread: an iterator. */
+export function projectedDescentSync(
+  problem: DescentProblem,
+  options: ProjectedDescentOptions,
+): Generator<Snapshot, void, undefined> {
+  const runs = new Runs([problem], [options]);
+  return (function* () {
+    while (!runs.finished) {
+      const stretch = runs.stretch();
+      let state = stretch.next();
+      while (!state.done) state = stretch.next(runSync(state.value));
+      yield state.value[0] as Snapshot;
+    }
+  })();
+}
+
+/**
+ * Iterates many independent problems of one shape and dtype in one native call: seeds, losses, decays, rates or class
+ * sizes of a phase diagram. Each run stays in the cache of one thread for many steps. Options are common, or one a problem
+ * with the same `steps`, `snapshots` and `measure`. Yields the snapshots of all runs; one that has ended stands still.
+ */
+export function batchedDescent(
+  problems: readonly DescentProblem[],
+  options: ProjectedDescentOptions | readonly ProjectedDescentOptions[],
+): AsyncGenerator<Snapshot[], void, undefined> {
+  const each = (Array.isArray(options) ? options : Array.from(problems ?? [], () => options)) as readonly ProjectedDescentOptions[];
+  if (!Array.isArray(problems) || problems.length === 0 || each.length !== problems.length) {
+    const count = Array.isArray(problems) ? problems.length : show(problems);
+    throw new LayerpeelError(
+      'LP_OPTION',
+      `There are ${each.length} options for ${count} problems; expected one each, or one for all.`,
+    );
+  }
+  return drive(new Runs(problems, each), each[0] as ProjectedDescentOptions);
+}
+
+async function* drive(runs: Runs, { signal, onProgress }: Control): AsyncGenerator<Snapshot[], void, undefined> {
+  while (!runs.finished) {
+    const stretch = runs.stretch();
+    let state = stretch.next();
+    while (!state.done) {
+      const { share, span } = runs;
+      const progress = onProgress && ((part: number) => onProgress(share + part * span));
+      state = stretch.next(await run(state.value, { signal, onProgress: progress }));
+    }
+    yield state.value;
+  }
+}
+
+/** Steps of one native call: a divergence repeats at most these. */
+const MOST_STEPS = 4096;
+/** Numbers that rates of one call may take. */
+const MOST_RATES = 1 << 21;
+
+const names = Object.keys(descentMeasures) as DescentMeasure[];
+
+/** One run, checked. */
+interface Prepared {
+  readonly state: CheckedState;
+  readonly plan: EngineDescent;
+  readonly rates: readonly CheckedRate[];
+  readonly schedule: CheckedRate | undefined;
+  readonly text: string;
+  readonly projected: Snapshot['projected'];
+  readonly advice: string;
+  readonly records: { step: number[]; values: number[][] };
+  reason: Snapshot['reason'];
+  step: number;
+}
+
+/** Runs of one shape, and how far they are. */
+class Runs {
+  private readonly handle: object;
+  private readonly all: Prepared[];
+  private readonly measured: readonly DescentMeasure[];
+  private readonly common: boolean;
+  private readonly steps: number;
+  private readonly interval: number;
+  private at: number;
+  private count = 0;
+
+  constructor(problems: readonly DescentProblem[], options: readonly ProjectedDescentOptions[]) {
+    const first = options[0] as ProjectedDescentOptions;
+    const { steps, snapshots, names: measured } = checkCourse(first);
+    for (const other of options) {
+      const course = other === first ? undefined : checkCourse(other);
+      if (course && JSON.stringify(course) !== JSON.stringify({ steps, snapshots, names: measured })) {
+        throw new LayerpeelError('LP_OPTION', 'Runs of a batch differ in steps, snapshots or measure; they must agree.');
+      }
+    }
+    this.steps = steps;
+    this.interval = snapshots;
+    this.measured = measured;
+    this.common = options.every((one) => one === first);
+    let shape: CheckedState | undefined;
+    const started = problems.map((problem, r) => {
+      const place = problems.length === 1 ? 'problem' : `problems.${r}`;
+      const state = checkState(checkKeys(problem, problemKeys, option(place)).state);
+      if (shape && showShapeOf(shape) !== showShapeOf(state)) {
+        throw new LayerpeelError(
+          'LP_SHAPE',
+          `${place}.state is ${showShapeOf(state)}, but the first is ${showShapeOf(shape)}; expected one shape.`,
+        );
+      }
+      shape ??= state;
+      return { problem, state, place };
+    });
+    const { samples, classes, dim, dtype } = shape as CheckedState;
+    this.handle = engine().descentBegin(dtype, { samples, classes, dim });
+    this.all = started.map(({ problem, state, place }, r) =>
+      this.add(problem, state, options[r] as ProjectedDescentOptions, option(place), r),
+    );
+    const starts = new Set(this.all.map(({ step }) => step));
+    if (starts.size > 1) throw new LayerpeelError('LP_OPTION', 'Runs of a batch are resumed at different steps; they must agree.');
+    this.at = (this.all[0] as Prepared).step;
+    if (this.at > this.steps) {
+      throw new LayerpeelError(
+        'LP_OPTION',
+        `options.steps is ${this.steps}, but the checkpoint is of step ${this.at}; expected at least as many.`,
+      );
+    }
+  }
+
+  private add(problem: DescentProblem, state: CheckedState, options: ProjectedDescentOptions, place: Place, r: number): Prepared {
+    const plan = checkPlan(problem, options, state, place);
+    const text = describePlan(problem, options);
+    const { resume } = options;
+    if (resume !== undefined) checkResume(resume, text);
+    const start = resume ? checkState({ ...resume.state, labels: state.labels }) : state;
+    const target = checkTarget(problem.target, state, place);
+    const { features, prototypes, biases, labels } = start;
+    const outside = typedSync(() =>
+      engine().descentAdd(this.handle, features, prototypes, biases, labels, plan, target?.features, target?.prototypes),
+    );
+    const step = resume ? resume.step : 0;
+    if (resume) {
+      const velocity = resume.velocity;
+      typedSync(() =>
+        engine().descentRestore(this.handle, r, step, velocity?.features.data, velocity?.prototypes.data, velocity?.biases?.data),
+      );
+    }
+    return {
+      state,
+      plan,
+      rates: checkRates(options, plan),
+      schedule: options.schedule === undefined ? undefined : checkSchedule(options.schedule, option('options.schedule')),
+      text,
+      projected: (['features', 'prototypes'] as const).filter((_, part) => outside[part]),
+      advice: advise(problem, plan, state),
+      records: { step: [], values: this.measured.map(() => []) },
+      reason: undefined,
+      step,
+    };
+  }
+
+  get finished(): boolean {
+    return this.all.every(({ reason }) => reason !== undefined);
+  }
+
+  /** The part of all steps that is done, and that of the call at hand. */
+  get share(): number {
+    return this.at / Math.max(1, this.steps);
+  }
+  get span(): number {
+    return this.count / Math.max(1, this.steps);
+  }
+
+  /** The tasks up to the next snapshot, and then its snapshots. */
+  *stretch(): Generator<Task<unknown>, Snapshot[], unknown> {
+    const until = Math.min(this.steps, (Math.floor(this.at / this.interval) + 1) * this.interval);
+    while (this.at < until && !this.finished) {
+      const count = Math.min(until - this.at, MOST_STEPS, this.common ? MOST_STEPS : Math.ceil(MOST_RATES / 3 / this.all.length));
+      this.count = count;
+      const rates = this.ratesOf(count);
+      const outcomes = (yield task((native, mode) => native.descentAdvance(mode, this.handle, rates, count))) as EngineOutcome[];
+      this.count = 0;
+      this.at += count;
+      for (const [r, outcome] of outcomes.entries()) this.absorb(this.all[r] as Prepared, outcome);
+    }
+    for (const one of this.all) if (one.reason === undefined && this.at >= this.steps) one.reason = 'steps';
+    if (this.finished && this.measured.length > 0) {
+      const rows = (yield task((native, mode) => native.descentObserve(mode, this.handle))) as Float64Array[];
+      for (const [r, row] of rows.entries()) this.record(this.all[r] as Prepared, row);
+    }
+    return this.all.map((one, r) => this.snapshot(one, r));
+  }
+
+  private ratesOf(count: number): Float64Array {
+    const runs = this.common ? this.all.slice(0, 1) : this.all;
+    const all = new Float64Array(3 * count * runs.length);
+    for (const [r, { rates, schedule }] of runs.entries()) {
+      const factors = schedule?.steps(this.at, count);
+      for (const [part, rate] of rates.entries()) {
+        const values = rate.steps(this.at, count);
+        all.set(factors ? values.map((value, k) => value * (factors[k] as number)) : values, (3 * r + part) * count);
+      }
+    }
+    return all;
+  }
+
+  private absorb(one: Prepared, { reason, step, records }: EngineOutcome): void {
+    if (one.reason !== undefined) return;
+    const width = 1 + this.measured.length;
+    for (let row = 0; row < records.length; row += width) this.record(one, records.subarray(row, row + width));
+    one.step = step;
+    if (reason !== 'steps') one.reason = reason;
+    // Of a divergence nothing is told that lies behind the last good state.
+    if (reason === 'diverged')
+      while ((one.records.step.at(-1) ?? -1) > step) for (const column of [one.records.step, ...one.records.values]) column.pop();
+  }
+
+  private record({ records }: Prepared, row: Float64Array): void {
+    if (records.step.at(-1) === row[0]) return;
+    records.step.push(row[0] as number);
+    for (const [k, column] of records.values.entries()) column.push(row[1 + k] as number);
+  }
+
+  private snapshot(one: Prepared, r: number): Snapshot {
+    const arrays = (velocity: boolean) => {
+      const [features, prototypes, biases] = engine().descentState(this.handle, r, velocity);
+      const { samples, classes, dim } = one.state;
+      return {
+        features: { shape: [samples, dim], data: features as Float },
+        prototypes: { shape: [classes, dim], data: prototypes as Float },
+        ...(biases && { biases: { shape: [classes], data: biases } }),
+      };
+    };
+    const state = { ...arrays(false), labels: one.state.labels };
+    const { step, values } = one.records;
+    const measures = { step: Float64Array.from(step) } as Record<string, Float64Array>;
+    for (const [k, name] of this.measured.entries()) measures[name] = Float64Array.from(values[k] as number[]);
+    for (const column of [step, ...values]) column.length = 0;
+    return {
+      step: one.step,
+      state,
+      measures: measures as DescentColumns,
+      projected: one.projected,
+      ...(one.reason && { reason: one.reason }),
+      ...(one.reason === 'diverged' && { advice: one.advice }),
+      checkpoint: {
+        step: one.step,
+        state,
+        ...(one.plan.momentum !== 0 && { velocity: arrays(true) }),
+        plan: one.text,
+      },
+    };
+  }
+}
+
+const task = (call: Task<unknown>['call']): Task<unknown> => ({ call, wrap: (raw) => raw });
+type Task<T> = EngineTask<T, T>;
+
+/** Calls the engine at once, with typed errors. */
+const typedSync = <T>(call: () => T): T => runSync({ call, wrap: (raw: T) => raw } as Task<T>);
+
+const showShapeOf = ({ samples, classes, dim, dtype, biases }: CheckedState): string =>
+  `${showShape([samples, dim])} and ${showShape([classes, dim])}${biases ? ' with biases' : ''} (${dtype})`;
+
+const problemKeys = ['loss', 'state', 'moves', 'constraints', 'weightDecay', 'target', ...settingKeys];
+const optionKeys = [
+  'learningRates',
+  'schedule',
+  'momentum',
+  'nesterov',
+  'rescaled',
+  'batch',
+  'steps',
+  'snapshots',
+  'measure',
+  'stop',
+  'resume',
+  ...controlKeys,
+];
+const parts = ['features', 'prototypes', 'biases'] as const;
+const constraintKinds = ['none', 'ball', 'sphere', 'frobenius'] as const;
+
+function checkCourse(options: ProjectedDescentOptions): { steps: number; snapshots: number; names: readonly DescentMeasure[] } {
+  checkKeys(options, optionKeys, option('options'));
+  const steps = checkNumber(options.steps, option('options.steps'), { min: 0, integer: true });
+  const snapshots = checkNumber(options.snapshots ?? Math.max(1, steps), option('options.snapshots'), { min: 1, integer: true });
+  const place = option('options.measure');
+  const { names: wanted = [] } = checkKeys(options.measure ?? {}, ['names', 'every'], place);
+  if (!Array.isArray(wanted))
+    throw new LayerpeelError('LP_OPTION', `options.measure.names is ${show(wanted)}; expected a list of names.`);
+  return { steps, snapshots, names: wanted.map((name, k) => checkChoice(name, names, inside(inside(place, 'names'), String(k)))) };
+}
+
+function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, place: Place): EngineDescent {
+  const { moves = {}, constraints = {}, weightDecay = {} } = problem;
+  checkKeys(moves, parts, inside(place, 'moves'));
+  checkKeys(constraints, ['features', 'prototypes'], inside(place, 'constraints'));
+  checkKeys(weightDecay, parts, inside(place, 'weightDecay'));
+  const partOf = (name: (typeof parts)[number]): EnginePart => {
+    const constraint = name === 'biases' ? undefined : constraints[name];
+    const where = inside(inside(place, 'constraints'), name);
+    if (constraint !== undefined) checkKeys(constraint, ['kind', 'radius'], where);
+    const decay = checkNumber(weightDecay[name] ?? 0, inside(inside(place, 'weightDecay'), name), { min: 0 });
+    return {
+      moves: checkBoolean(moves[name] ?? true, inside(inside(place, 'moves'), name)),
+      decay,
+      constraint: constraint
+        ? constraintKinds.indexOf(checkChoice(constraint.kind, constraintKinds.slice(1), inside(where, 'kind')))
+        : 0,
+      radius: constraint ? checkNumber(constraint.radius, inside(where, 'radius'), { above: 0 }) : 1,
+    };
+  };
+  const batch = options.batch === undefined ? {} : checkKeys(options.batch, ['size', 'seed'], option('options.batch'));
+  const momentum = checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 });
+  if (momentum === 1) throw new LayerpeelError('LP_OPTION', 'options.momentum is 1; expected a number below 1.');
+  const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], option('options.stop'));
+  return {
+    loss: checkLoss(problem.loss, problem, state, inside(place, 'loss'), place),
+    features: partOf('features'),
+    prototypes: partOf('prototypes'),
+    biases: partOf('biases'),
+    momentum,
+    nesterov: checkBoolean(options.nesterov ?? false, option('options.nesterov')),
+    rescaled: checkBoolean(options.rescaled ?? false, option('options.rescaled')),
+    batch:
+      options.batch === undefined
+        ? 0
+        : checkNumber(batch.size, option('options.batch.size'), { min: 1, max: state.samples, integer: true }),
+    seed: checkNumber(batch.seed ?? 0, option('options.batch.seed'), { min: 0, max: 2 ** 31 - 1, integer: true }),
+    asItIs: options.resume !== undefined,
+    measures: Float64Array.from(checkCourse(options).names, (name) => names.indexOf(name)),
+    every: checkNumber(options.measure?.every ?? 1, option('options.measure.every'), { min: 1, max: 2 ** 31 - 1, integer: true }),
+    event: checkEvent(stop.event, option('options.stop.event')),
+    stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, option('options.stop.stationary'), { min: 0 }),
+  };
+}
+
+function checkEvent(event: unknown, place: Place): Float64Array {
+  if (event === undefined) return new Float64Array();
+  const { measure, below, above } = checkKeys(event, ['measure', 'below', 'above'], place);
+  const index = names.indexOf(checkChoice(measure, names, inside(place, 'measure')));
+  if ((below === undefined) === (above === undefined)) {
+    throw new LayerpeelError(
+      place.code,
+      `${place.path} has ${below === undefined ? 'neither' : 'both'} below and above; give one of them.`,
+    );
+  }
+  const side = below === undefined ? 'above' : 'below';
+  return Float64Array.of(index, side === 'below' ? 1 : 0, checkNumber(below ?? above, inside(place, side)));
+}
+
+function checkRates({ learningRates }: ProjectedDescentOptions, plan: EngineDescent): CheckedRate[] {
+  const place = option('options.learningRates');
+  const given = checkKeys(learningRates, parts, place) as Record<string, Rate | undefined>;
+  return parts.map((part) => {
+    const rate = given[part] ?? (part === 'biases' ? given.prototypes : undefined);
+    // A part that stands needs no rate.
+    return checkRate(rate ?? (plan[part].moves && part !== 'biases' ? rate : 0), inside(place, part));
+  });
+}
+
+function checkTarget(target: DescentProblem['target'], { samples, classes, dim, dtype }: CheckedState, place: Place) {
+  if (target === undefined) return undefined;
+  checkKeys(target, ['features', 'prototypes'], inside(place, 'target'));
+  const arrayOf = (part: 'features' | 'prototypes', rows: number): Float => {
+    const { shape, data } = checkArray(target[part], `${place.path}.target.${part}`, 2);
+    if (shape[0] !== rows || shape[1] !== dim) {
+      throw new LayerpeelError(
+        'LP_SHAPE',
+        `${place.path}.target.${part} is ${showShape(shape)}; expected ${showShape([rows, dim])}.`,
+      );
+    }
+    return dtype === 'float32' ? Float32Array.from(data) : Float64Array.from(data);
+  };
+  return { features: arrayOf('features', samples), prototypes: arrayOf('prototypes', classes) };
+}
+
+/** What of a problem and its options makes a run, as text to compare. Functions are named only. */
+function describePlan(problem: DescentProblem, options: ProjectedDescentOptions): string {
+  const { loss, normalizeFeatures, reduction, regularization, moves, constraints, weightDecay } = problem;
+  const { learningRates, schedule, momentum, nesterov, rescaled, batch } = options;
+  const brief = (_: string, value: unknown) =>
+    typeof value === 'function' ? 'a function' : ArrayBuffer.isView(value) ? Array.from(value as Float64Array) : value;
+  return JSON.stringify(
+    {
+      loss,
+      normalizeFeatures,
+      reduction,
+      regularization,
+      moves,
+      constraints,
+      weightDecay,
+      learningRates,
+      schedule,
+      momentum,
+      nesterov,
+      rescaled,
+      batch,
+    },
+    brief,
+  );
+}
+
+function checkResume(resume: DescentCheckpoint, text: string): void {
+  checkKeys(resume, ['step', 'state', 'velocity', 'plan'], option('options.resume'));
+  checkNumber(resume.step, option('options.resume.step'), { min: 0, integer: true });
+  if (resume.plan === text) return;
+  const [then, now] = [JSON.parse(resume.plan), JSON.parse(text)] as Record<string, unknown>[];
+  const keys = Object.keys({ ...then, ...now }).filter((key) => JSON.stringify(then?.[key]) !== JSON.stringify(now?.[key]));
+  throw new LayerpeelError(
+    'LP_OPTION',
+    `options.resume is of a run with ${keys.map((key) => `${key} ${JSON.stringify(then?.[key]) ?? 'absent'}`).join(', ')}; ` +
+      'expected the same problem and options.',
+  );
+}
+
+/**
+ * What to say of a divergence. Of fixed prototypes the losses are smooth in the features, with the constant
+ * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable.
+ */
+function advise(problem: DescentProblem, plan: EngineDescent, { prototypes, samples, classes, dim }: CheckedState): string {
+  const { loss } = problem;
+  const share = plan.loss.sum ? 1 : 1 / samples;
+  const norms = Array.from({ length: classes }, (_, c) =>
+    Array.from(prototypes.subarray(c * dim, (c + 1) * dim)).reduce((sum, w) => sum + w * w, 0),
+  );
+  const all = norms.reduce((sum, square) => sum + square, 0); // ≥ ‖W‖₂²
+  const curvature = {
+    'dot-regression': () =>
+      Math.max(
+        ...norms.map((square, c) => (plan.loss.curvatures?.[c] ?? 0) * (plan.loss.prototypeLengths?.[c] ?? Math.sqrt(square)) ** 2),
+      ),
+    mse: () => 2 * all,
+    'cross-entropy': () => all / 2,
+  }[loss.kind as 'mse'];
+  if (!curvature || plan.prototypes.moves || plan.loss.normalized || plan.momentum !== 0) {
+    return 'Take smaller learning rates; of this problem no theory gives the largest that are stable.';
+  }
+  const weight = Math.max(1, ...(plan.loss.classWeights ?? []));
+  const rate = 2 / (share * weight * curvature() + plan.features.decay + 2 * plan.loss.regularization);
+  return `Take a smaller learning rate of the features: below ${rate.toPrecision(3)} gradient descent on this loss is stable.`;
+}

@@ -1,0 +1,458 @@
+// Projected descent: golden trajectories, plain loops of its rules, the exact engines, resuming, batches, and its ends.
+import {
+  batchedDescent,
+  gradientDescentSync,
+  lossAndGradientSync,
+  projectedDescent,
+  projectedDescentSync,
+  randomState,
+  seededRandom,
+  simplexETF,
+  sphericalDescentSync,
+} from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { array, distance, golden, refuses, shuffle, stateOf } from '../helpers.js';
+
+const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+const last = (iterator) => {
+  let snapshot;
+  for (snapshot of iterator);
+  return snapshot;
+};
+
+test('golden: the cross-entropy layer-peeled model', async () => {
+  const kase = golden('layer-peeled').find(({ name }) => name.startsWith('layer-peeled'));
+  const names = ['loss', 'minMargin', 'normalizedMargin', 'smoothedMargin', 'featuresNorm', 'prototypesNorm'];
+  const run = projectedDescent(
+    { loss: { kind: 'cross-entropy' }, state: stateOf(kase) },
+    { learningRates: { features: 5, prototypes: 5 }, steps: 2000, snapshots: 1, measure: { names } },
+  );
+  let seen = 0;
+  let measures;
+  for await (const snapshot of run) {
+    // Measures of a step come with the snapshot after it, and those of the last with itself.
+    for (const expected of kase.at) {
+      const row = snapshot.measures.step.indexOf(expected.step);
+      if (row >= 0) {
+        for (const name of names) {
+          if (expected[name] === null) assert.ok(Number.isNaN(snapshot.measures[name][row]));
+          else
+            near(
+              snapshot.measures[name][row],
+              expected[name],
+              1e-10 * (1 + Math.abs(expected[name])),
+              `${name} at ${expected.step}`,
+            );
+        }
+        seen++;
+      }
+      if (snapshot.step === expected.step) {
+        assert.ok(distance(snapshot.state.prototypes.data, array(expected.prototypes).data) < 1e-10, `step ${expected.step}`);
+      }
+    }
+    measures = snapshot;
+  }
+  assert.is(seen, kase.at.length);
+  assert.is(measures.reason, 'steps');
+});
+
+for (const kase of golden('layer-peeled').filter(({ name }) => name.startsWith('projected'))) {
+  test(`golden: ${kase.name}`, () => {
+    const state = stateOf(kase);
+    const { EW, EH } = kase;
+    const loss = kase.name.endsWith('dr')
+      ? { kind: 'dot-regression', prototypeEnergy: EW, featureEnergy: EH }
+      : { kind: 'cross-entropy' };
+    const scale = Math.sqrt(EH / EW);
+    const optimum = Float64Array.from(
+      state.features.data,
+      (_, i) => scale * state.prototypes.data[state.labels[Math.floor(i / kase.dim)] * kase.dim + (i % kase.dim)],
+    );
+    const problem = {
+      loss,
+      state,
+      reduction: 'sum',
+      moves: { prototypes: false },
+      constraints: { features: { kind: 'ball', radius: Math.sqrt(EH) } },
+      target: { features: { shape: state.features.shape, data: optimum }, prototypes: state.prototypes },
+    };
+    const options = { learningRates: { features: kase.learningRate }, steps: 60, snapshots: 1, measure: { names: ['distance'] } };
+    const distances = new Map();
+    for (const { step, state: now, measures } of projectedDescentSync(problem, options)) {
+      for (const [row, at] of measures.step.entries()) distances.set(at, measures.distance[row]);
+      const expected = kase.at.find((one) => one.step === step);
+      if (expected) assert.ok(distance(now.features.data, array(expected.features).data) < 1e-12, `step ${step}`);
+    }
+    for (const { step, distance: expected } of kase.at) near(distances.get(step), expected, 1e-10, `distance at ${step}`);
+  });
+}
+
+/** Plain loops: the rule of the update, gradients by lossAndGradient (tested on its own). */
+function brute(problem, options, orders) {
+  const { loss, state, moves = {}, constraints = {}, weightDecay = {}, target: _, ...setting } = problem;
+  const { learningRates, momentum = 0, nesterov = false, rescaled = false, steps } = options;
+  const now = Object.fromEntries(
+    ['features', 'prototypes', 'biases']
+      .filter((part) => state[part])
+      .map((part) => [part, { ...state[part], data: state[part].data.slice() }]),
+  );
+  const [n, p] = state.features.shape;
+  const velocity = Object.fromEntries(Object.keys(now).map((part) => [part, new Float64Array(now[part].data.length)]));
+  const norm = (x) => Math.sqrt(x.reduce((sum, a) => sum + a * a, 0));
+  const project = (part) => {
+    const { kind, radius } = constraints[part] ?? {};
+    const { data, shape } = now[part];
+    if (kind === 'frobenius' && norm(data) > radius) data.set(data.map((x) => (x * radius) / norm(data)));
+    if (kind !== 'ball' && kind !== 'sphere') return;
+    for (let i = 0; i < shape[0]; i++) {
+      const row = data.subarray(i * p, (i + 1) * p);
+      const size = norm(row);
+      if (kind === 'sphere' || size > radius) row.set(row.map((x) => (x * radius) / size));
+    }
+  };
+  for (const part of ['features', 'prototypes']) project(part);
+  for (let k = 0; k < steps; k++) {
+    const samples = orders ? orders[k] : Array.from({ length: n }, (_, i) => i);
+    const rows = samples.map((i) => now.features.data.slice(i * p, (i + 1) * p));
+    const gradient = lossAndGradientSync(
+      loss,
+      {
+        ...now,
+        features: { shape: [samples.length, p], data: Float64Array.from(rows.flatMap((row) => [...row])) },
+        labels: Int32Array.from(samples, (i) => state.labels[i]),
+      },
+      setting,
+    );
+    for (const part of Object.keys(now)) {
+      if (moves[part] === false) continue;
+      const decay = weightDecay[part] ?? 0;
+      const update = (at, g, rate) => {
+        const x = now[part].data;
+        const d = g + decay * x[at];
+        velocity[part][at] = momentum * velocity[part][at] + d;
+        x[at] -= rate * (nesterov ? d + momentum * velocity[part][at] : velocity[part][at]);
+      };
+      const rate = learningRates[part] ?? learningRates.prototypes;
+      if (part === 'features') {
+        for (const [row, i] of samples.entries()) {
+          const scale = rescaled ? norm(rows[row]) : 1;
+          for (let j = 0; j < p; j++) update(i * p + j, gradient.features.data[row * p + j], rate * scale);
+        }
+      } else for (let at = 0; at < now[part].data.length; at++) update(at, gradient[part].data[at], rate);
+    }
+    for (const part of ['features', 'prototypes']) if (moves[part] !== false) project(part);
+  }
+  return now;
+}
+
+const random = seededRandom(11);
+function sample(n, classes, p, biased = true) {
+  const normal = (size) => Float64Array.from({ length: size }, () => random.normal());
+  return {
+    features: { shape: [n, p], data: normal(n * p) },
+    prototypes: { shape: [classes, p], data: normal(classes * p) },
+    ...(biased && { biases: { shape: [classes], data: normal(classes) } }),
+    labels: Int32Array.from({ length: n }, (_, i) => (i < classes ? i : Math.floor(random.uniform() * classes))),
+  };
+}
+
+const losses = [
+  { kind: 'unhinged', gamma: 0.2 },
+  { kind: 'cross-entropy', labelSmoothing: 0.1 },
+  { kind: 'mse' },
+  { kind: 'hinge' },
+  { kind: 'dot-regression', prototypes: 'learnable' },
+  { kind: 'adjusted-margin', gamma: 0.2, epsilon: 0.3 },
+];
+
+test('equals plain loops: every loss, momentum, decay, constraint, part that stands', () => {
+  const learningRates = { features: 0.05, prototypes: 0.03, biases: 0.02 };
+  for (const [k, loss] of losses.entries()) {
+    for (const [m, [momentum, nesterov]] of [
+      [0, false],
+      [0.9, false],
+      [0.8, true],
+    ].entries()) {
+      const [n, classes, p] = [
+        [7, 3, 5],
+        [13, 4, 1],
+        [11, 2, 17],
+      ][(k + m) % 3];
+      for (const setting of [
+        {},
+        { constraints: { features: { kind: 'ball', radius: 1.1 }, prototypes: { kind: 'frobenius', radius: 2 } } },
+        {
+          constraints: { features: { kind: 'sphere', radius: 0.7 } },
+          normalizeFeatures: true,
+          weightDecay: { features: 0.2, prototypes: 0.1 },
+        },
+        { constraints: { features: { kind: 'frobenius', radius: 3 } }, moves: { prototypes: false }, weightDecay: { biases: 0.3 } },
+        { moves: { features: false }, reduction: 'sum', regularization: { weight: 0.1, normalization: 'mean' } },
+      ]) {
+        const problem = { loss, state: sample(n, classes, p), ...setting };
+        for (const rescaled of [false, true]) {
+          const options = { learningRates, momentum, nesterov, rescaled, steps: 9 };
+          const { state } = last(projectedDescentSync(problem, options));
+          const expected = brute(problem, options);
+          for (const part of ['features', 'prototypes', 'biases']) {
+            const size = expected[part].data.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
+            assert.ok(
+              distance(state[part].data, expected[part].data) < 1e-11 * size,
+              `${part} of ${loss.kind}, ${JSON.stringify({ momentum, nesterov, rescaled, ...setting })}`,
+            );
+          }
+        }
+      }
+    }
+  }
+});
+
+/** The batches that a run takes, seen as the features that move. */
+function batchesOf(state, batch, steps) {
+  const problem = { loss: { kind: 'mse' }, state, moves: { prototypes: false, biases: false } };
+  const [n, p] = state.features.shape;
+  let before = state.features.data;
+  const batches = [];
+  for (const { state: now, step } of projectedDescentSync(problem, {
+    learningRates: { features: 1e-3 },
+    batch,
+    steps,
+    snapshots: 1,
+  })) {
+    if (step === 0) continue;
+    const data = now.features.data;
+    batches.push(Array.from({ length: n }, (_, i) => i).filter((i) => data[i * p] !== before[i * p]));
+    before = data;
+  }
+  return batches;
+}
+
+test('batches take every sample once an epoch, in an order of the seed, and move their own features alone', () => {
+  const state = sample(17, 3, 4);
+  const batches = batchesOf(state, { size: 5, seed: 3 }, 12);
+  assert.equal(
+    batches.map((one) => one.length),
+    [5, 5, 5, 2, 5, 5, 5, 2, 5, 5, 5, 2],
+  );
+  for (const epoch of [0, 4, 8]) {
+    const seen = batches.slice(epoch, epoch + 4).flat();
+    assert.is(new Set(seen).size, 17);
+  }
+  assert.not.equal(batches.slice(0, 4), batches.slice(4, 8));
+  assert.equal(batchesOf(state, { size: 5, seed: 3 }, 12), batches);
+  assert.not.equal(batchesOf(state, { size: 5, seed: 4 }, 12), batches);
+  for (const loss of losses) {
+    const problem = { loss, state, constraints: { features: { kind: 'frobenius', radius: 4 } }, weightDecay: { features: 0.1 } };
+    const options = { learningRates: { features: 0.2, prototypes: 0.1 }, momentum: 0.9, batch: { size: 5, seed: 3 }, steps: 12 };
+    const { state: now } = last(projectedDescentSync(problem, options));
+    const expected = brute(problem, options, batches);
+    for (const part of ['features', 'prototypes', 'biases']) {
+      assert.ok(distance(now[part].data, expected[part].data) < 1e-11, `${part} of ${loss.kind}`);
+    }
+  }
+});
+
+test('equals the exact engines where the loss is linear', () => {
+  const state = randomState({ classes: 5, perClass: 7, dim: 9, seed: 2 });
+  shuffle(state.labels, 1);
+  const learningRates = { features: 2, prototypes: { kind: 'constant', value: 0.5, warmup: 20 } };
+  const schedule = { kind: 'cosine', period: 300 };
+  const weightDecay = { features: 0.01, prototypes: 0.02 };
+  const options = { learningRates, schedule, momentum: 0.9, nesterov: true };
+  const run = projectedDescentSync({ loss: { kind: 'unhinged', gamma: 0.2 }, state, weightDecay }, { ...options, steps: 200 });
+  const exact = gradientDescentSync(state, { ...options, weightDecay, gamma: 0.2 }).atSync(200);
+  const { state: now } = last(run);
+  const size = exact.features.data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  assert.ok(distance(now.features.data, exact.features.data) < 1e-11 * size);
+  assert.ok(distance(now.prototypes.data, exact.prototypes.data) < 1e-11 * size);
+
+  const frame = simplexETF(5, 9, { seed: 1 });
+  for (const rescaled of [false, true]) {
+    const sphere = { ...state, prototypes: frame };
+    const problem = {
+      loss: { kind: 'unhinged', gamma: 0.2 },
+      state: sphere,
+      normalizeFeatures: true,
+      moves: { prototypes: false },
+    };
+    const { state: there } = last(projectedDescentSync(problem, { learningRates: { features: 3 }, rescaled, steps: 100 }));
+    const path = sphericalDescentSync(sphere, { gamma: 0.2, learningRate: 3, rescaled });
+    assert.ok(distance(there.features.data, path.atSync(100).features.data) < 1e-11);
+  }
+});
+
+test('an interrupted run goes on bit for bit, with momentum, batches and constraints', async () => {
+  const state = sample(23, 4, 7);
+  const problem = {
+    loss: { kind: 'cross-entropy', classWeights: [1, 2, 1, 0.5] },
+    state,
+    constraints: { features: { kind: 'frobenius', radius: 8 }, prototypes: { kind: 'ball', radius: 1 } },
+    weightDecay: { features: 0.01 },
+  };
+  for (const more of [
+    {},
+    { momentum: 0.9 },
+    { momentum: 0.5, nesterov: true, batch: { size: 6, seed: 9 } },
+    { rescaled: true, batch: { size: 4 } },
+  ]) {
+    const options = { learningRates: { features: 0.5, prototypes: 0.2 }, schedule: { kind: 'cosine', period: 90 }, ...more };
+    const whole = last(
+      projectedDescentSync(problem, { ...options, steps: 61, measure: { names: ['loss', 'gradientNorm'], every: 7 } }),
+    );
+    for (const cut of [1, 13, 60]) {
+      const { checkpoint } = last(projectedDescentSync(problem, { ...options, steps: cut }));
+      const json = { ...checkpoint, plan: String(checkpoint.plan) };
+      let rest;
+      for await (rest of projectedDescent(problem, { ...options, steps: 61, snapshots: 11, resume: json }));
+      assert.equal(rest.state, whole.state, `${JSON.stringify(more)} cut at ${cut}`);
+      assert.equal(rest.checkpoint, whole.checkpoint);
+    }
+    await refuses('LP_OPTION', /options.resume is of a run with .*momentum/, () =>
+      projectedDescent(problem, { ...options, momentum: 0.123, steps: 70, resume: whole.checkpoint }),
+    );
+  }
+});
+
+test('a batch of runs gives each the bits it has alone', async () => {
+  const problems = Array.from({ length: 9 }, (_, r) => ({
+    loss: r % 2 ? { kind: 'unhinged', gamma: r / 10 } : { kind: 'cross-entropy' },
+    state: sample(15, 3, 6, false),
+    weightDecay: { features: r / 100 },
+  }));
+  const options = problems.map((_, r) => ({
+    learningRates: { features: 0.1 * (r + 1), prototypes: 0.1 },
+    momentum: r % 3 ? 0.9 : 0,
+    steps: 40,
+    snapshots: 15,
+    measure: { names: ['loss', 'accuracy'], every: 5 },
+  }));
+  const steps = [];
+  const alone = problems.map((problem, r) => [...projectedDescentSync(problem, options[r])]);
+  let k = 0;
+  for await (const snapshots of batchedDescent(problems, options)) {
+    steps.push(snapshots[0].step);
+    for (const [r, snapshot] of snapshots.entries()) assert.equal(snapshot, alone[r][k]);
+    k++;
+  }
+  assert.equal(steps, [15, 30, 40]);
+  await refuses('LP_SHAPE', /problems.1.state is .*expected one shape/, () =>
+    batchedDescent([problems[0], { ...problems[1], state: sample(15, 3, 5, false) }], options[0]),
+  );
+  await refuses('LP_OPTION', /differ in steps/, () =>
+    batchedDescent(problems.slice(0, 2), [options[0], { ...options[1], steps: 3 }]),
+  );
+});
+
+test('events, stationarity and divergence end a run where they happen', async () => {
+  const state = sample(12, 3, 5, false);
+  const problem = { loss: { kind: 'mse' }, state };
+  const options = { learningRates: { features: 0.5, prototypes: 0.1 }, steps: 5000, measure: { names: ['loss', 'gradientNorm'] } };
+  const event = last(projectedDescentSync(problem, { ...options, stop: { event: { measure: 'loss', below: 0.5 } } }));
+  assert.is(event.reason, 'event');
+  const { loss, step } = event.measures;
+  assert.ok(loss.at(-1) <= 0.5 && loss.at(-2) > 0.5);
+  assert.is(step.at(-1), event.step);
+  near(lossAndGradientSync({ kind: 'mse' }, event.state).value, loss.at(-1), 1e-14, 'the state of the event');
+  const still = last(projectedDescentSync(problem, { ...options, stop: { stationary: 1e-3 } }));
+  assert.is(still.reason, 'stationary');
+  assert.ok(still.measures.gradientNorm.at(-1) <= 1e-3);
+
+  // Fixed prototypes: the rate that theory names is where divergence begins.
+  const fixed = {
+    loss: { kind: 'dot-regression', prototypes: 'learnable' },
+    state,
+    reduction: 'sum',
+    moves: { prototypes: false },
+  };
+  const largest = Math.max(
+    ...[0, 1, 2].map((c) => state.prototypes.data.subarray(5 * c, 5 * c + 5).reduce((sum, w) => sum + w * w, 0)),
+  );
+  const wild = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 2.2 / largest }, steps: 100_000 }));
+  assert.is(wild.reason, 'diverged');
+  assert.match(wild.advice, new RegExp((2 / largest).toPrecision(3).replace('.', '\\.')));
+  assert.ok(Number.isFinite(lossAndGradientSync(fixed.loss, wild.state, { reduction: 'sum' }).value));
+  assert.is(wild.measures.step.at(-1), wild.step);
+  const again = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 2.2 / largest }, steps: wild.step }));
+  assert.equal(again.state, wild.state);
+  const next = last(
+    projectedDescentSync(fixed, {
+      ...options,
+      learningRates: { features: 2.2 / largest },
+      steps: wild.step + 1,
+      measure: undefined,
+    }),
+  );
+  await refuses('LP_OVERFLOW', /exceeds the range/, () => lossAndGradientSync(fixed.loss, next.state, { reduction: 'sum' }));
+  const tame = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 1.9 / largest }, steps: 20_000 }));
+  assert.is(tame.reason, 'steps');
+});
+
+test('a start outside its constraint is projected, and the result says so', async () => {
+  const state = sample(6, 3, 4, false);
+  const constraints = { features: { kind: 'sphere', radius: 2 }, prototypes: { kind: 'frobenius', radius: 100 } };
+  const run = last(
+    projectedDescentSync(
+      { loss: { kind: 'mse' }, state, constraints },
+      { learningRates: { features: 0, prototypes: 0 }, steps: 0 },
+    ),
+  );
+  assert.equal(run.projected, ['features']);
+  for (let i = 0; i < 6; i++) near(Math.hypot(...run.state.features.data.subarray(4 * i, 4 * i + 4)), 2, 1e-14, 'norm');
+  state.features.data.fill(0, 4, 8);
+  await refuses('LP_OPTION', /features\[1\] is zero and cannot be projected/, () =>
+    projectedDescent({ loss: { kind: 'mse' }, state, constraints }, { learningRates: { features: 1, prototypes: 1 }, steps: 1 }),
+  );
+});
+
+test('is stopped by its signal, and by leaving the loop', async () => {
+  const state = randomState({ classes: 50, perClass: 40, dim: 64 });
+  const controller = new AbortController();
+  const options = { learningRates: { features: 0.1, prototypes: 0.1 }, steps: 1e9, signal: controller.signal };
+  setTimeout(() => controller.abort(), 20);
+  await refuses('LP_ABORTED', /stopped/, async () => {
+    for await (const _ of projectedDescent({ loss: { kind: 'cross-entropy' }, state }, options));
+  });
+  let shares = 0;
+  for await (const { step } of projectedDescent(
+    { loss: { kind: 'cross-entropy' }, state },
+    { ...options, signal: undefined, snapshots: 3, onProgress: () => shares++ },
+  )) {
+    if (step === 6) break;
+  }
+  assert.ok(shares >= 0);
+});
+
+test('refuses what makes no run', async () => {
+  const state = sample(6, 3, 4);
+  const bad = (problem, options, code, pattern) =>
+    refuses(code, pattern, () =>
+      projectedDescent(
+        { loss: { kind: 'mse' }, state, ...problem },
+        { learningRates: { features: 1, prototypes: 1 }, steps: 3, ...options },
+      ),
+    );
+  await bad({ los: 1 }, {}, 'LP_OPTION', /loss/);
+  await bad({ moves: { feature: true } }, {}, 'LP_OPTION', /features/);
+  await bad({ constraints: { features: { kind: 'bal', radius: 1 } } }, {}, 'LP_OPTION', /did you mean 'ball'/);
+  await bad({ constraints: { features: { kind: 'ball', radius: 0 } } }, {}, 'LP_OPTION', /radius is 0/);
+  await bad({ constraints: { biases: { kind: 'ball', radius: 1 } } }, {}, 'LP_OPTION', /biases/);
+  await bad({ weightDecay: { prototypes: -1 } }, {}, 'LP_OPTION', /problem.weightDecay.prototypes is -1/);
+  await bad({}, { steps: -1 }, 'LP_OPTION', /options.steps is -1/);
+  await bad({}, { batch: { size: 7 } }, 'LP_OPTION', /options.batch.size is 7/);
+  await bad({}, { momentum: 1 }, 'LP_OPTION', /momentum is 1/);
+  await bad({}, { learningRates: { features: 1 } }, 'LP_OPTION', /options.learningRates.prototypes/);
+  await bad({}, { measure: { names: ['los'] } }, 'LP_OPTION', /did you mean 'loss'/);
+  await bad({}, { stop: { event: { measure: 'loss' } } }, 'LP_OPTION', /neither below and above/);
+  await bad(
+    { target: { features: state.features, prototypes: array([[1]]) } },
+    {},
+    'LP_SHAPE',
+    /problem.target.prototypes is \[1, 1\]/,
+  );
+  state.prototypes.data[5] = Number.NaN;
+  await bad({}, {}, 'LP_NOT_FINITE', /prototypes\[1, 1\] is NaN/);
+});
+
+test.run();
