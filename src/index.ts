@@ -85,5 +85,9 @@ export {
 // Kernels
 export { type MatmulOptions, matmul, matmulSync } from './matmul.js';
 export type { Control } from './native.js';
+// Layer-peeled model with cross-entropy
+export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './peeled/curvature.js';
+export { saddleExample } from './peeled/example.js';
+export { type KktCertificate, kktCertificate, kktCertificateSync, type Margins, margins, marginsSync } from './peeled/margins.js';
 // Random numbers
 export { type SeededRandom, seededRandom } from './random.js';
