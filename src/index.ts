@@ -88,6 +88,12 @@ export type { Control } from './native.js';
 // Layer-peeled model with cross-entropy
 export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './peeled/curvature.js';
 export { saddleExample } from './peeled/example.js';
+export {
+  type CrossEntropyFlowOptions,
+  type CrossEntropyTrajectory,
+  crossEntropyFlow,
+  crossEntropyFlowSync,
+} from './peeled/flow.js';
 export { type KktCertificate, kktCertificate, kktCertificateSync, type Margins, margins, marginsSync } from './peeled/margins.js';
 // Random numbers
 export { type SeededRandom, seededRandom } from './random.js';

@@ -242,6 +242,15 @@ export interface Engine {
     plan: { biased: boolean; from: number; to: number; step: number; tolerance: number; maxSteps: number },
   ): Result<MseOutcome>;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
+  /** Where `z` has got to, the next length of step and the sum of the local errors. */
+  crossEntropyFlow(
+    mode: Mode,
+    z: Float64Array,
+    labels: Int32Array,
+    sizes: Sizes,
+    loss: EngineLoss,
+    plan: { biased: boolean; from: number; to: number; step: number; tolerance: number },
+  ): Result<{ readonly z: Float64Array; readonly step: number; readonly error: number }>;
   /** The state (features, prototypes, biases if given) after all steps. */
   descend(
     mode: Mode,

@@ -28,6 +28,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
+    add("crossEntropyFlow", cross_entropy_flow);
     add("descend", descend);
     add("descentAdd", descent_add);
     add("descentAdvance", descent_advance);

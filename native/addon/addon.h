@@ -5,6 +5,7 @@
 
 namespace lp::addon {
 
+Napi::Value cross_entropy_flow(const Napi::CallbackInfo& info);
 Napi::Value descend(const Napi::CallbackInfo& info);
 Napi::Value descent_add(const Napi::CallbackInfo& info);
 Napi::Value descent_advance(const Napi::CallbackInfo& info);

@@ -20,13 +20,13 @@ import {
   showShape,
   snapshot,
 } from '../array/ndarray.js';
-import { LayerpeelError, OverflowError } from '../errors.js';
+import { LayerpeelError } from '../errors.js';
 import { type Control, controlKeys, type KernelLayout, type KernelModes, type MseOutcome } from '../native.js';
 import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
 import { drive, driveSync, type Steps, step } from '../tasks.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
-import { freshState, normOf, ofShape, scaled } from './states.js';
+import { fit, freshState, normOf, ofShape, scaled } from './states.js';
 import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
 export interface KernelOptions extends Control {
@@ -304,16 +304,6 @@ const withDirection = (state: ScaledState): Pick<Ending, 'toward'> => ({
 });
 
 const timesExp = (x: number, exponent: number): number => (x === 0 ? 0 : Math.sign(x) * Math.exp(Math.log(Math.abs(x)) + exponent));
-
-/** Numbers in the dtype of the initial state. @throws `LP_OVERFLOW` */
-function fit({ dtype }: CheckedState, x: Float64Array) {
-  const result = dtype === 'float64' ? new Float64Array(x) : new Float32Array(x);
-  for (const value of result) {
-    if (Number.isFinite(value)) continue;
-    throw new OverflowError(`The state at this time does not fit ${dtype}; use directionAt, which never overflows.`);
-  }
-  return result;
-}
 
 /** A group of modes that grow alike, and how fast. */
 interface Growth {

@@ -1,5 +1,7 @@
 /** Making states out of their parts: arrays that belong to the caller. */
+
 import type { CheckedState, Float, NDArray, State } from '../array/ndarray.js';
+import { OverflowError } from '../errors.js';
 
 export const ofShape = (shape: readonly number[], data: Float): NDArray => ({ shape, data });
 
@@ -30,4 +32,14 @@ export function freshState(initial: CheckedState, features: Float, prototypes?: 
     ...(ownBiases && { biases: ofShape([classes], ownBiases) }),
     labels: initial.labels.slice(),
   };
+}
+
+/** Numbers in the dtype of the initial state. @throws `LP_OVERFLOW` */
+export function fit({ dtype }: CheckedState, x: Float64Array) {
+  const result = dtype === 'float64' ? new Float64Array(x) : new Float32Array(x);
+  for (const value of result) {
+    if (Number.isFinite(value)) continue;
+    throw new OverflowError(`The state at this time does not fit ${dtype}; use directionAt, which never overflows.`);
+  }
+  return result;
 }

@@ -25,8 +25,14 @@ export const trajectoryMeasures = {
 
 export type TrajectoryMeasure = keyof typeof trajectoryMeasures;
 
-/** What `measure` and `when` may be asked for: where a dynamics has them, the measures of `collapse` too. */
-export type MeasureName = TrajectoryMeasure | CollapseMeasure;
+/** What `crossEntropyFlow` measures beside these (LP §3.1); `ρ² = ‖H‖² + ‖W‖²`. */
+export const marginMeasures = {
+  normalizedMargin: 'q_min/ρ², q_min the smallest margin',
+  smoothedMargin: '−log(e^L − 1)/ρ², L the sum of the losses; NaN unless L < log 2; it never decreases along the flow',
+} as const;
+
+/** What `measure` and `when` may be asked for, each dynamics those that it has. */
+export type MeasureName = TrajectoryMeasure | CollapseMeasure | keyof typeof marginMeasures;
 
 /** `(H, W)/‖(H, W)‖_F`: at any time, also where the state itself overflows. */
 export interface Direction {

@@ -7,6 +7,7 @@ import { inspect } from 'node:util';
 import {
   anchoredFlowSync,
   collapseSync,
+  crossEntropyFlowSync,
   gradientFlowSync,
   iteratedDescentSync,
   kernelFlowSync,
@@ -58,6 +59,7 @@ for (const dtype of ['float32', 'float64']) {
     const [{ checkpoint }] = projectedDescentSync(problem, { ...options, steps: 2 });
     Array.from(projectedDescentSync(problem, { ...options, steps: 4, resume: checkpoint, batch: undefined }));
   }
+  crossEntropyFlowSync({ ...state, biases }).atSync(1);
   collapseSync({ ...state, biases });
   const decayed = { gamma: 0.1, weightDecay: 0.01 };
   for (const trajectory of [

@@ -1,0 +1,130 @@
+// The cross-entropy flow: against Runge–Kutta steps of plain gradients, its invariants, and times up to 10¹².
+import {
+  crossEntropyFlow,
+  crossEntropyFlowSync,
+  kktCertificateSync,
+  lossAndGradientSync,
+  marginsSync,
+  randomState,
+} from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { distance, refuses } from '../helpers.js';
+
+const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+
+const biased = (state) => ({
+  ...state,
+  biases: { shape: [state.prototypes.shape[0]], data: Float64Array.from({ length: state.prototypes.shape[0] }, (_, c) => c / 5) },
+});
+
+/** The classical Runge–Kutta method in time itself. */
+function brute(state, { rate = 1, loss = { kind: 'cross-entropy' }, reduction = 'mean' }, time, steps) {
+  const parts = Object.keys(state).filter((part) => part !== 'labels');
+  const moved = (x, k, h) =>
+    Object.fromEntries(parts.map((part) => [part, { ...x[part], data: x[part].data.map((a, i) => a + h * k[part][i]) }]));
+  const slope = (x) => {
+    const g = lossAndGradientSync(loss, { ...x, labels: state.labels }, { reduction });
+    return Object.fromEntries(parts.map((part) => [part, g[part].data.map((a) => -rate * a)]));
+  };
+  let x = Object.fromEntries(parts.map((part) => [part, state[part]]));
+  const h = time / steps;
+  for (let k = 0; k < steps; k++) {
+    const k1 = slope(x);
+    const k2 = slope(moved(x, k1, h / 2));
+    const k3 = slope(moved(x, k2, h / 2));
+    const k4 = slope(moved(x, k3, h));
+    const mean = Object.fromEntries(
+      parts.map((part) => [part, k1[part].map((a, i) => (a + 2 * k2[part][i] + 2 * k3[part][i] + k4[part][i]) / 6)]),
+    );
+    x = moved(x, mean, h);
+  }
+  return x;
+}
+
+test('equals Runge–Kutta steps of plain gradients', async () => {
+  for (const [state, options] of [
+    [randomState({ classes: 3, perClass: 4, dim: 5, seed: 1 }), {}],
+    [
+      biased(randomState({ classes: 4, perClass: 3, dim: 2, seed: 2 })),
+      { rate: 0.3, loss: { kind: 'cross-entropy', classWeights: [1, 2, 0.5, 1] } },
+    ],
+    [
+      randomState({ classes: 2, perClass: 1, dim: 1, seed: 3 }),
+      { reduction: 'sum', loss: { kind: 'cross-entropy', labelSmoothing: 0.2 } },
+    ],
+  ]) {
+    const flow = await crossEntropyFlow(state, options);
+    for (const time of [0.5, 7, 3]) {
+      const found = await flow.at(time);
+      const expected = brute(state, options, time, 800);
+      for (const part of ['features', 'prototypes', 'biases']) {
+        if (state[part]) assert.ok(distance(found[part].data, expected[part].data) < 2e-9, `${part} at ${time}`);
+      }
+      assert.equal(flow.atSync(time), found);
+    }
+    assert.ok(flow.errorAtSync(7) < 1e-8);
+    assert.equal(flow.atSync(0), { ...state, ...(state.biases && { biases: state.biases }) });
+  }
+});
+
+test('up to t = 10¹²: balance stays, the smoothed margin never falls, the loss is of the order of 1/t', () => {
+  const state = randomState({ classes: 4, perClass: 5, dim: 7, seed: 8 });
+  const flow = crossEntropyFlowSync(state);
+  const gram = ({ data, shape: [rows, p] }) => {
+    const out = new Float64Array(p * p);
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < p; j++) for (let k = 0; k < p; k++) out[j * p + k] += data[i * p + j] * data[i * p + k];
+    return out;
+  };
+  const balance = ({ features, prototypes }) => gram(prototypes).map((x, k) => x - gram(features)[k]);
+  const began = balance(state);
+  const times = Array.from({ length: 49 }, (_, k) => 10 ** (k / 4));
+  const { loss, smoothedMargin, normalizedMargin, logNorm, accuracy } = flow.measureSync(times, [
+    'loss',
+    'smoothedMargin',
+    'normalizedMargin',
+    'logNorm',
+    'accuracy',
+  ]);
+  for (let k = 1; k < times.length; k++) {
+    assert.ok(loss[k] < loss[k - 1]);
+    if (!Number.isNaN(smoothedMargin[k - 1]))
+      assert.ok(smoothedMargin[k] >= smoothedMargin[k - 1] - 1e-12, `smoothed margin at ${times[k]}`);
+    if (!Number.isNaN(smoothedMargin[k])) assert.ok(smoothedMargin[k] <= normalizedMargin[k] + 1e-12);
+    if (times[k] > 1e3) assert.ok(loss[k] * times[k] < 10 && loss[k] * times[k] > 1e-3, `loss ${loss[k]} at ${times[k]}`);
+  }
+  const end = flow.atSync(1e12);
+  assert.ok(distance(balance(end), began) < 1e-6 * Math.exp(2 * logNorm.at(-1)));
+  assert.is(accuracy.at(-1), 1);
+  const kkt = kktCertificateSync(end);
+  assert.ok(kkt.stationarity <= kkt.epsilon && kkt.complementarity <= kkt.delta);
+  near(marginsSync(end).normalized, normalizedMargin.at(-1), 1e-13, 'normalized margin');
+  assert.ok(flow.errorAtSync(1e12) < 1e-6);
+  // A tighter integration says the same.
+  const tighter = crossEntropyFlowSync(state, { tolerance: 1e-12 }).directionAtSync(1e12);
+  assert.ok(distance(tighter.features.data, flow.directionAtSync(1e12).features.data) < 1e-6);
+  assert.is(flow.limitSync().regime, 'diverging');
+  const when = flow.whenSync({ name: 'loss', value: 1e-3, to: 1e6 });
+  near(flow.measureSync([when], ['loss']).loss[0], 1e-3, 1e-8, 'event');
+});
+
+test('float32 states, refusals, and the signal', async () => {
+  const state = randomState({ classes: 3, perClass: 2, dim: 4, dtype: 'float32' });
+  assert.instance((await crossEntropyFlow(state)).atSync(3).features.data, Float32Array);
+  await refuses('LP_OPTION', /rate is 0/, () => crossEntropyFlow(state, { rate: 0 }));
+  await refuses('LP_OPTION', /kind is "mse"/, () => crossEntropyFlow(state, { loss: { kind: 'mse' } }));
+  await refuses('LP_OPTION', /tolerance is 1/, () => crossEntropyFlow(state, { tolerance: 1 }));
+  const flow = await crossEntropyFlow(state);
+  await refuses('LP_OPTION', /time is -1/, () => flow.at(-1));
+  await refuses('LP_OPTION', /did you mean 'smoothedMargin'/, () => flow.measure([1], ['smoothedMargins']));
+  const large = await crossEntropyFlow(randomState({ classes: 50, perClass: 40, dim: 64 }));
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 10);
+  await refuses('LP_ABORTED', /stopped/, () => large.at(1e12, { signal: controller.signal }));
+  state.features.data[0] = Number.NaN;
+  await refuses('LP_NOT_FINITE', /features\[0, 0\] is NaN/, () => crossEntropyFlow(state));
+});
+
+test.run();
