@@ -455,4 +455,35 @@ test('refuses what makes no run', async () => {
   await bad({}, {}, 'LP_NOT_FINITE', /prototypes\[1, 1\] is NaN/);
 });
 
+test('a small problem, stepped on vector lanes, takes the steps of the general engine', () => {
+  for (const dtype of ['float32', 'float64']) {
+    const state = randomState({ classes: 7, perClass: 9, dim: 13, dtype, seed: 3 });
+    state.biases = { shape: [7], data: state.prototypes.data.slice(0, 7) };
+    const rows = Float64Array.from({ length: 63 * 7 }, (_, k) => Number(state.labels[Math.floor(k / 7)] === k % 7));
+    const options = { learningRates: { features: 3, prototypes: 2 }, momentum: 0.8, nesterov: true, rescaled: true, steps: 60 };
+    const rest = {
+      state,
+      normalizeFeatures: true,
+      weightDecay: { features: 0.01, prototypes: 0.02 },
+      constraints: { features: { kind: 'ball', radius: 4 }, prototypes: { kind: 'sphere', radius: 2 } },
+    };
+    const small = last(projectedDescentSync({ ...rest, loss: { kind: 'cross-entropy' } }, options));
+    // Labels by their rows are the general engine's.
+    const general = last(
+      projectedDescentSync({ ...rest, loss: { kind: 'cross-entropy', softLabels: { shape: [63, 7], data: rows } } }, options),
+    );
+    const tolerance = dtype === 'float32' ? 2e-4 : 1e-11;
+    for (const part of ['features', 'prototypes', 'biases']) {
+      assert.ok(distance(small.state[part].data, general.state[part].data) < tolerance, `${dtype} ${part}`);
+    }
+    const watched = last(
+      projectedDescentSync(
+        { ...rest, loss: { kind: 'cross-entropy' } },
+        { ...options, snapshots: 7, measure: { names: ['loss'], every: 3 } },
+      ),
+    );
+    assert.equal(watched.state.features.data, small.state.features.data, 'watching changes no bit');
+  }
+});
+
 test.run();

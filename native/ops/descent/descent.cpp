@@ -9,6 +9,7 @@
 
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "ops/quick/quick.h"
 
 namespace lp {
 namespace {
@@ -85,6 +86,7 @@ struct Descent<T>::Run {
     if (start.biases) std::copy_n(start.biases, classes, state.biases);
     if (plan.batch >= n) plan.batch = 0;
     if (plan.batch > 0) order.resize(n);
+    if (Quick<T>::suits(plan, n, classes, p)) quick.emplace(plan, start);
   }
 
   // ---- one step -----------------------------------------------------------------------------------------------------
@@ -157,6 +159,26 @@ struct Descent<T>::Run {
     }
     done++;
     return true;
+  }
+
+  // Takes steps of which nothing is measured. Returns how many there were before a state whose loss is not finite: then
+  // the state is not to be used.
+  Index forward(const double* const rates[3], Index steps, const Control& control) {
+    Index k = 0;
+    while (k < steps) {
+      control.poll();
+      if (quick) {
+        const Index taken = quick->advance(now.state(nullptr), velocity.state(nullptr), rates[0] + k, rates[1] + k,
+                                           rates[2] + k, steps - k, control);
+        k += taken;
+        done += taken;
+        measure_squares();
+        if (k == steps) break;
+      }
+      if (!move({rates[0][k], rates[1][k], rates[2][k]}, nullptr, control)) break;
+      k++;
+    }
+    return k;
   }
 
   MoveFactors factors_of(const PartPlan& part, double rate) const {
@@ -329,7 +351,7 @@ struct Descent<T>::Run {
     Index done = 0;
   };
   Backup good, fresh;
-  std::vector<Rates> since;  // of the steps from good.done on
+  std::vector<double> since[3];  // of the steps from good.done on
 
   void keep(Backup& backup) const {
     if (backup.now.memory.size() == 0) {
@@ -344,14 +366,15 @@ struct Descent<T>::Run {
   // Back to the last state whose loss was finite: the one before the step that came out as `done` now.
   void go_back(const Control& control) {
     const Index wanted = done - 1;
-    if (wanted < good.done) {
+    if (good.now.memory.size() == 0 || wanted < good.done) {
       throw Error("LP_OVERFLOW", "The loss of the start exceeds the range of its dtype; scale the state down.");
     }
     now.copy(good.now);
     if (velocity.memory.size() > 0) velocity.copy(good.velocity);
     done = good.done;
     measure_squares();
-    for (Index k = 0; done < wanted; k++) move(since[k], nullptr, control);
+    const double* const rates[] = {since[0].data(), since[1].data(), since[2].data()};
+    forward(rates, wanted - done, control);
   }
 
   DescentPlan plan;
@@ -359,8 +382,9 @@ struct Descent<T>::Run {
   std::vector<int32_t> labels;
   Arrays<T> now, velocity, gradient, target;
   LossPass<T> pass;
-  Buffer<double> squares;   // ‖h_i‖², always of the same kernel, lest a restored run differ
-  const bool norms_wanted;  // whether anything asks for them at every step
+  std::optional<Quick<T>> quick;  // takes the steps of a small problem
+  Buffer<double> squares;         // ‖h_i‖², always of the same kernel, lest a restored run differ
+  const bool norms_wanted;        // whether anything asks for them at every step
   std::vector<Index> order;
   Index epoch = -1;  // of `order`
   Index done = 0;
@@ -396,46 +420,56 @@ DescentOutcome Descent<T>::advance(const double* rates_features, const double* r
   Run& run = *run_;
   DescentOutcome outcome;
   const bool measures = !run.plan.measures.empty() || run.plan.event || run.plan.stationary >= 0;
-  for (Index k = 0; k < steps; k++) {
+  // Progress is told a hundred times; a small problem takes many steps in one stretch.
+  const Index share = std::max<Index>(steps / 100, 1), longest = run.quick ? std::max<Index>(share, 1024) : 1;
+  Index told = 0;
+  for (Index k = 0; k < steps;) {
     control.poll();
     if (k == 0) run.keep(run.fresh);
-    const typename Run::Rates rates{rates_features[k], rates_prototypes[k], rates_biases[k]};
+    const double* const rates[] = {rates_features + k, rates_prototypes + k, rates_biases + k};
     const bool measured = measures && run.done % run.plan.every == 0;
+    const Index free = measures ? run.plan.every - run.done % run.plan.every : steps;  // until the next measurement
+    const Index stretch = std::min({longest, free, steps - k});
     typename Run::Sums sums;
     const Index step = run.done;
-    bool good = true;
-    if (measured && (run.plan.batch > 0 || run.plan.event || run.plan.stationary >= 0)) {
+    Index taken = 0;
+    if (measured && (run.quick || run.plan.batch > 0 || run.plan.event || run.plan.stationary >= 0)) {
       // Of all samples, and before it is known whether to go on.
-      good = run.observe(sums, control);
+      const bool good = run.observe(sums, control);
       if (good) run.record(sums, outcome.records);
       if (const auto reason = good ? run.ended(sums) : std::nullopt) {
         outcome.reason = *reason;
         ended = true;
         return outcome;
       }
-      good = good && run.move(rates, nullptr, control);
-    } else {
-      good = run.move(rates, measured ? &sums : nullptr, control);
-      if (good && measured) {
+      if (good) taken = run.forward(rates, stretch, control);
+    } else if (measured) {
+      taken = run.move({*rates[0], *rates[1], *rates[2]}, &sums, control);
+      if (taken > 0) {
         run.done = step;
         run.record(sums, outcome.records);
         run.done = step + 1;
       }
+    } else {
+      taken = run.forward(rates, stretch, control);
     }
-    if (!good) {
-      run.done = step;
+    if (k == 0 && taken > 0) {
+      std::swap(run.good, run.fresh);
+      for (auto& rates_since : run.since) rates_since.clear();
+    }
+    for (int part = 0; part < 3; part++)
+      run.since[part].insert(run.since[part].end(), rates[part], rates[part] + taken);
+    if (taken < stretch) {
       run.go_back(control);
       outcome.reason = DescentOutcome::diverged;
       ended = true;
       return outcome;
     }
-    if (k == 0) {
-      std::swap(run.good, run.fresh);
-      run.since.clear();
-    }
-    run.since.push_back(rates);
-    if (!quiet && k % std::max<Index>(steps / 100, 1) == 0)
+    if (!quiet && k >= told) {
       control.progress(static_cast<double>(k) / static_cast<double>(steps));
+      told = k + share;
+    }
+    k += taken;
   }
   return outcome;
 }
