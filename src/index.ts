@@ -68,6 +68,14 @@ export type {
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
 // Frames
+export {
+  balancedLengths,
+  type Contraction,
+  type ContractionOptions,
+  contraction,
+  type Energies,
+  etfOptimum,
+} from './etf/fixed.js';
 export { type SimplexOptions, simplexETF } from './etf/simplex.js';
 // Losses
 export {
@@ -82,6 +90,15 @@ export {
   type PerClass,
   type Regularization,
 } from './losses/losses.js';
+export {
+  correctBelow,
+  type NormBounds,
+  type UpperBoundOptions,
+  type UpperBounds,
+  unhingedBounds,
+  unhingedBoundsSync,
+  unhingedMinimum,
+} from './losses/unhinged.js';
 // Kernels
 export { type MatmulOptions, matmul, matmulSync } from './matmul.js';
 export type { Control } from './native.js';
