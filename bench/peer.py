@@ -70,6 +70,91 @@ def autograd(steps, gamma, rate, classes, per_class, dim):
     return {"seconds": (time.perf_counter() - begin) / steps, "steps": steps}
 
 
+def eager_step(classes, per_class, dim, rate, dtype):
+    """One full-batch step of cross-entropy on features and prototypes as scripts write it: autograd and SGD."""
+    import torch
+
+    features, prototypes, labels = start(classes, per_class, dim, dtype)
+    h = torch.tensor(features, requires_grad=True)
+    w = torch.tensor(prototypes, requires_grad=True)
+    y = torch.tensor(labels)
+    optimizer = torch.optim.SGD([h, w], lr=rate)
+
+    def once():
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(h @ w.T, y).backward()
+        optimizer.step()
+
+    return once
+
+
+def best_of(work, steps, repeats=5):
+    """Seconds of one of `steps` steps, the best of some repeats."""
+    for _ in range(steps // 5 + 1):
+        work()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        for _ in range(steps):
+            work()
+        seconds.append((time.perf_counter() - begin) / steps)
+    return min(seconds)
+
+
+def layer_peeled(classes, per_class, dim, rate, dtype):
+    import torch
+
+    torch.set_num_threads(THREADS)
+    return {"seconds": best_of(eager_step(classes, per_class, dim, rate, np.dtype(dtype)), 1000)}
+
+
+def many_runs(runs, classes, per_class, dim, rate):
+    """A step of each of many runs of cross-entropy, float32: one by one; by bmm with the gradients written by hand, in place
+    and in chunks that may stay in cache; by vmap of the gradient."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    one = best_of(eager_step(classes, per_class, dim, rate, np.float32), 500)
+    n = classes * per_class
+    h, w = torch.randn(runs, n, dim), torch.randn(runs, classes, dim)
+    y = torch.arange(classes).repeat_interleave(per_class)
+    # softmax(z) − onehot, times rate/n: a product's factor does the scaling.
+    own = torch.nn.functional.one_hot(y, classes).float()
+
+    def by_bmm(chunk):
+        z, slope = torch.empty(chunk, n, classes), torch.empty(chunk, n, classes)
+        pull = torch.empty(chunk, classes, dim)
+
+        def once():
+            for first in range(0, runs, chunk):
+                hs, ws = h[first : first + chunk], w[first : first + chunk]
+                torch.bmm(hs, ws.transpose(1, 2), out=z)
+                torch.softmax(z, 2, out=slope)
+                slope.sub_(own)
+                torch.bmm(slope.transpose(1, 2), hs, out=pull)
+                hs.baddbmm_(slope, ws, alpha=-rate / n)
+                ws.add_(pull, alpha=-rate / n)
+
+        return once
+
+    def loss(h, w):
+        return torch.nn.functional.cross_entropy(h @ w.T, y)
+
+    slopes = torch.func.vmap(torch.func.grad(loss, (0, 1)))
+
+    def by_vmap():
+        gh, gw = slopes(h, w)
+        h.sub_(gh, alpha=rate)
+        w.sub_(gw, alpha=rate)
+
+    with torch.no_grad():
+        ways = {f"bmm, {chunk} runs at a time": best_of(by_bmm(chunk), 10) for chunk in (10, 50, 200, runs)}
+    ways["vmap"] = best_of(by_vmap, 10)
+    best = min(ways, key=ways.get)
+    return {"one": one, "seconds": ways[best], "best": best, **ways}
+
+
 def step(gamma, rate, classes, per_class, dim, ordered):
     """The best hand-structured step: M is never formed. PyTorch and NumPy, float32.
 
@@ -158,4 +243,11 @@ def matmul(n, dtype):
 
 if __name__ == "__main__":
     arguments = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    print(json.dumps({"autograd": autograd, "step": step, "matmul": matmul}[sys.argv[1]](**arguments)))
+    items = {
+        "autograd": autograd,
+        "step": step,
+        "matmul": matmul,
+        "layer_peeled": layer_peeled,
+        "many_runs": many_runs,
+    }
+    print(json.dumps(items[sys.argv[1]](**arguments)))

@@ -7,10 +7,12 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
+  batchedDescent,
   collapseSync,
   gradientDescent,
   iteratedDescentSync,
   matmulSync,
+  projectedDescent,
   randomState,
   seededRandom,
   spectralProjectionsSync,
@@ -137,6 +139,54 @@ const suites = {
         ratio ? times(ratio) : '–',
         '≥ 3 ×',
         ratio && ratio >= 3,
+      );
+    }
+  },
+
+  async 'small problems'() {
+    const finish = async (snapshots) => {
+      for await (const _ of snapshots);
+    };
+    const loss = { kind: 'cross-entropy' };
+    for (const dtype of ['float64', 'float32']) {
+      const [steps, shape] = [100_000, { classes: 5, perClass: 10, dim: 20 }];
+      const state = randomState({ ...shape, dtype });
+      const ours = await median(() =>
+        finish(projectedDescent({ loss, state }, { learningRates: { features: 5, prototypes: 5 }, steps })),
+      );
+      const torch = peer('layer_peeled', { classes: 5, per_class: 10, dim: 20, rate: 5, dtype });
+      const ratio = torch && (torch.seconds * steps) / ours.seconds;
+      row(
+        `LP Fig. 2, C = 5, n = 50, p = 20, 100 000 steps, ${dtype}`,
+        show(ours.seconds),
+        torch ? `PyTorch eager ${show(torch.seconds * steps)} (1 000 steps timed, scaled)` : 'no peer',
+        ratio ? times(ratio) : '–',
+        '≥ 50 ×',
+        ratio && ratio >= 50,
+      );
+    }
+    const [runs, steps, rate] = [1000, 1000, 1];
+    const problems = Array.from({ length: runs }, (_, seed) => ({
+      loss,
+      state: randomState({ classes: 10, perClass: 10, dim: 32, dtype: 'float32', seed }),
+    }));
+    const ours = await median(() =>
+      finish(batchedDescent(problems, { learningRates: { features: rate, prototypes: rate }, steps })),
+    );
+    const seconds = ours.seconds / steps;
+    const torch = peer('many_runs', { runs, classes: 10, per_class: 10, dim: 32, rate });
+    for (const [name, theirs, bar] of [
+      ['PyTorch eager, one by one (one run timed, scaled)', torch && torch.one * runs, 100],
+      [torch && `PyTorch ${torch.best}`, torch?.seconds, 5],
+    ]) {
+      const ratio = torch && theirs / seconds;
+      row(
+        '1 000 runs of C = 10, n = 100, p = 32, float32, a step of each',
+        show(seconds),
+        torch ? `${name} ${show(theirs)}` : 'no peer',
+        ratio ? times(ratio) : '–',
+        `≥ ${bar} ×`,
+        ratio && ratio >= bar,
       );
     }
   },
