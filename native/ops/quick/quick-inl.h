@@ -81,42 +81,43 @@ void logits(const QuickRun<T>& run) {
   }
 }
 
-// ---- logits to slopes: plain loops over the lanes -------------------------------------------------------------------
+// ---- logits to slopes -----------------------------------------------------------------------------------------------
+
+inline Vector<float> exponential_of(Vector<float> x) {
+  return exponential_of_floats<Vector<float>, Vector<uint32_t>>(x);
+}
+inline Vector<double> exponential_of(Vector<double> x) {
+  return exponential_of_doubles<Vector<double>, Vector<uint64_t>>(x);
+}
 
 // Of softmax(z) − t, t = (1−s) e_y + s/C: 1 − p_y is the sum of the others, which keeps its digits where y dominates.
 template <class T>
 void cross_entropy_slopes(const QuickRun<T>& run) {
   const Index lanes = run.lanes, classes = run.classes;
-  T* __restrict top = run.top, * __restrict rest = run.rest, * __restrict own = run.squares;
-  const auto* __restrict labels = run.labels;
-  const T* __restrict weights = run.weights;
-  for (Index i = 0; i < lanes; i++) top[i] = run.slopes[i];
-  for (Index c = 1; c < classes; c++) {
-    const T* __restrict z = run.slopes + c * lanes;
-    for (Index i = 0; i < lanes; i++) top[i] = z[i] > top[i] ? z[i] : top[i];
-  }
-  for (Index i = 0; i < lanes; i++) rest[i] = own[i] = 0;
-  for (Index c = 0; c < classes; c++) {
-    T* __restrict z = run.slopes + c * lanes;
-    for (Index i = 0; i < lanes; i++) {
-      const T e = exponential(z[i] - top[i]), zero = 0;
-      const bool mine = labels[i] == c;
-      z[i] = e;
-      rest[i] += mine ? zero : e;
-      own[i] += mine ? e : zero;
-    }
-  }
   const T even = run.smoothing / static_cast<T>(classes), certain = run.smoothing - even;
-  for (Index i = 0; i < lanes; i++) {
-    top[i] = weights[i] / (rest[i] + own[i]);
+  using Label = typename LaneLabel<T>::type;
+  for (Index lane = 0; lane < lanes; lane += Lanes<T>::count) {
+    T* z = run.slopes + lane;
+    const Vector<Label> labels = at(run.labels + lane);
+    const Vector<T> weights = at(run.weights + lane), zero = {};
+    Vector<T> top = at(z), rest = zero, own = zero;
+    for (Index c = 1; c < classes; c++) {
+      const Vector<T> x = at(z + c * lanes);
+      top = x > top ? x : top;
+    }
+    for (Index c = 0; c < classes; c++) {
+      const Vector<T> e = exponential_of(at(z + c * lanes) - top);
+      const auto mine = labels == static_cast<Label>(c);
+      at(z + c * lanes) = e;
+      rest += mine ? zero : e;
+      own = mine ? e : own;
+    }
+    const Vector<T> scale = weights / (rest + own), others = weights * even;
     // weight ((own/sum) − 1 + s − s/C): 0 − rest/sum but for the smoothing.
-    rest[i] = weights[i] * certain - top[i] * rest[i];
-  }
-  for (Index c = 0; c < classes; c++) {
-    T* __restrict z = run.slopes + c * lanes;
-    for (Index i = 0; i < lanes; i++) {
-      const T other = top[i] * z[i] - weights[i] * even;
-      z[i] = labels[i] == c ? rest[i] : other;
+    const Vector<T> of_own = weights * certain - scale * rest;
+    for (Index c = 0; c < classes; c++) {
+      const Vector<T> other = scale * at(z + c * lanes) - others;
+      at(z + c * lanes) = labels == static_cast<Label>(c) ? of_own : other;
     }
   }
 }
