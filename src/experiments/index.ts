@@ -1,5 +1,9 @@
 /** The experiments that `layerpeel reproduce` knows, in the papers' order. */
+
+import { experiment as etfMinority } from './etf-minority.js';
+import { experiment as etfThm2 } from './etf-thm2.js';
 import type { Experiment } from './experiment.js';
+import { experiment as lpFig2 } from './lp-fig2.js';
 import { experiment as ulFig1 } from './ul-fig1.js';
 import { experiment as ulFig4 } from './ul-fig4.js';
 import { experiment as ulFig5 } from './ul-fig5.js';
@@ -8,5 +12,19 @@ import { experiment as ulFig7 } from './ul-fig7.js';
 import { experiment as ulFig8 } from './ul-fig8.js';
 import { experiment as ulFig9 } from './ul-fig9.js';
 import { experiment as ulFig15 } from './ul-fig15.js';
+import { experiment as ulLosses } from './ul-losses.js';
 
-export const experiments: readonly Experiment[] = [ulFig1, ulFig4, ulFig5, ulFig6, ulFig7, ulFig8, ulFig9, ulFig15];
+export const experiments: readonly Experiment[] = [
+  ulFig1,
+  ulFig4,
+  ulFig5,
+  ulFig6,
+  ulFig7,
+  ulFig8,
+  ulFig9,
+  ulFig15,
+  ulLosses,
+  lpFig2,
+  etfThm2,
+  etfMinority,
+];

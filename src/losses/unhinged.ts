@@ -18,8 +18,10 @@ export interface NormBounds {
 
 /**
  * The minimum of the mean unhinged loss over prototypes and features in balls, of balanced classes in at least `C − 1`
- * dimensions (UL Lemma 1): `−(1+γ) E_1 E_2`, attained where prototypes are a simplex ETF and features lie along their
- * prototypes, all at the bounds. For `0 < γ < 2/(C−2)` nowhere else; for `γ = 0` wherever features are aligned.
+ * dimensions (UL Lemma 1): `−(1+γ) E_1 E_2`. For `0 < γ < 2/(C−2)` it is attained where all norms are at their bounds, features
+ * lie along their prototypes and `Σ_c w_c = 0`: at a simplex ETF, which for `C ≤ 3` is all there is, but with more classes, other
+ * than the lemma has it, at every such set of prototypes, since the loss sees their angles through the sum alone. For `γ = 0`
+ * the sum is free too.
  *
  * @throws `LP_OPTION`, also for `γ` beyond `2/(C−2)`, where the common mean does better
  */

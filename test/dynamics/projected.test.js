@@ -385,6 +385,15 @@ test('events, stationarity and divergence end a run where they happen', async ()
     }),
   );
   await refuses('LP_OVERFLOW', /exceeds the range/, () => lossAndGradientSync(fixed.loss, next.state, { reduction: 'sum' }));
+  // Nor can a run go on from such a state, whether from its beginning or resumed.
+  await refuses('LP_OVERFLOW', /of the start exceeds/, () =>
+    last(projectedDescentSync({ ...fixed, state: next.state }, { learningRates: { features: 1 }, steps: 2 })),
+  );
+  await refuses('LP_OVERFLOW', /of the start exceeds/, () =>
+    last(
+      projectedDescentSync(fixed, { learningRates: { features: 2.2 / largest }, steps: wild.step + 3, resume: next.checkpoint }),
+    ),
+  );
   const tame = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 1.9 / largest }, steps: 20_000 }));
   assert.is(tame.reason, 'steps');
 });
