@@ -165,13 +165,14 @@ const suites = {
         ratio && ratio >= 50,
       );
     }
-    const [runs, steps, rate] = [1000, 1000, 1];
+    const [runs, steps, rate] = [1000, 3000, 1];
     const problems = Array.from({ length: runs }, (_, seed) => ({
       loss,
       state: randomState({ classes: 10, perClass: 10, dim: 32, dtype: 'float32', seed }),
     }));
-    const ours = await median(() =>
-      finish(batchedDescent(problems, { learningRates: { features: rate, prototypes: rate }, steps })),
+    const ours = await median(
+      () => finish(batchedDescent(problems, { learningRates: { features: rate, prototypes: rate }, steps })),
+      { iterations: 5 },
     );
     const seconds = ours.seconds / steps;
     const torch = peer('many_runs', { runs, classes: 10, per_class: 10, dim: 32, rate });
