@@ -21,6 +21,7 @@ export { type CollapseMeasure, collapseMeasures, type MeasureInfo, type Prototyp
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 // Dynamics
+export { loadCheckpoint, saveCheckpoint } from './dynamics/checkpoint.js';
 export { type GradientDescentOptions, gradientDescent, gradientDescentSync } from './dynamics/descent.js';
 export {
   type AnchoredFlowOptions,

@@ -1,14 +1,22 @@
 // Projected descent: golden trajectories, plain loops of its rules, the exact engines, resuming, batches, and its ends.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   batchedDescent,
   gradientDescentSync,
+  loadCheckpoint,
   lossAndGradientSync,
   projectedDescent,
   projectedDescentSync,
   randomState,
+  saveCheckpoint,
   seededRandom,
   simplexETF,
   sphericalDescentSync,
+  writeSafetensors,
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -313,6 +321,64 @@ test('an interrupted run goes on bit for bit, with momentum, batches and constra
       projectedDescent(problem, { ...options, momentum: 0.123, steps: 70, resume: whole.checkpoint }),
     );
   }
+});
+
+test('a checkpoint goes through a file, and what is none is refused', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  const path = join(folder, 'run.safetensors');
+  const problem = { loss: { kind: 'hinge', margin: 0.5 }, state: sample(9, 3, 4) };
+  for (const dtype of [Float32Array, Float64Array]) {
+    for (const part of ['features', 'prototypes', 'biases'])
+      problem.state[part] = { ...problem.state[part], data: dtype.from(problem.state[part].data) };
+    for (const momentum of [0, 0.9]) {
+      const options = { learningRates: { features: 0.3, prototypes: 0.2 }, momentum };
+      const whole = last(projectedDescentSync(problem, { ...options, steps: 20 }));
+      const { checkpoint } = last(projectedDescentSync(problem, { ...options, steps: 8 }));
+      await saveCheckpoint(path, checkpoint);
+      assert.equal(await loadCheckpoint(path), checkpoint);
+      const rest = last(projectedDescentSync(problem, { ...options, steps: 20, resume: await loadCheckpoint(path) }));
+      assert.equal(rest.checkpoint, whole.checkpoint);
+    }
+  }
+  await writeSafetensors(path, { features: problem.state.features });
+  await refuses('LP_FILE', /no checkpoint of projected descent/, () => loadCheckpoint(path));
+  await writeFile(path, 'nonsense');
+  await refuses('LP_FILE', /./, () => loadCheckpoint(path));
+  await rm(folder, { recursive: true });
+});
+
+/** Runs a checkpointed descent in a process of its own, until it is killed. */
+const child = `
+  import { projectedDescent, randomState, saveCheckpoint } from 'layerpeel';
+  const problem = { loss: { kind: 'cross-entropy' }, state: randomState({ classes: 4, perClass: 6, dim: 5 }) };
+  const options = { learningRates: { features: 1, prototypes: 1 }, momentum: 0.9, steps: 1e8, snapshots: 500 };
+  for await (const { checkpoint } of projectedDescent(problem, options)) {
+    await saveCheckpoint(process.argv[1], checkpoint);
+    process.stdout.write(checkpoint.step + '\\n');
+  }`;
+
+test('a process that is killed leaves a run that goes on', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  const path = join(folder, 'run.safetensors');
+  const running = spawn(process.execPath, ['--input-type=module', '-e', child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await new Promise((resolve) => {
+    let seen = '';
+    running.stdout.on('data', (text) => {
+      seen += text;
+      if (seen.split('\n').length > 5) resolve();
+    });
+  });
+  running.kill('SIGKILL');
+  await once(running, 'exit');
+  const resume = await loadCheckpoint(path);
+  assert.ok(resume.step >= 2000 && resume.step % 500 === 0);
+  const problem = { loss: { kind: 'cross-entropy' }, state: randomState({ classes: 4, perClass: 6, dim: 5 }) };
+  const options = { learningRates: { features: 1, prototypes: 1 }, momentum: 0.9, steps: resume.step + 700 };
+  assert.equal(
+    last(projectedDescentSync(problem, { ...options, resume })).checkpoint,
+    last(projectedDescentSync(problem, options)).checkpoint,
+  );
+  await rm(folder, { recursive: true });
 });
 
 test('a batch of runs gives each the bits it has alone', async () => {
