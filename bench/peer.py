@@ -70,7 +70,7 @@ def autograd(steps, gamma, rate, classes, per_class, dim):
     return {"seconds": (time.perf_counter() - begin) / steps, "steps": steps}
 
 
-def eager_step(classes, per_class, dim, rate, dtype):
+def eager_step(classes, per_class, dim, rate, dtype, compiled=False):
     """One full-batch step of cross-entropy on features and prototypes as scripts write it: autograd and SGD."""
     import torch
 
@@ -80,9 +80,14 @@ def eager_step(classes, per_class, dim, rate, dtype):
     y = torch.tensor(labels)
     optimizer = torch.optim.SGD([h, w], lr=rate)
 
+    def loss(h, w):
+        return torch.nn.functional.cross_entropy(h @ w.T, y)
+
+    objective = torch.compile(loss) if compiled else loss
+
     def once():
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(h @ w.T, y).backward()
+        objective(h, w).backward()
         optimizer.step()
 
     return once
@@ -106,6 +111,16 @@ def layer_peeled(classes, per_class, dim, rate, dtype):
 
     torch.set_num_threads(THREADS)
     return {"seconds": median_of_steps(eager_step(classes, per_class, dim, rate, np.dtype(dtype)), 1000)}
+
+
+def cross_entropy_step(classes, per_class, dim):
+    """The same step of larger problems, eager and compiled."""
+    steps, repeats = {True: (200, 7), False: (1, 3)}[classes * per_class < 5000]
+    ways = {"eager": False, "compiled": True}
+    return {
+        name: median_of_steps(eager_step(classes, per_class, dim, 1, "float32", compiled), steps, repeats)
+        for name, compiled in ways.items()
+    }
 
 
 def many_runs(runs, classes, per_class, dim, rate):
@@ -249,5 +264,6 @@ if __name__ == "__main__":
         "matmul": matmul,
         "layer_peeled": layer_peeled,
         "many_runs": many_runs,
+    "cross_entropy_step": cross_entropy_step,
     }
     print(json.dumps(items[sys.argv[1]](**arguments)))

@@ -13,8 +13,10 @@ import {
   iteratedDescentSync,
   matmulSync,
   projectedDescent,
+  projectedDescentSync,
   randomState,
   seededRandom,
+  simplexETF,
   spectralProjectionsSync,
 } from 'layerpeel';
 import { Bench } from 'tinybench';
@@ -139,6 +141,72 @@ const suites = {
         ratio ? times(ratio) : '–',
         '≥ 3 ×',
         ratio && ratio >= 3,
+      );
+    }
+  },
+
+  async losses() {
+    const { copyGBs, float32Gflops } = ceilings();
+    const dim = 512;
+    // The time of one of many steps: what a run costs beyond its first step.
+    const stepOf = async (problem, learningRates, steps, iterations) => {
+      const take = (count) =>
+        median(() => Array.from(projectedDescentSync(problem, { learningRates, steps: count })), { iterations });
+      const [one, many] = [await take(1), await take(1 + steps)];
+      return (many.seconds - one.seconds) / steps;
+    };
+    for (const [classes, samples, steps, bar] of [
+      [100, 1000, 100, undefined],
+      [1000, 10_000, 4, 0.8],
+      [10_000, 20_000, 1, 0.8],
+    ]) {
+      const state = randomState({ classes, perClass: samples / classes, dim, dtype: 'float32' });
+      const seconds = await stepOf(
+        { loss: { kind: 'cross-entropy' }, state },
+        { features: 1, prototypes: 1 },
+        steps,
+        samples > 10_000 ? 3 : 7,
+      );
+      const work = `cross-entropy step, float32, C = ${classes}, n = ${samples}, p = ${dim}`;
+      const torch = peer('cross_entropy_step', { classes, per_class: samples / classes, dim });
+      for (const [name, theirs, wanted] of torch
+        ? [
+            ['PyTorch eager', torch.eager, 2],
+            ['torch.compile', torch.compiled, 1.2],
+          ]
+        : [['no peer', undefined, 2]]) {
+        const ratio = theirs && theirs / seconds;
+        row(
+          work,
+          show(seconds),
+          theirs ? `${name} ${show(theirs)}` : name,
+          ratio ? times(ratio) : '–',
+          `≥ ${wanted} ×`,
+          ratio && ratio >= wanted,
+        );
+      }
+      if (bar === undefined) continue;
+      const bound = (6 * samples * classes * dim) / float32Gflops / 1e9;
+      row(work, show(seconds), `at GEMM peak ${show(bound)}`, share(bound / seconds), '≥ 80 %', bound / seconds >= bar);
+    }
+    const [classes, samples] = [100, 100_000];
+    const state = randomState({ classes, perClass: samples / classes, dim, dtype: 'float32' });
+    const frame = { ...state, prototypes: simplexETF(classes, dim, { dtype: 'float32' }) };
+    const moves = { prototypes: false };
+    for (const [name, problem] of [
+      ['dot regression step', { loss: { kind: 'dot-regression' }, constraints: { features: { kind: 'ball', radius: 1 } } }],
+      ['spherical step', { loss: { kind: 'unhinged', gamma: 0.01 }, normalizeFeatures: true }],
+    ]) {
+      const seconds = await stepOf({ ...problem, state: frame, moves, reduction: 'sum' }, { features: 0.01 }, 20, 5);
+      // Features read and written once; a copy moves as many bytes.
+      const bound = (2 * state.features.data.byteLength) / copyGBs / 1e9;
+      row(
+        `${name}, float32, n = ${samples}, p = ${dim}, prototypes fixed`,
+        show(seconds),
+        `at bandwidth ${show(bound)}`,
+        share(bound / seconds),
+        '≥ 60 %',
+        bound / seconds >= 0.6,
       );
     }
   },

@@ -1,5 +1,5 @@
 /**
- * `layerpeel simulate`: exact dynamics from a configuration file, measured, drawn and saved.
+ * `layerpeel simulate`: exact dynamics from a configuration file, measured, drawn and saved; or iterated ones (`iterate.ts`).
  */
 import { basename } from 'node:path';
 import type { State } from '../array/ndarray.js';
@@ -9,7 +9,8 @@ import { type Axis, lineChart } from '../report/figure.js';
 import { type PageFigure, type Section, withScripts } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
-import { aligned, type Command, type Context, type Outcome } from './command.js';
+import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { iterate } from './iterate.js';
 import { EXAMPLE, inConfig, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
 type Columns = Record<string, number[]>;
@@ -39,13 +40,27 @@ export const command: Command = {
     '  measure          quantities, as below\n' +
     '  when             events, such as { "name": "accuracy", "value": 1, "to": 100000 }: the first time they happen\n' +
     '  save             any of "state" and "direction" (Z/‖Z‖, which never overflows) at the last time, and "limit"\n\n' +
+    'With "dynamics": "projectedDescent" any loss is iterated: the file has a state, "problem" (loss, constraints, weightDecay, moves …)\n' +
+    'and "options" (learningRates, steps, momentum, batch, measure, stop …) of that function. A checkpoint is written every second or\n' +
+    'so, from which --resume goes on.\n\n' +
     `Quantities:\n${aligned(Object.entries(trajectoryMeasures))}`,
-  options: { example: { help: 'Print a configuration to start from' } },
-  examples: ['layerpeel simulate --example > run.json', 'layerpeel simulate run.json --out runs/first'],
+  options: {
+    example: { help: 'Print a configuration to start from' },
+    resume: { value: 'RUN', help: 'Folder of a run of projectedDescent to go on with' },
+  },
+  examples: [
+    'layerpeel simulate --example > run.json',
+    'layerpeel simulate run.json --out runs/first',
+    'layerpeel simulate run.json --resume runs/first --out runs/second',
+  ],
   async run(context: Context): Promise<Outcome> {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const [path = ''] = context.args;
-    const { config, simulation } = await readSimulation(path);
+    const { config, simulation, iteration } = await readSimulation(path);
+    if (iteration) return await iterate(path, config, iteration, context);
+    if (context.options.resume !== undefined)
+      throw new UsageError('--resume goes on with a run of projectedDescent; other dynamics are computed at any time at once.');
+    if (!simulation) throw new UsageError('The configuration names no dynamics.');
     using trajectory = await makeTrajectory(simulation, context.signal);
     const name = basename(path, '.json');
     const folder = await context.folder(name, config);

@@ -9,8 +9,8 @@
  *       "when": [{ "name": "accuracy", "value": 1, "to": 100000 }],
  *       "save": ["state"] }
  *
- * `options` are those of the function named by `dynamics`; a state may also be read from files, by paths relative to the
- * configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
+ * `options` are those of the function named by `dynamics` (`projectedDescent` has a form of its own: see `iterate.ts`); a state may
+ * also be read from files, by paths relative to the configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -21,10 +21,12 @@ import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajecto
 import { LayerpeelError } from '../errors.js';
 import { anchoredFlow, gradientDescent, gradientFlow, kernelFlow, sphericalDescent } from '../index.js';
 import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
+import type { Iteration } from './iterate.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
 export const DESCENTS = ['gradientDescent', 'sphericalDescent'] as const;
 const DYNAMICS = [...FLOWS, ...DESCENTS] as const;
+const ITERATED = 'projectedDescent';
 const SAVED = ['state', 'direction', 'limit'] as const;
 const KEYS = ['dynamics', 'state', 'dtype', 'options', 'times', 'steps', 'measure', 'when', 'save'] as const;
 const MEASURED = ['loss', 'accuracy', 'logNorm', 'distanceToLimit'] as const;
@@ -63,7 +65,9 @@ export const EXAMPLE = {
 };
 
 /** Reads a configuration and what it refers to. @throws LP_CONFIG with the path to what is wrong */
-export async function readSimulation(path: string): Promise<{ config: Readonly<Record<string, unknown>>; simulation: Simulation }> {
+export async function readSimulation(
+  path: string,
+): Promise<{ config: Readonly<Record<string, unknown>>; simulation?: Simulation; iteration?: Iteration }> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new LayerpeelError(
       'LP_FILE',
@@ -76,8 +80,24 @@ export async function readSimulation(path: string): Promise<{ config: Readonly<R
   } catch (error) {
     throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
   }
-  const simulation = await checkSimulation(config, dirname(resolve(path)));
-  return { config: config as Record<string, unknown>, simulation };
+  const folder = dirname(resolve(path));
+  const iterated = (config as { dynamics?: unknown } | null)?.dynamics === ITERATED;
+  const read = iterated
+    ? { iteration: await checkIteration(config, folder) }
+    : { simulation: await checkSimulation(config, folder) };
+  return { config: config as Record<string, unknown>, ...read };
+}
+
+async function checkIteration(given: unknown, folder: string): Promise<Iteration> {
+  const place: Place = { path: 'config', code: 'LP_CONFIG' };
+  const config = checkKeys(given, ['dynamics', 'state', 'dtype', 'problem', 'options'], place);
+  const dtype = config.dtype === undefined ? undefined : checkChoice(config.dtype, ['float32', 'float64'], inside(place, 'dtype'));
+  const object = (key: string) => checkObject(config[key], inside(place, key));
+  return {
+    problem: object('problem') as unknown as Iteration['problem'],
+    options: object('options') as unknown as Iteration['options'],
+    state: await readState(config.state, dtype, folder, inside(place, 'state')),
+  };
 }
 
 async function checkSimulation(given: unknown, folder: string): Promise<Simulation> {
@@ -87,7 +107,7 @@ async function checkSimulation(given: unknown, folder: string): Promise<Simulati
     if (config[key] !== undefined) continue;
     throw new LayerpeelError('LP_CONFIG', `config.${key} is missing; layerpeel simulate --example prints a whole configuration.`);
   }
-  const dynamics = checkChoice(config.dynamics, DYNAMICS, inside(place, 'dynamics'));
+  const dynamics = checkChoice(config.dynamics, [...DYNAMICS, ITERATED], inside(place, 'dynamics')) as Simulation['dynamics'];
   const clock = (FLOWS as readonly string[]).includes(dynamics) ? 'time' : 'step';
   const dtype = config.dtype === undefined ? undefined : checkChoice(config.dtype, ['float32', 'float64'], inside(place, 'dtype'));
   const options = checkObject(config.options, inside(place, 'options'));

@@ -19,7 +19,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Logits of a block: enough rows that adding its part to the gradient of the prototypes is little beside computing it.
 constexpr Index kBlockLogits = 1 << 22, kLeastRows = 512;
 // Rows whose logits one thread makes and turns into gradients while they stay in its cache.
-constexpr Index kTileLogits = 1 << 18, kLeastTile = 32, kMostTile = 128;
+constexpr Index kTile = 128;
 // The part of the gradient of the prototypes that one thread makes at a time.
 constexpr Index kPartClasses = 256, kPartColumns = 256;
 
@@ -107,7 +107,7 @@ struct LossPass<T>::Workspace {
   }
 
   Tally run_dense(const Task& task) {
-    const Index rows = block_rows(task.count), tile = tile_rows();
+    const Index rows = block_rows(task.count), tile = kTile;
     const bool copied = loss.normalized || task.chosen;
     if (copied && inputs.size() < rows * p) inputs = Buffer<T>(rows * p);
     if (logits.size() < rows * classes) logits = Buffer<T>(rows * classes);
@@ -138,8 +138,6 @@ struct LossPass<T>::Workspace {
     for (Index c = 0; c < classes && task.biases; c++) task.biases[c] = static_cast<T>(bias_sums[c]);
     return total;
   }
-
-  Index tile_rows() const { return std::clamp(kTileLogits / std::max<Index>(classes, 1), kLeastTile, kMostTile); }
 
   // Logits of the rows begin … end − 1 of a block, what they are worth, and the gradient of their features.
   Tally make_tile(const Task& task, Index first, Index begin, Index end, const T* u) {

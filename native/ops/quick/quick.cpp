@@ -34,7 +34,7 @@ MoveFactors factors_of(const DescentPlan& plan, const PartPlan& part) {
 
 }  // namespace
 
-// Measured on two cores (AVX-512), cross-entropy, C from 3 to 100: one thread on lanes takes 0.2 (n p C = 3e4) to 0.85
+// Measured on two cores (AVX-512), cross-entropy, C from 3 to 100: one thread on lanes takes 0.2 (n p C = 3e4) to 0.95
 // (6e6) of the time of blocks on both threads, up to 3 MB of arrays. The bounds are lower, for machines with more cores
 // and smaller caches: about 0.1 ms a step, and arrays that stay in or near a second-level cache.
 template <class T>

@@ -1,0 +1,153 @@
+/**
+ * `layerpeel simulate` of what has no closed form: projected descent from a configuration file,
+ *
+ *     { "dynamics": "projectedDescent",
+ *       "state": { "random": { "classes": 10, "perClass": 50, "dim": 64, "seed": 0 } },
+ *       "problem": { "loss": { "kind": "cross-entropy" }, "constraints": { "features": { "kind": "ball", "radius": 5 } } },
+ *       "options": { "learningRates": { "features": 1, "prototypes": 0.1 }, "steps": 100000, "snapshots": 5000 } }
+ *
+ * `problem` and `options` are those of the function. The columns and a checkpoint are written every second or so, so that a
+ * run that is stopped or killed goes on with `--resume` from its folder.
+ */
+import { basename, join } from 'node:path';
+import type { State } from '../array/ndarray.js';
+import { loadCheckpoint, saveCheckpoint } from '../dynamics/checkpoint.js';
+import {
+  type DescentMeasure,
+  type DescentProblem,
+  descentMeasures,
+  type ProjectedDescentOptions,
+  projectedDescent,
+  type Snapshot,
+} from '../dynamics/projected.js';
+import { LayerpeelError } from '../errors.js';
+import { type Axis, lineChart } from '../report/figure.js';
+import { type PageFigure, withScripts } from '../report/page.js';
+import type { RunFolder } from '../report/run-folder.js';
+import { formatNumber } from '../report/ticks.js';
+import { aligned, type Context, type Outcome } from './command.js';
+
+/** A configuration of projected descent, its files read. */
+export interface Iteration {
+  readonly state: State;
+  readonly problem: Omit<DescentProblem, 'state'>;
+  readonly options: ProjectedDescentOptions;
+}
+
+const MEASURED: readonly DescentMeasure[] = ['loss', 'accuracy', 'minMargin', 'gradientNorm'];
+const LOGARITHMIC: readonly DescentMeasure[] = ['gradientNorm', 'distance'];
+/** Unless the configuration says otherwise, so many rows are measured. */
+const ROWS = 500;
+/** Multiplications between two snapshots: some tenths of a second. Files are written at most once a second. */
+const WORK = 1e10;
+const PAUSE = 1000;
+
+const ENDINGS = {
+  steps: 'All steps are done.',
+  event: 'The event has happened.',
+  stationary: 'The gradient is as small as was asked for.',
+  diverged: 'The loss of the next step is not finite; this is the last state whose loss is.',
+} as const;
+
+export async function iterate(
+  path: string,
+  config: Readonly<Record<string, unknown>>,
+  iteration: Iteration,
+  context: Context,
+): Promise<Outcome> {
+  const name = basename(path, '.json');
+  const { state, problem } = iteration;
+  const steps = Number(iteration.options.steps);
+  const every = (parts: number) => Math.max(1, Math.ceil(steps / parts) || 1);
+  const from = context.options.resume;
+  const resume = typeof from === 'string' ? await loadCheckpoint(join(from, 'checkpoint.safetensors')) : undefined;
+  const options: ProjectedDescentOptions = {
+    snapshots: Math.max(1, Math.min(100_000, every(1), Math.round(WORK / work(state)))),
+    ...iteration.options,
+    measure: { names: MEASURED, every: every(ROWS), ...iteration.options.measure },
+    signal: context.signal,
+    onProgress: (share) => context.progress(share, `step ${Math.round(share * steps)} of ${steps}`),
+    ...(resume && { resume }),
+  };
+  const run = placed(() => projectedDescent({ ...problem, state }, options));
+  const folder = await context.folder(name, config);
+  const columns: Record<string, number[]> = {};
+  let last: Snapshot | undefined;
+  let figures: PageFigure[];
+  let written = 0;
+  const keep = async () => {
+    await folder.metrics(columns);
+    if (last) await saveCheckpoint(join(folder.path, 'checkpoint.safetensors'), last.checkpoint);
+    written = Date.now();
+  };
+  try {
+    for await (const snapshot of run) {
+      last = snapshot;
+      for (const [key, values] of Object.entries(snapshot.measures)) {
+        columns[key] ??= [];
+        for (const value of values) columns[key].push(value);
+      }
+      if (Date.now() - written > PAUSE) await keep();
+    }
+  } finally {
+    // Whatever ended it, what was computed is kept.
+    await keep();
+    figures = await draw(columns, folder);
+  }
+  const end = last as unknown as Snapshot;
+  for (const part of ['features', 'prototypes', 'biases'] as const) {
+    if (end.state[part]) await folder.array(`state-${part}`, end.state[part]);
+  }
+  await folder.array('state-labels', { shape: [end.state.labels.length], data: Int32Array.from(end.state.labels) });
+  const projected =
+    end.projected.length > 0 ? ` The ${end.projected.join(' and ')} of the start were projected onto their constraints.` : '';
+  const ending = `${ENDINGS[end.reason ?? 'steps']}${end.advice ? ` ${end.advice}` : ''}${projected}`;
+  const report = await folder.report({
+    title: `projectedDescent: ${name}`,
+    lead: `Projected descent under ${problem.loss.kind}, to step ${end.step} of ${steps}. ${ending}`,
+    sections: [{ title: 'Measurements', figures }],
+    parameters: config,
+  });
+  const rows = Object.entries(columns).map(([key, values]) => [
+    key,
+    ...[values[0], values.at(-1)].map((value) => formatNumber(value ?? Number.NaN, 6)),
+  ]);
+  const { reason, step } = end;
+  const final = Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values.at(-1)]));
+  return {
+    text: [aligned([['', 'first', 'last'], ...rows]), '', `Step ${step}: ${ending}`, '', `Report: ${report}`].join('\n'),
+    json: { dynamics: 'projectedDescent', reason, step, last: final, folder: folder.path, report },
+  };
+}
+
+/** Multiplications of one step, all samples and classes. */
+function work({ features, prototypes }: State): number {
+  return (features.shape[0] as number) * (prototypes.shape[0] as number) * (features.shape[1] as number);
+}
+
+/** Names the places in the configuration where the function finds fault with its arguments. */
+function placed<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
+    const message = error.message.replaceAll(/\b(problem|options)(?=[.[]\w)/g, 'config.$1');
+    throw new LayerpeelError('LP_CONFIG', message, { cause: error });
+  }
+}
+
+async function draw(columns: Readonly<Record<string, number[]>>, folder: RunFolder): Promise<PageFigure[]> {
+  const { step: x = [], ...measured } = columns;
+  const figures: PageFigure[] = [];
+  for (const [key, y] of Object.entries(measured)) {
+    if (x.length === 0) break;
+    const name = key as DescentMeasure;
+    const axis: Axis = { title: name, scale: LOGARITHMIC.includes(name) ? 'log' : 'linear' };
+    const meaning = descentMeasures[name];
+    const caption = withScripts(`${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`);
+    figures.push(
+      await folder.figure(name, lineChart({ title: name, x: { title: 'step' }, y: axis, series: [{ name, x, y }] }), caption),
+    );
+  }
+  return figures;
+}
