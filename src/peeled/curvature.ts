@@ -8,7 +8,9 @@
  *
  *     Ż = V_H Wᵀ + H V_Wᵀ     Ġ = P∘(Ż − (P∘Ż) 11ᵀ)     ∇²L (V_H, V_W) = (Ġ W + G V_W, Ġᵀ H + Gᵀ V_H)
  *
- * and the lowest eigenpair is found by the Lanczos process with full orthogonalization.
+ * and the lowest eigenpair is found by the Lanczos process with full orthogonalization. All of it is computed over `L`, so
+ * that a state is judged rightly where its softmax rounds to the labels; an own class's entries of `G` and `Ġ` are minus
+ * the sum of the others, which `P − 1` would lose.
  */
 import type { Float, NDArray, State } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
@@ -16,7 +18,7 @@ import { type Control, controlKeys } from '../native.js';
 import { checkChoice, checkKeys, checkNumber, inside, option } from '../options.js';
 import { seededRandom } from '../random.js';
 import { drive, driveSync, type Steps, step } from '../tasks.js';
-import { dot, type Wide, widen } from './margins.js';
+import { dot, type Wide, weigh, widen } from './margins.js';
 
 export interface CurvatureOptions extends Control {
   /** Mean or sum of the losses over samples. @default 'mean' */
@@ -34,10 +36,11 @@ export interface CurvatureOptions extends Control {
 export interface TangentCurvature {
   /**
    * `not-stationary`: the gradient has a part along the sphere. `strict-saddle`: it has none, and a direction leads down.
-   * `optimum`: none does, to the tolerance: neural collapse (LP Theorem 3.4).
+   * `optimum`: none does, to the tolerance: neural collapse (LP Theorem 3.4). `undecided`: none was found, but the search
+   * ended before its residual met the tolerance; allow more steps.
    */
-  readonly kind: 'not-stationary' | 'strict-saddle' | 'optimum';
-  /** `∇L` */
+  readonly kind: 'not-stationary' | 'strict-saddle' | 'optimum' | 'undecided';
+  /** `∇L`; it, the multiplier and the eigenvalue are 0 where `L` is below the range of a double, and `kind` still holds. */
   readonly gradient: { readonly features: NDArray; readonly prototypes: NDArray };
   /** `λ = −⟨θ, ∇L⟩/‖θ‖²` */
   readonly multiplier: number;
@@ -93,7 +96,8 @@ function* analyse(state: State, options: CurvatureOptions): Steps<TangentCurvatu
   const { features, prototypes, samples, classes, dim, square } = problem;
   if (square === 0) throw new LayerpeelError('LP_OPTION', 'The state is zero; expected a point of a sphere.');
 
-  const hessian = yield* linearize(problem, reduction === 'sum' ? 1 : 1 / samples);
+  const hessian = yield* linearize(problem);
+  const unit = Math.exp(hessian.logLoss) / (reduction === 'sum' ? 1 : samples);
   const point = joined(features.data, prototypes.data);
   const gradient = hessian.gradient;
   const multiplier = -dot(point, gradient) / square;
@@ -117,17 +121,20 @@ function* analyse(state: State, options: CurvatureOptions): Steps<TangentCurvatu
     features: { shape: [samples, dim], data: x.slice(0, samples * dim) },
     prototypes: { shape: [classes, dim], data: x.slice(samples * dim) },
   });
-  const down = found.eigenvalue < -Math.max(10 * found.residual, tolerance * found.scale);
+  // What was found is the curvature along its vector, and so an upper bound of the lowest, converged or not. A gradient that
+  // is not quite parallel to the state moves eigenvalues as much.
+  const down = found.eigenvalue < -Math.max(tolerance, 10 * tangentGradient) * found.scale;
+  const converged = found.residual <= tolerance * found.scale;
   return {
-    kind: tangentGradient > still ? 'not-stationary' : down ? 'strict-saddle' : 'optimum',
-    gradient: split(gradient),
-    multiplier,
+    kind: tangentGradient > still ? 'not-stationary' : down ? 'strict-saddle' : converged ? 'optimum' : 'undecided',
+    gradient: split(gradient.map((g) => unit * g)),
+    multiplier: unit * multiplier,
     tangentGradient,
-    eigenvalue: found.eigenvalue,
-    residual: found.residual,
+    eigenvalue: unit * found.eigenvalue,
+    residual: unit * found.residual,
     direction: split(found.vector),
     steps: found.steps,
-    converged: found.residual <= tolerance * found.scale,
+    converged,
   };
 }
 
@@ -145,20 +152,12 @@ function without(x: Float64Array, normal: Float64Array): Float64Array {
   return x;
 }
 
-/** The gradient, and products with the Hessian. */
-function* linearize({ features, prototypes, labels, samples, classes, dim }: Wide, share: number) {
-  const shares = yield* product(features, prototypes, false, true); // P
-  for (let i = 0; i < samples; i++) {
-    const row = shares.subarray(i * classes, (i + 1) * classes);
-    const top = row.reduce((most, z) => Math.max(most, z), Number.NEGATIVE_INFINITY);
-    let sum = 0;
-    for (let c = 0; c < classes; c++) sum += row[c] = Math.exp((row[c] as number) - top);
-    for (let c = 0; c < classes; c++) row[c] = (row[c] as number) / sum;
-  }
-  const slope = {
-    shape: [samples, classes],
-    data: shares.map((p, k) => share * (p - (k % classes === labels[Math.floor(k / classes)] ? 1 : 0))),
-  };
+/** The gradient, and products with the Hessian, both over the summed loss `L`. */
+function* linearize(problem: Wide) {
+  const { features, prototypes, labels, samples, classes, dim } = problem;
+  const { logLoss, shares, pull } = weigh(problem, yield* product(features, prototypes, false, true));
+  const loss = Math.exp(logLoss);
+  const slope = { shape: [samples, classes], data: pull.map((x) => -x) };
   const gradient = joined(yield* product(slope, prototypes), yield* product(slope, features, true));
 
   function* times(v: Float64Array): Steps<Float64Array> {
@@ -166,14 +165,16 @@ function* linearize({ features, prototypes, labels, samples, classes, dim }: Wid
     const vw = { shape: [classes, dim], data: v.subarray(samples * dim) };
     const change = yield* product(vh, prototypes, false, true); // Ż, then Ġ
     const other = yield* product(features, vw, false, true);
+    for (let k = 0; k < change.length; k++) change[k] = (change[k] as number) + (other[k] as number);
     for (let i = 0; i < samples; i++) {
-      let mean = 0;
-      for (let k = i * classes; k < (i + 1) * classes; k++) {
-        change[k] = (change[k] as number) + (other[k] as number);
-        mean += (shares[k] as number) * (change[k] as number);
-      }
-      for (let k = i * classes; k < (i + 1) * classes; k++)
-        change[k] = share * (shares[k] as number) * ((change[k] as number) - mean);
+      const row = i * classes;
+      const own = row + (labels[i] as number);
+      const base = change[own] as number;
+      let mean = 0; // of Ż − Ż_y
+      for (let k = row; k < row + classes; k++) mean += loss * (shares[k] as number) * ((change[k] as number) - base);
+      let sum = 0;
+      for (let k = row; k < row + classes; k++) sum += change[k] = (shares[k] as number) * ((change[k] as number) - base - mean);
+      change[own] = -sum;
     }
     const turned = { shape: [samples, classes], data: change };
     const h = yield* product(turned, prototypes);
@@ -183,7 +184,7 @@ function* linearize({ features, prototypes, labels, samples, classes, dim }: Wid
     for (let k = 0; k < out.length; k++) out[k] = (out[k] as number) + (more[k] as number);
     return out;
   }
-  return { gradient, times };
+  return { logLoss, gradient, times };
 }
 
 interface Eigenpair {

@@ -146,7 +146,8 @@ function measureMargins({ labels, counts, samples, classes, square }: Wide, logi
   return { margins: all, smallest, normalized: smallest / square, bound, gap: bound === undefined ? undefined : bound - smallest };
 }
 
-interface Weights {
+/** What the softmax weights say, over `L`: of the order of 1 however small `L` is. */
+export interface Weights {
   readonly logLoss: number;
   readonly smallest: number;
   /** Softmax weights of the other classes over `L`, `[n, K]`. */
@@ -156,7 +157,7 @@ interface Weights {
   readonly excess: Float64Array;
 }
 
-function weigh({ labels, samples, classes }: Wide, logits: Float64Array): Weights {
+export function weigh({ labels, samples, classes }: Wide, logits: Float64Array): Weights {
   const excess = new Float64Array(samples * classes); // s_ij
   const logSums = new Float64Array(samples); // log Σ_j e^{−s_ij}
   let smallest = Number.POSITIVE_INFINITY;
@@ -174,14 +175,14 @@ function weigh({ labels, samples, classes }: Wide, logits: Float64Array): Weight
     smallest = Math.min(smallest, least);
   }
   // log(1 + x) is x below the rounding of 1, where x itself may be too small for a double.
-  const logLosses = logSums.map((log) => (log < -40 ? log : Math.log(Math.log1p(Math.exp(log)))));
+  const logLosses = logSums.map((log) => (log < -40 ? log : Math.log(softplus(log))));
   const most = logLosses.reduce((top, log) => Math.max(top, log), Number.NEGATIVE_INFINITY);
   const logLoss = most + Math.log(logLosses.reduce((sum, log) => sum + Math.exp(log - most), 0));
   const shares = new Float64Array(samples * classes);
   const pull = new Float64Array(samples * classes);
   for (let i = 0; i < samples; i++) {
     const y = labels[i] as number;
-    const logOdds = Math.log1p(Math.exp(logSums[i] as number));
+    const logOdds = softplus(logSums[i] as number);
     for (let j = 0; j < classes; j++) {
       if (j === y) continue;
       const share = Math.exp(-(excess[i * classes + j] as number) - logOdds - logLoss);
@@ -191,6 +192,11 @@ function weigh({ labels, samples, classes }: Wide, logits: Float64Array): Weight
     }
   }
   return { logLoss, smallest, shares, pull, excess };
+}
+
+/** `log(1 + eˣ)`, of large `x` too. */
+function softplus(x: number): number {
+  return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }
 
 /** `−log(e^L − 1)/ρ²` from `log L`; NaN unless `L < log 2`. */

@@ -233,6 +233,45 @@ test('Theorem 3.4: the example is a strict saddle with a way down, collapse is a
   }
 });
 
+/** `state` with features and prototypes `factor` times as large. */
+const times = (state, factor) => ({
+  features: { ...state.features, data: state.features.data.map((x) => factor * x) },
+  prototypes: { ...state.prototypes, data: state.prototypes.data.map((x) => factor * x) },
+  labels: state.labels,
+});
+
+test('curvature is judged rightly at any norm, where the softmax rounds to the labels and the loss underflows', () => {
+  for (const factor of [0.01, 1, 4, 6, 10, 20, 30]) {
+    const saddle = tangentCurvatureSync(times(saddleExample(), factor));
+    assert.is(saddle.kind, 'strict-saddle', `saddle at ${factor}`);
+    assert.ok(saddle.converged && saddle.tangentGradient < 1e-12 && saddle.residual >= 0);
+    const best = tangentCurvatureSync(collapsed(4, 3, 6, factor));
+    assert.is(best.kind, 'optimum', `collapse at ${factor}`);
+  }
+});
+
+test('a search that ends early never says optimum of a saddle; a misclassified state has finite curvature', () => {
+  for (const steps of [1, 2, 3, 5]) {
+    const { kind, eigenvalue, converged } = tangentCurvatureSync(saddleExample(), { steps });
+    assert.is(converged, false);
+    assert.is(kind, eigenvalue < 0 ? 'strict-saddle' : 'undecided', `${steps} steps`);
+  }
+  // Collapse that is not quite there is no saddle.
+  const random = seededRandom(5);
+  for (const size of [1e-12, 1e-10, 1e-8]) {
+    const state = collapsed(4, 3, 6);
+    for (const part of ['features', 'prototypes']) state[part].data = state[part].data.map((x) => x + size * random.normal());
+    assert.is(tangentCurvatureSync(state).kind, 'optimum', `off by ${size}`);
+  }
+  const wrong = times(collapsed(3, 2, 4), 40);
+  wrong.labels = wrong.labels.map((y) => (y + 1) % 3); // logits beyond the range of exp
+  const found = tangentCurvatureSync(wrong);
+  const { features, prototypes } = lossAndGradientSync({ kind: 'cross-entropy' }, wrong);
+  assert.ok(Number.isFinite(found.eigenvalue) && found.residual >= 0);
+  assert.ok(distance(found.gradient.features.data, features.data) < 1e-12);
+  assert.ok(distance(found.gradient.prototypes.data, prototypes.data) < 1e-12);
+});
+
 test('refuses what it cannot analyse', async () => {
   const state = randomState({ classes: 3, perClass: 2, dim: 4 });
   await refuses('LP_OPTION', /smallest margin/, () => kktCertificate(state));
