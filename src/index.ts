@@ -18,8 +18,20 @@ export {
 } from './collapse/collapse.js';
 export { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './collapse/measures.js';
 // Data
+export {
+  type Augmentation,
+  type Augmented,
+  type AugmentOptions,
+  augment,
+  augmentSync,
+  type ChannelStatistics,
+  channelStatistics,
+  channelStatisticsSync,
+} from './data/augment.js';
+export { classCounts, type ImageSet, imageSubset } from './data/images.js';
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
+export { imbalancedIndices, noisyLabels, type Selected, type Selection, selectImages } from './data/subsets.js';
 // Dynamics
 export { loadCheckpoint, saveCheckpoint } from './dynamics/checkpoint.js';
 export { type GradientDescentOptions, gradientDescent, gradientDescentSync } from './dynamics/descent.js';

@@ -189,8 +189,42 @@ export interface EngineOutcome {
   readonly records: Float64Array;
 }
 
+/** Of images `[count, height, width, channels]`. */
+export interface ImageSizes {
+  readonly count: number;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+}
+
+/** `Augmentation` of native/ops/augment. */
+export interface AugmentationPlan {
+  readonly padding: number;
+  readonly shift: number;
+  readonly flip: boolean;
+  readonly mixup: number;
+  readonly mean: Float64Array;
+  readonly std: Float64Array;
+  readonly seed: number;
+}
+
+export interface RawAugmented {
+  readonly images: Float32Array;
+  readonly partners: Int32Array;
+  readonly shares: Float64Array;
+}
+
 /** The addon's functions; `native/addon/<name>.cpp` documents each. */
 export interface Engine {
+  augment(
+    mode: Mode,
+    images: Uint8Array,
+    sizes: ImageSizes,
+    indices: Int32Array,
+    count: number,
+    epoch: number,
+    plan: AugmentationPlan,
+  ): Result<RawAugmented>;
   /** The numbers of an `Evaluation` of native/ops/evaluate, in order. */
   evaluate(
     mode: Mode,
@@ -202,6 +236,8 @@ export interface Engine {
     limitFeatures?: Float,
     limitPrototypes?: Float,
   ): Result<Float64Array>;
+  /** How often each channel has each value, `[channels, 256]`. */
+  histogram(mode: Mode, images: Uint8Array, sizes: ImageSizes): Result<Float64Array>;
   info(): EngineInfo;
   /** Value, accuracy, smallest margin and regularizer; then the gradients of features, prototypes and biases. */
   lossAndGradient(

@@ -28,6 +28,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
+    add("augment", augment);
     add("crossEntropyFlow", cross_entropy_flow);
     add("descend", descend);
     add("descentAdd", descent_add);
@@ -37,6 +38,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("descentRestore", descent_restore);
     add("descentState", descent_state);
     add("evaluate", evaluate);
+    add("histogram", histogram);
     add("info", info);
     add("collapseBegin", collapse_begin);
     add("collapseSum", collapse_sum);

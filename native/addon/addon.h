@@ -5,6 +5,7 @@
 
 namespace lp::addon {
 
+Napi::Value augment(const Napi::CallbackInfo& info);
 Napi::Value cross_entropy_flow(const Napi::CallbackInfo& info);
 Napi::Value descend(const Napi::CallbackInfo& info);
 Napi::Value descent_add(const Napi::CallbackInfo& info);
@@ -14,6 +15,7 @@ Napi::Value descent_observe(const Napi::CallbackInfo& info);
 Napi::Value descent_restore(const Napi::CallbackInfo& info);
 Napi::Value descent_state(const Napi::CallbackInfo& info);
 Napi::Value evaluate(const Napi::CallbackInfo& info);
+Napi::Value histogram(const Napi::CallbackInfo& info);
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value collapse_begin(const Napi::CallbackInfo& info);
 Napi::Value collapse_sum(const Napi::CallbackInfo& info);

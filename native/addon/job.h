@@ -47,9 +47,10 @@ auto guarded(Napi::Env env, F&& body) {
 }
 
 template <class T>
-constexpr napi_typedarray_type kArrayType = std::is_same_v<T, float>    ? napi_float32_array
-                                            : std::is_same_v<T, double> ? napi_float64_array
-                                                                        : napi_int32_array;
+constexpr napi_typedarray_type kArrayType = std::is_same_v<T, float>     ? napi_float32_array
+                                            : std::is_same_v<T, double>  ? napi_float64_array
+                                            : std::is_same_v<T, uint8_t> ? napi_uint8_array
+                                                                         : napi_int32_array;
 
 // Checks type and length of a typed array and finds its memory; returns whether that is shared (cannot be detached).
 bool locate(Napi::Env env, Napi::Value value, napi_typedarray_type type, Index size, void** data);

@@ -6,6 +6,8 @@ import { writeSync } from 'node:fs';
 import { inspect } from 'node:util';
 import {
   anchoredFlowSync,
+  augmentSync,
+  channelStatisticsSync,
   collapseSync,
   crossEntropyFlowSync,
   gradientFlowSync,
@@ -37,6 +39,9 @@ for (const name of Object.keys(functions)) {
     return original(...args);
   };
 }
+const pictures = { images: new Uint8Array(90).fill(7), shape: [3, 5, 2, 3], labels: new Int32Array(3), classes: ['a'], source: '' };
+augmentSync(pictures, [2, 0, 2, 1], { padding: 1, shift: 2, flip: true, mixup: 0.5, epoch: 3, seed: 9 });
+channelStatisticsSync(pictures);
 for (const dtype of ['float32', 'float64']) {
   const state = randomState({ classes: 3, perClass: 4, dim: 5, dtype });
   const { features, prototypes } = state;

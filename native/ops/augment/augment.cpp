@@ -1,0 +1,189 @@
+#include "ops/augment/augment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+
+namespace lp {
+namespace {
+
+// splitmix64 (Steele, Lea and Flood 2014): its states are a counter, its outputs a hash of them.
+class Stream {
+ public:
+  explicit Stream(uint64_t state) : state_(state) {}
+
+  uint64_t bits() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  // On {0, …, bound − 1}, bound < 2³²; no value is likelier than another by more than 2⁻³².
+  Index below(Index bound) { return static_cast<Index>(((bits() >> 32) * static_cast<uint64_t>(bound)) >> 32); }
+  Index within(Index reach) { return below(2 * reach + 1) - reach; }
+  double uniform() { return (static_cast<double>(bits() >> 11) + 0.5) * 0x1p-53; }  // on (0, 1)
+
+  double normal() {  // Marsaglia's polar method
+    for (;;) {
+      const double x = 2 * uniform() - 1, y = 2 * uniform() - 1, square = x * x + y * y;
+      if (square < 1 && square > 0) return x * std::sqrt(-2 * std::log(square) / square);
+    }
+  }
+
+  // Logarithm of a Gamma(α, 1) variable: Marsaglia and Tsang 2000, for α + 1, times U^{1/α}.
+  double log_gamma(double alpha) {
+    const double d = alpha + 1 - 1.0 / 3, c = 1 / std::sqrt(9 * d);
+    for (;;) {
+      const double z = normal(), root = 1 + c * z, v = root * root * root;
+      if (root > 0 && std::log(uniform()) < 0.5 * z * z + d - d * v + d * std::log(v)) {
+        return std::log(d * v) + std::log(uniform()) / alpha;
+      }
+    }
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// Streams of different (seed, epoch, index) begin at unrelated places of the cycle.
+Stream stream(uint64_t seed, Index epoch, Index index) {
+  const uint64_t of_seed = Stream(seed).bits();
+  const uint64_t of_epoch = Stream(of_seed ^ static_cast<uint64_t>(epoch)).bits();
+  return Stream(Stream(of_epoch ^ static_cast<uint64_t>(index)).bits());
+}
+
+// The rows of one augmented image, channel by channel, as bytes: out (channels, height, width).
+void cut(const Images& images, Index index, const Draw& d, uint8_t* out) {
+  const Index h = images.height, w = images.width, channels = images.channels;
+  const uint8_t* image = images.data + index * images.size();
+  const Index begin = std::clamp<Index>(-d.crop_x, 0, w), end = std::clamp<Index>(w - d.crop_x, 0, w);
+  for (Index y = 0; y < h; y++) {
+    const bool beyond = y + d.crop_y < 0 || y + d.crop_y >= h;
+    const uint8_t* row = image + std::clamp<Index>(y + d.crop_y + d.shift_y, 0, h - 1) * w * channels;
+    for (Index c = 0; c < channels; c++) {
+      uint8_t* to = out + (c * h + y) * w;
+      if (beyond || begin >= end) {
+        std::memset(to, 0, w);
+        continue;
+      }
+      std::memset(to, 0, begin);
+      std::memset(to + end, 0, w - end);
+      // Columns whose source lies inside are copied at a stride; the others repeat an edge.
+      const Index offset = d.crop_x + d.shift_x;
+      const Index first = std::clamp(-offset, begin, end), last = std::clamp(w - offset, first, end);
+      std::memset(to + begin, row[c], first - begin);
+      for (Index x = first; x < last; x++) to[x] = row[(x + offset) * channels + c];
+      std::memset(to + last, row[(w - 1) * channels + c], end - last);
+      if (d.flip) std::reverse(to, to + w);
+    }
+  }
+}
+
+void check(const Images& images, const int32_t* chosen, Index count, Index epoch, const Augmentation& how) {
+  const auto refuse = [](const char* what) { throw Error("LP_OPTION", what); };
+  if (images.count < 1 || images.size() < 1)
+    throw Error("LP_SHAPE", "There are no images; expected at least one pixel.");
+  const Index most = Index{1} << 30;
+  if (how.padding < 0 || how.padding > most || how.shift < 0 || how.shift > most) {
+    refuse("padding and shift are numbers of pixels; expected 0 or more.");
+  }
+  if (!(how.mixup >= 0 && how.mixup <= 1e6)) refuse("mixup is the parameter of a Beta distribution; expected 0 … 10⁶.");
+  if (std::ssize(how.mean) != images.channels || std::ssize(how.std) != images.channels) {
+    refuse("mean and std need one number a channel.");
+  }
+  for (double mean : how.mean) {
+    if (!(std::abs(mean) <= 1e6)) refuse("mean has an entry out of range; expected one of pixels / 255.");
+  }
+  for (double std : how.std) {
+    if (!(std >= 1e-6 && std <= 1e6)) refuse("std has an entry out of range; expected 10⁻⁶ … 10⁶, of pixels / 255.");
+  }
+  if (epoch < 0) refuse("epoch is negative; epochs count from 0.");
+  for (Index b = 0; b < count; b++) {
+    if (chosen[b] >= 0 && chosen[b] < images.count) continue;
+    throw Error("LP_SHAPE", "indices[" + std::to_string(b) + "] is " + std::to_string(chosen[b]) + "; expected 0 … " +
+                                std::to_string(images.count - 1) + ".");
+  }
+}
+
+}  // namespace
+
+Draw draw(const Augmentation& how, Index epoch, Index index, Index samples) {
+  Stream random = stream(how.seed, epoch, index);
+  Draw d;
+  d.crop_y = random.within(how.padding);
+  d.crop_x = random.within(how.padding);
+  d.shift_y = random.within(how.shift);
+  d.shift_x = random.within(how.shift);
+  d.flip = random.below(2) == 1 && how.flip;
+  d.mixture = {static_cast<int32_t>(index), 1};
+  if (how.mixup > 0) {
+    const auto partner = static_cast<int32_t>(random.below(samples));
+    const double own = random.log_gamma(how.mixup), other = random.log_gamma(how.mixup);
+    d.mixture = {partner, std::round(0x1p16 / (1 + std::exp(other - own))) * 0x1p-16};
+  }
+  return d;
+}
+
+Normalization normalization(double mean, double std) {
+  int exponent;
+  const double mantissa = std::frexp(1 / (255 * std), &exponent);
+  return {std::ldexp(std::round(mantissa * 0x1p28), exponent - 28), -mean / std};
+}
+
+void augment(const Images& images, const int32_t* chosen, Index count, Index epoch, const Augmentation& how, float* out,
+             const Control& control) {
+  check(images, chosen, count, epoch, how);
+  const Index size = images.size(), plane = images.height * images.width;
+  const auto normalize_row = LP_SELECT(normalize_row);
+  const auto normalize_mixed_row = LP_SELECT(normalize_mixed_row);
+  std::vector<Normalization> normal;
+  for (Index c = 0; c < images.channels; c++) normal.push_back(normalization(how.mean[c], how.std[c]));
+
+  const Index grain = std::max<Index>(1, (Index{1} << 16) / size);
+  parallel_for(count, grain, control, [&](Index begin, Index end) {
+    const Buffer<uint8_t> own(size), other(how.mixup > 0 ? size : 0);
+    for (Index b = begin; b < end; b++) {
+      const Draw d = draw(how, epoch, chosen[b], images.count);
+      const auto [partner, share] = d.mixture;
+      cut(images, chosen[b], d, own.get());
+      if (share < 1) cut(images, partner, draw(how, epoch, partner, images.count), other.get());
+      for (Index c = 0; c < images.channels; c++) {
+        const auto [factor, offset] = normal[c];
+        float* to = out + b * size + c * plane;
+        if (share < 1) {
+          normalize_mixed_row(own.get() + c * plane, other.get() + c * plane, share, plane, factor, offset, to);
+        } else {
+          normalize_row(own.get() + c * plane, plane, factor, offset, to);
+        }
+      }
+    }
+  });
+}
+
+void mixtures(const Images& images, const int32_t* chosen, Index count, Index epoch, const Augmentation& how,
+              Mixture* out) {
+  check(images, chosen, count, epoch, how);
+  for (Index b = 0; b < count; b++) out[b] = draw(how, epoch, chosen[b], images.count).mixture;
+}
+
+void histogram(const Images& images, int64_t* out, const Control& control) {
+  const Index channels = images.channels, pixels = images.height * images.width;
+  std::fill_n(out, channels * 256, 0);
+  std::mutex mutex;
+  parallel_for(images.count, std::max<Index>(1, (Index{1} << 20) / std::max<Index>(images.size(), 1)), control,
+               [&](Index begin, Index end) {
+                 std::vector<int64_t> counts(channels * 256);
+                 const uint8_t* v = images.data + begin * images.size();
+                 for (Index k = 0; k < (end - begin) * pixels; k++) {
+                   for (Index c = 0; c < channels; c++) counts[c * 256 + *v++]++;
+                 }
+                 const std::lock_guard lock(mutex);
+                 for (size_t k = 0; k < counts.size(); k++) out[k] += counts[k];
+               });
+}
+
+}  // namespace lp

@@ -1,0 +1,2 @@
+#define LP_ISA baseline
+#include "ops/augment/augment-inl.h"

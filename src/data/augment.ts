@@ -1,0 +1,129 @@
+/**
+ * Images as a network takes them: augmented at random, normalized, float32, channels first (see native/ops/augment), and the
+ * statistics that they are normalized with.
+ */
+import type { NDArray } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys, type RawAugmented, run, runSync, type Task } from '../native.js';
+import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+import { checkImages, type ImageSet } from './images.js';
+
+/** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */
+export interface Augmentation {
+  /** Zeros around an image, in pixels, before a window of its own size is cut at random. @default 0 */
+  readonly padding?: number;
+  /** Largest translation in either direction, in pixels; edges are repeated. @default 0 */
+  readonly shift?: number;
+  /** Mirrors left and right, every other time. @default false */
+  readonly flip?: boolean;
+  /** `α` of the share `λ ~ Beta(α, α)` of an image that is mixed with another; 0 mixes none. @default 0 */
+  readonly mixup?: number;
+}
+
+export interface AugmentOptions extends Augmentation, Control {
+  /** Subtracted from pixels in 0 … 1, for each channel. @default 0 */
+  readonly mean?: readonly number[];
+  /** What they are then divided by. @default 1 */
+  readonly std?: readonly number[];
+  /** From 0. @default 0 */
+  readonly epoch?: number;
+  /** @default 0 */
+  readonly seed?: number;
+}
+
+export interface Augmented {
+  /** `[count, channels, height, width]` */
+  readonly images: NDArray<Float32Array>;
+  /** With which image of the set each is mixed: its own index without mixup. `[count]` */
+  readonly partners: Int32Array;
+  /** Own share `λ` of each, a multiple of 2⁻¹⁶; its label is `λ` its own and `1 − λ` its partner's. `[count]` */
+  readonly shares: Float64Array;
+}
+
+/**
+ * The images at `indices`, as training sees them in this epoch: the same bits on any number of threads.
+ * @throws LP_SHAPE, LP_LABEL, LP_DTYPE, LP_OPTION, LP_ABORTED
+ */
+export async function augment(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions = {}): Promise<Augmented> {
+  return run(augmenting(set, indices, options), options);
+}
+
+/** `augment` on the calling thread (its loops still use every compute thread). */
+export function augmentSync(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions = {}): Augmented {
+  return runSync(augmenting(set, indices, options));
+}
+
+/** Checks an augmentation and fills in the defaults. */
+export function checkAugmentation(given: unknown, place: Place, more: readonly string[] = []): Required<Augmentation> {
+  const { padding, shift, flip, mixup } = checkKeys(given, ['padding', 'shift', 'flip', 'mixup', ...more], place);
+  const pixels = { min: 0, max: 4096, integer: true };
+  return {
+    padding: checkNumber(padding ?? 0, inside(place, 'padding'), pixels),
+    shift: checkNumber(shift ?? 0, inside(place, 'shift'), pixels),
+    flip: checkBoolean(flip ?? false, inside(place, 'flip')),
+    mixup: checkNumber(mixup ?? 0, inside(place, 'mixup'), { min: 0, max: 1e6 }),
+  };
+}
+
+function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions): Task<RawAugmented, Augmented> {
+  const sizes = checkImages(set);
+  const { count, height, width, channels } = sizes;
+  const how = checkAugmentation(options, option('options'), ['mean', 'std', 'epoch', 'seed', ...controlKeys]);
+  const epoch = checkNumber(options.epoch ?? 0, option('options.epoch'), { min: 0, integer: true });
+  const seed = checkNumber(options.seed ?? 0, option('options.seed'), { min: 0, integer: true });
+  const mean = checkChannels(options.mean ?? new Array(channels).fill(0), channels, option('options.mean'), -1e6);
+  const std = checkChannels(options.std ?? new Array(channels).fill(1), channels, option('options.std'), 1e-6);
+  const bounds = { min: 0, max: count - 1, integer: true };
+  const chosen = Int32Array.from(indices, (index, i) => checkNumber(index, option(`indices[${i}]`), bounds));
+  const plan = { ...how, mean, std, seed };
+  return {
+    call: (engine, mode) => engine.augment(mode, set.images, sizes, chosen, chosen.length, epoch, plan),
+    wrap: (raw) => ({ ...raw, images: { shape: [chosen.length, channels, height, width], data: raw.images } }),
+  };
+}
+
+function checkChannels(values: unknown, channels: number, place: Place, min: number): Float64Array {
+  if (!Array.isArray(values) || values.length !== channels) {
+    throw new LayerpeelError(place.code, `${place.path} is ${show(values)}; expected a list of ${channels}, one a channel.`);
+  }
+  return Float64Array.from(values, (value, c) => checkNumber(value, { ...place, path: `${place.path}[${c}]` }, { min, max: 1e6 }));
+}
+
+/** Mean and standard deviation (over all pixels, divided by their number) of each channel, of values in 0 … 1. */
+export interface ChannelStatistics {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** The statistics of a set, from exact counts. @throws LP_SHAPE, LP_LABEL, LP_DTYPE, LP_ABORTED */
+export async function channelStatistics(set: ImageSet, control: Control = {}): Promise<ChannelStatistics> {
+  checkKeys(control, controlKeys, option('options'));
+  return run(counting(set), control);
+}
+
+/** `channelStatistics` on the calling thread. */
+export function channelStatisticsSync(set: ImageSet): ChannelStatistics {
+  return runSync(counting(set));
+}
+
+function counting(set: ImageSet): Task<Float64Array, ChannelStatistics> {
+  const sizes = checkImages(set);
+  return {
+    call: (engine, mode) => engine.histogram(mode, set.images, sizes),
+    wrap: (counts) => {
+      const channels = Array.from({ length: sizes.channels }, (_, c) => moments(counts.subarray(256 * c, 256 * (c + 1))));
+      return { mean: channels.map(({ mean }) => mean), std: channels.map(({ std }) => std) };
+    },
+  };
+}
+
+function moments(counts: Float64Array): { mean: number; std: number } {
+  let [number, sum, square] = [0, 0, 0];
+  for (const [value, count] of counts.entries()) {
+    number += count;
+    sum += count * value;
+  }
+  const mean = sum / number;
+  for (const [value, count] of counts.entries()) square += count * (value - mean) ** 2;
+  return { mean: mean / 255, std: Math.sqrt(square / number) / 255 };
+}
