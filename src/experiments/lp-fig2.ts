@@ -114,7 +114,7 @@ export const experiment: Experiment = {
       }
     }
     await folder.metrics({ step: steps, ...table });
-    const descent = await draw(context, 'descent', { title: 'epoch', values: steps }, table, 'Descent, as the paper draws it.');
+    const descent = await draw(context, 'descent', { title: 'epoch', values: steps }, table, 'Descent.');
 
     using flow = await crossEntropyFlow(state, { rate: learningRate, signal });
     const far = columns();

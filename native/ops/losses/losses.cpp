@@ -160,7 +160,7 @@ struct LossPass<T>::Workspace {
       const RowResult result = transform(row, z + i * classes, classes, y, task.state.biases, soft, share);
       tally.value += share * result.value;
       tally.min_margin = std::min(tally.min_margin, result.margin);
-      tally.correct += result.margin > 0 || (result.margin == 0 && first_of_equals(task, sample, y));
+      tally.correct += result.margin > 0 || (result.margin == 0 && task.measure && first_of_equals(task, sample, y));
       if (loss.regularization != 0) tally.squares += lengths[begin + i] * lengths[begin + i];
     }
     if (task.move) {
@@ -248,7 +248,6 @@ struct LossPass<T>::Workspace {
   struct ClassVectors {
     Buffer<T> pulls;              // (C, p) v
     std::vector<double> offsets;  // (C) what biases add to the loss
-    std::vector<double> norms;    // (C) ‖v_c‖
   };
 
   ClassVectors vectors(const Task& task) const {
@@ -256,7 +255,6 @@ struct LossPass<T>::Workspace {
     ClassVectors out;
     out.pulls = Buffer<T>(classes * p);
     out.offsets.assign(classes, 0);
-    out.norms.assign(classes, 0);
     std::vector<double> sum(p);
     double biases = 0;
     const bool regression = loss.kind == LossKind::dot_regression;
@@ -271,7 +269,6 @@ struct LossPass<T>::Workspace {
         if (norm == 0) refuse_zero("prototypes", c);
         scale = loss.prototype_lengths[c] / norm;
       }
-      out.norms[c] = norm * scale;
       for (Index j = 0; j < p; j++) {
         const double w = static_cast<double>(state.prototypes(c, j));
         out.pulls[c * p + j] = static_cast<T>(regression ? scale * w : loss.gamma * sum[j] - (1 + loss.gamma) * w);
@@ -390,14 +387,15 @@ struct LossPass<T>::Workspace {
 
   void prototype_gradient(const Task& task, Matrix<double> sums, Matrix<double> adjusted) const {
     const bool contrasts = loss.kind != LossKind::dot_regression;
-    for (Index j = 0; j < p; j++) {
-      double total = 0;
-      for (Index c = 0; c < classes && contrasts; c++) {
-        total += sums(c, j) - (loss.kind == LossKind::adjusted_margin ? adjusted(c, j) : 0);
+    std::vector<double> total(p);  // γ times what the other classes get from all samples
+    for (Index c = 0; c < classes && contrasts; c++) {
+      for (Index j = 0; j < p; j++) {
+        total[j] += loss.gamma * (sums(c, j) - (loss.kind == LossKind::adjusted_margin ? adjusted(c, j) : 0));
       }
-      for (Index c = 0; c < classes; c++) {
-        const double gradient = contrasts ? loss.gamma * total - (1 + loss.gamma) * sums(c, j) : sums(c, j);
-        task.prototypes(c, j) = static_cast<T>(gradient);
+    }
+    for (Index c = 0; c < classes; c++) {
+      for (Index j = 0; j < p; j++) {
+        task.prototypes(c, j) = static_cast<T>(contrasts ? total[j] - (1 + loss.gamma) * sums(c, j) : sums(c, j));
       }
     }
   }
