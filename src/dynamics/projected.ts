@@ -7,6 +7,7 @@
  * where `P` projects onto the constraint of the part (LP §2, ETF Eq. 10). All parts move at once. The loop runs natively;
  * JavaScript is entered for snapshots.
  */
+import { createHash } from 'node:crypto';
 import { type CheckedState, checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
 import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
@@ -267,8 +268,7 @@ class Runs {
     const plan = checkPlan(problem, options, state, place);
     const text = describePlan(problem, options);
     const { resume } = options;
-    if (resume !== undefined) checkResume(resume, text);
-    const start = resume ? checkState({ ...resume.state, labels: state.labels }) : state;
+    const start = resume === undefined ? state : checkResume(resume, text, state);
     const target = checkTarget(problem.target, state, place);
     const { features, prototypes, biases, labels } = start;
     const outside = typedSync(() =>
@@ -511,12 +511,21 @@ function checkTarget(target: DescentProblem['target'], { samples, classes, dim, 
   return { features: arrayOf('features', samples), prototypes: arrayOf('prototypes', classes) };
 }
 
+/** Numbers of an array that are compared, and shown, one by one. */
+const MOST_LISTED = 1000;
+
+/** An array in the text of a plan: its numbers, or of many a digest. */
+const listed = (array: Float64Array): unknown =>
+  array.length <= MOST_LISTED
+    ? Array.from(array)
+    : `${array.length} numbers of SHA-256 ${createHash('sha256').update(array).digest('hex')}`;
+
 /** What of a problem and its options makes a run, as text to compare. Functions are named only. */
 function describePlan(problem: DescentProblem, options: ProjectedDescentOptions): string {
   const { loss, normalizeFeatures, reduction, regularization, moves, constraints, weightDecay } = problem;
   const { learningRates, schedule, momentum, nesterov, rescaled, batch } = options;
   const brief = (_: string, value: unknown) =>
-    typeof value === 'function' ? 'a function' : ArrayBuffer.isView(value) ? Array.from(value as Float64Array) : value;
+    typeof value === 'function' ? 'a function' : ArrayBuffer.isView(value) ? listed(value as Float64Array) : value;
   return JSON.stringify(
     {
       loss,
@@ -537,26 +546,42 @@ function describePlan(problem: DescentProblem, options: ProjectedDescentOptions)
   );
 }
 
-function checkResume(resume: DescentCheckpoint, text: string): void {
-  checkKeys(resume, ['step', 'state', 'velocity', 'plan'], option('options.resume'));
-  checkNumber(resume.step, option('options.resume.step'), { min: 0, integer: true });
-  if (resume.plan === text) return;
-  const [then, now] = [JSON.parse(resume.plan), JSON.parse(text)] as Record<string, unknown>[];
-  const keys = Object.keys({ ...then, ...now }).filter((key) => JSON.stringify(then?.[key]) !== JSON.stringify(now?.[key]));
-  throw new LayerpeelError(
-    'LP_OPTION',
-    `options.resume is of a run with ${keys.map((key) => `${key} ${JSON.stringify(then?.[key]) ?? 'absent'}`).join(', ')}; ` +
-      'expected the same problem and options.',
-  );
+/** The state of a checkpoint, once it is known to be of the same problem and options. */
+function checkResume(resume: DescentCheckpoint, text: string, state: CheckedState): CheckedState {
+  const place = option('options.resume');
+  checkKeys(resume, ['step', 'state', 'velocity', 'plan'], place);
+  checkNumber(resume.step, inside(place, 'step'), { min: 0, integer: true });
+  const refuse = (of: string): never => {
+    throw new LayerpeelError('LP_OPTION', `options.resume is of a run with ${of}; expected the same problem and options.`);
+  };
+  if (resume.plan !== text) {
+    const [then, now] = [parsePlan(resume.plan), parsePlan(text)];
+    const keys = Object.keys({ ...then, ...now }).filter((key) => JSON.stringify(then[key]) !== JSON.stringify(now[key]));
+    refuse(keys.map((key) => `${key} ${JSON.stringify(then[key]) ?? 'absent'}`).join(', '));
+  }
+  const saved = checkState(resume.state);
+  if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
+  const other = saved.labels.findIndex((label, i) => label !== state.labels[i]);
+  if (other >= 0) refuse(`labels[${other}] ${saved.labels[other]}`);
+  return saved;
+}
+
+function parsePlan(text: unknown): Record<string, unknown> {
+  try {
+    const plan = JSON.parse(text as string);
+    if (typeof plan === 'object' && plan !== null) return plan;
+  } catch {}
+  throw new LayerpeelError('LP_OPTION', `options.resume.plan is ${show(text)}; expected that of a checkpoint.`);
 }
 
 /**
  * What to say of a divergence. Of fixed prototypes the losses are smooth in the features, with the constant
- * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable.
+ * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable;
+ * `n` is the size of the smallest batch where there are batches.
  */
 function advise(problem: DescentProblem, plan: EngineDescent, { prototypes, samples, classes, dim }: CheckedState): string {
   const { loss } = problem;
-  const share = plan.loss.sum ? 1 : 1 / samples;
+  const share = plan.loss.sum ? 1 : 1 / (plan.batch > 0 ? samples % plan.batch || plan.batch : samples);
   const norms = Array.from({ length: classes }, (_, c) =>
     Array.from(prototypes.subarray(c * dim, (c + 1) * dim)).reduce((sum, w) => sum + w * w, 0),
   );
@@ -569,7 +594,7 @@ function advise(problem: DescentProblem, plan: EngineDescent, { prototypes, samp
     mse: () => 2 * all,
     'cross-entropy': () => all / 2,
   }[loss.kind as 'mse'];
-  if (!curvature || plan.prototypes.moves || plan.loss.normalized || plan.momentum !== 0) {
+  if (!curvature || plan.prototypes.moves || plan.loss.normalized || plan.momentum !== 0 || plan.rescaled) {
     return 'Take smaller learning rates; of this problem no theory gives the largest that are stable.';
   }
   const weight = Math.max(1, ...(plan.loss.classWeights ?? []));

@@ -347,6 +347,39 @@ test('a checkpoint goes through a file, and what is none is refused', async () =
   await rm(folder, { recursive: true });
 });
 
+test('refuses to go on with another problem than was saved', async () => {
+  const state = sample(12, 3, 5, false);
+  const problem = { loss: { kind: 'cross-entropy' }, state };
+  const options = { learningRates: { features: 0.3, prototypes: 0.2 } };
+  const { checkpoint } = last(projectedDescentSync(problem, { ...options, steps: 5 }));
+  const go = (more, resume = checkpoint) => last(projectedDescentSync({ ...problem, ...more }, { ...options, steps: 8, resume }));
+  assert.is(go({}).step, 8);
+  const labels = Int32Array.from(state.labels);
+  labels[7] = (labels[7] + 1) % 3;
+  const biases = { shape: [3], data: new Float64Array(3) };
+  for (const [other, pattern] of [
+    [{ ...state, labels }, /labels\[7\]/],
+    [{ ...state, biases }, /a state of \[12, 5\] and \[3, 5\] \(float64\)/],
+    [sample(13, 3, 5, false), /a state of \[12, 5\]/],
+  ]) {
+    await refuses('LP_OPTION', pattern, () => go({ state: other }));
+  }
+  for (const plan of [undefined, 'nonsense', 'null', '3']) {
+    await refuses('LP_OPTION', /options.resume.plan is/, () => go({}, { ...checkpoint, plan }));
+  }
+  // Labels by their rows may be many: their digest stands for them.
+  const soft = (weight) => ({
+    kind: 'cross-entropy',
+    softLabels: { shape: [600, 3], data: Float64Array.from([...Array(1797).fill(1 / 3), weight, 1 - weight, 0]) },
+  });
+  const large = { loss: soft(0.5), state: sample(600, 3, 5, false) };
+  const { checkpoint: saved } = last(projectedDescentSync(large, { ...options, steps: 2 }));
+  assert.ok(saved.plan.length < 1000);
+  const rest = { ...options, steps: 3, resume: saved };
+  assert.is(last(projectedDescentSync(large, rest)).step, 3);
+  await refuses('LP_OPTION', /options.resume is of a run with loss/, () => projectedDescent({ ...large, loss: soft(0.25) }, rest));
+});
+
 /** Runs a checkpointed descent in a process of its own, until it is killed. */
 const child = `
   import { projectedDescent, randomState, saveCheckpoint } from 'layerpeel';
@@ -460,6 +493,21 @@ test('events, stationarity and divergence end a run where they happen', async ()
       projectedDescentSync(fixed, { learningRates: { features: 2.2 / largest }, steps: wild.step + 3, resume: next.checkpoint }),
     ),
   );
+  // Of batches the mean is over their samples, and so is the rate.
+  const batches = { loss: { kind: 'mse' }, state, moves: { prototypes: false } };
+  const advised = [12, 2].map((size) => {
+    const { reason, advice } = last(
+      projectedDescentSync(batches, { learningRates: { features: 1e4 }, steps: 5000, batch: { size } }),
+    );
+    assert.is(reason, 'diverged');
+    return Number(/below (\S+) /.exec(advice)[1]);
+  });
+  near(advised[1] / advised[0], 2 / 12, 1e-2, 'the rate of batches');
+  const under = { learningRates: { features: 0.99 * advised[1] }, steps: 20_000, batch: { size: 2 } };
+  const [before, after] = [0, 1].map(
+    (k) => lossAndGradientSync({ kind: 'mse' }, k ? last(projectedDescentSync(batches, under)).state : state).value,
+  );
+  assert.ok(after < before);
   const tame = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 1.9 / largest }, steps: 20_000 }));
   assert.is(tame.reason, 'steps');
 });
