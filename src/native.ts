@@ -312,8 +312,8 @@ export interface Engine {
     targetFeatures?: Float,
     targetPrototypes?: Float,
   ): [features: boolean, prototypes: boolean];
-  /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`. */
-  descentAdvance(mode: Mode, handle: object, rates: Float64Array, steps: number): Result<EngineOutcome[]>;
+  /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`; `shown`: whether the state is looked at afterwards. */
+  descentAdvance(mode: Mode, handle: object, rates: Float64Array, steps: number, shown: boolean): Result<EngineOutcome[]>;
   /** The step and the measures of each run. */
   descentObserve(mode: Mode, handle: object): Result<Float64Array[]>;
   descentState(handle: object, run: number, velocity: boolean): Float[];

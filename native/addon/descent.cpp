@@ -2,7 +2,7 @@
 //   descentBegin(dtype, sizes) → handle
 //   descentAdd(handle, features, prototypes, biases?, labels, plan, targetFeatures?, targetPrototypes?) → [boolean,
 //     boolean]: whether features and prototypes had to be projected
-//   descentAdvance(mode, handle, rates, steps) → [{ reason, step, records }] of the runs
+//   descentAdvance(mode, handle, rates, steps, shown) → [{ reason, step, records }] of the runs
 //   descentObserve(mode, handle) → [Float64Array] of the runs
 //   descentState(handle, run, velocity) → [features, prototypes, biases?], or [] where there is no velocity
 //   descentRestore(handle, run, step, features?, prototypes?, biases?): the velocity
@@ -47,7 +47,7 @@ PartPlan part_in(Napi::Object plan, const char* key) {
 }
 
 DescentMeasure measure_of(double index) {
-  if (!(index >= 0 && index <= static_cast<double>(DescentMeasure::distance))) {
+  if (!(index >= 0 && index <= static_cast<double>(DescentMeasure::stationarity))) {
     throw Error("LP_OPTION", "There is no such measure.");
   }
   return static_cast<DescentMeasure>(static_cast<int>(index));
@@ -149,6 +149,7 @@ Napi::Value descent_advance(const Napi::CallbackInfo& info) {
     const Handle handle = handle_argument(info, 1);
     const auto rates = std::make_shared<std::vector<double>>(numbers_argument(info, 2));
     const Index steps = count_argument(info, 3);
+    const bool shown = info[4].ToBoolean();
     const auto outcomes = std::make_shared<std::vector<DescentOutcome>>();
     const auto at = std::make_shared<std::vector<Index>>();
     return run(
@@ -161,7 +162,7 @@ Napi::Value descent_advance(const Napi::CallbackInfo& info) {
                 const bool each = runs.size() > 1 && count == wanted * static_cast<double>(runs.size());
                 if (!each && count != wanted) throw Error("LP_SHAPE", "There are not as many rates as steps.");
                 outcomes->resize(runs.size());
-                advance_all(runs, rates->data(), each, steps, *outcomes, control);
+                advance_all(runs, rates->data(), each, steps, shown, *outcomes, control);
                 for (const auto& one : runs) at->push_back(one->step());
               },
               handle->runs);

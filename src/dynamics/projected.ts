@@ -54,9 +54,12 @@ export const descentMeasures = {
   prototypesNorm: '‖W‖_F',
   gradientNorm: 'norm of the gradient by the parts that move',
   normalizedMargin: 'q_min/(‖W‖² + ‖H‖²)',
-  smoothedMargin: '−log(e^L − 1)/(‖W‖² + ‖H‖²) with L the sum of the losses; NaN unless L < log 2 (LP §3.1)',
+  smoothedMargin: '−log(e^L − 1)/(‖W‖² + ‖H‖²) of cross-entropy, L the sum of the losses; NaN unless L < log 2 (LP §3.1)',
   alignment: 'cosine between the state and the negative gradient (LP Theorem 3.3)',
   distance: '‖Z − D‖_F to the target D of the problem',
+  featuresGradientNorm: 'norm of the gradient by the features, where they move',
+  prototypesGradientNorm: 'norm of the gradient by the prototypes, where they move',
+  stationarity: 'norm of d of the parts that move, without what their constraints take up: 0 at stationary points',
 } as const;
 
 export type DescentMeasure = keyof typeof descentMeasures;
@@ -87,7 +90,7 @@ export interface ProjectedDescentOptions extends Control {
   readonly stop?: {
     /** A measure that reaches a value from above (`below`) or from below (`above`). */
     readonly event?: { readonly measure: DescentMeasure; readonly below?: number; readonly above?: number };
-    /** A norm of the gradient that counts as stationary. */
+    /** The value of `stationarity` that counts as 0. */
     readonly stationary?: number;
   };
   /** Where a run goes on, bit for bit as if it had not been interrupted. */
@@ -174,7 +177,21 @@ export function batchedDescent(
       `There are ${each.length} options for ${count} problems; expected one each, or one for all.`,
     );
   }
-  return drive(new Runs(problems, each), each[0] as ProjectedDescentOptions);
+  return drive(new Runs(problems, each), controlOf(each));
+}
+
+/** One control of all: any signal stops them, and whoever asks hears of the progress. */
+function controlOf(options: readonly Control[]): Control {
+  const distinct = <K extends keyof Control>(key: K) =>
+    [...new Set(options.map((one) => one[key]))].filter((value) => value !== undefined) as NonNullable<Control[K]>[];
+  const [signals, listeners] = [distinct('signal'), distinct('onProgress')];
+  const tell = (share: number) => {
+    for (const listener of listeners) listener(share);
+  };
+  return {
+    signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0],
+    onProgress: listeners.length > 0 ? tell : undefined,
+  };
 }
 
 async function* drive(runs: Runs, { signal, onProgress }: Control): AsyncGenerator<Snapshot[], void, undefined> {
@@ -205,7 +222,7 @@ interface Prepared {
   readonly schedule: CheckedRate | undefined;
   readonly text: string;
   readonly projected: Snapshot['projected'];
-  readonly advice: string;
+  readonly advice: () => string;
   readonly records: { step: number[]; values: number[][] };
   reason: Snapshot['reason'];
   step: number;
@@ -266,7 +283,9 @@ class Runs {
 
   private add(problem: DescentProblem, state: CheckedState, options: ProjectedDescentOptions, place: Place, r: number): Prepared {
     const plan = checkPlan(problem, options, state, place);
-    const text = describePlan(problem, options);
+    const rates = checkRates(options, plan);
+    const schedule = options.schedule === undefined ? undefined : checkSchedule(options.schedule, option('options.schedule'));
+    const text = describePlan(problem.loss.kind, plan, rates, schedule);
     const { resume } = options;
     const start = resume === undefined ? state : checkResume(resume, text, state);
     const target = checkTarget(problem.target, state, place);
@@ -284,11 +303,11 @@ class Runs {
     return {
       state,
       plan,
-      rates: checkRates(options, plan),
-      schedule: options.schedule === undefined ? undefined : checkSchedule(options.schedule, option('options.schedule')),
+      rates,
+      schedule,
       text,
       projected: (['features', 'prototypes'] as const).filter((_, part) => outside[part]),
-      advice: advise(problem, plan, state),
+      advice: () => advise(problem, plan, state),
       records: { step: [], values: this.measured.map(() => []) },
       reason: undefined,
       step,
@@ -314,7 +333,9 @@ class Runs {
       const count = Math.min(until - this.at, MOST_STEPS, this.common ? MOST_STEPS : Math.ceil(MOST_RATES / 3 / this.all.length));
       this.count = count;
       const rates = this.ratesOf(count);
-      const outcomes = (yield task((native, mode) => native.descentAdvance(mode, this.handle, rates, count))) as EngineOutcome[];
+      const outcomes = (yield task((native, mode) =>
+        native.descentAdvance(mode, this.handle, rates, count, this.at + count === until),
+      )) as EngineOutcome[];
       this.count = 0;
       this.at += count;
       for (const [r, outcome] of outcomes.entries()) this.absorb(this.all[r] as Prepared, outcome);
@@ -378,7 +399,7 @@ class Runs {
       measures: measures as DescentColumns,
       projected: one.projected,
       ...(one.reason && { reason: one.reason }),
-      ...(one.reason === 'diverged' && { advice: one.advice }),
+      ...(one.reason === 'diverged' && { advice: one.advice() }),
       checkpoint: {
         step: one.step,
         state,
@@ -450,6 +471,9 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
   const momentum = checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 });
   if (momentum === 1) throw new LayerpeelError('LP_OPTION', 'options.momentum is 1; expected a number below 1.');
   const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], option('options.stop'));
+  const event = checkEvent(stop.event, option('options.stop.event'));
+  const watched = [...checkCourse(options).names, ...(stop.event ? [names[event[0] as number] as DescentMeasure] : [])];
+  checkMeasurable(watched, problem, place);
   return {
     loss: checkLoss(problem.loss, problem, state, inside(place, 'loss'), place),
     features: partOf('features'),
@@ -466,9 +490,22 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
     asItIs: options.resume !== undefined,
     measures: Float64Array.from(checkCourse(options).names, (name) => names.indexOf(name)),
     every: checkNumber(options.measure?.every ?? 1, option('options.measure.every'), { min: 1, max: 2 ** 31 - 1, integer: true }),
-    event: checkEvent(stop.event, option('options.stop.event')),
+    event,
     stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, option('options.stop.stationary'), { min: 0 }),
   };
+}
+
+/** Refuses measures that the problem does not have. */
+function checkMeasurable(watched: readonly DescentMeasure[], { loss, target }: DescentProblem, place: Place): void {
+  if (watched.includes('distance') && target === undefined) {
+    throw new LayerpeelError(place.code, `${place.path} has no target to measure the distance to; give target.`);
+  }
+  if (watched.includes('smoothedMargin') && loss.kind !== 'cross-entropy') {
+    throw new LayerpeelError(
+      place.code,
+      `The smoothed margin is one of cross-entropy, but ${place.path}.loss is '${loss.kind}'; take minMargin or normalizedMargin.`,
+    );
+  }
 }
 
 function checkEvent(event: unknown, place: Place): Float64Array {
@@ -520,29 +557,32 @@ const listed = (array: Float64Array): unknown =>
     ? Array.from(array)
     : `${array.length} numbers of SHA-256 ${createHash('sha256').update(array).digest('hex')}`;
 
-/** What of a problem and its options makes a run, as text to compare. Functions are named only. */
-function describePlan(problem: DescentProblem, options: ProjectedDescentOptions): string {
-  const { loss, normalizeFeatures, reduction, regularization, moves, constraints, weightDecay } = problem;
-  const { learningRates, schedule, momentum, nesterov, rescaled, batch } = options;
-  const brief = (_: string, value: unknown) =>
-    typeof value === 'function' ? 'a function' : ArrayBuffer.isView(value) ? listed(value as Float64Array) : value;
+/** What makes a run, as text to compare: with defaults filled in, in one order. Functions are named only. */
+function describePlan(
+  kind: Loss['kind'],
+  plan: EngineDescent,
+  rates: readonly CheckedRate[],
+  schedule: CheckedRate | undefined,
+): string {
+  const partOf = ({ constraint, ...rest }: EnginePart) => ({ ...rest, constraint: constraintKinds[constraint] });
+  const rateOf = ({ value, form }: CheckedRate) =>
+    typeof form === 'function' ? 'a function' : { value, ...JSON.parse(form as string) };
+  const { momentum, nesterov, rescaled, batch, seed } = plan;
   return JSON.stringify(
     {
-      loss,
-      normalizeFeatures,
-      reduction,
-      regularization,
-      moves,
-      constraints,
-      weightDecay,
-      learningRates,
-      schedule,
+      loss: { ...plan.loss, kind },
+      features: partOf(plan.features),
+      prototypes: partOf(plan.prototypes),
+      biases: partOf(plan.biases),
+      learningRates: Object.fromEntries(rates.map((rate, part) => [parts[part], rateOf(rate)])),
+      ...(schedule && { schedule: rateOf(schedule) }),
       momentum,
       nesterov,
       rescaled,
       batch,
+      seed,
     },
-    brief,
+    (_, value) => (ArrayBuffer.isView(value) ? listed(value as Float64Array) : value),
   );
 }
 
@@ -555,15 +595,23 @@ function checkResume(resume: DescentCheckpoint, text: string, state: CheckedStat
     throw new LayerpeelError('LP_OPTION', `options.resume is of a run with ${of}; expected the same problem and options.`);
   };
   if (resume.plan !== text) {
-    const [then, now] = [parsePlan(resume.plan), parsePlan(text)];
-    const keys = Object.keys({ ...then, ...now }).filter((key) => JSON.stringify(then[key]) !== JSON.stringify(now[key]));
-    refuse(keys.map((key) => `${key} ${JSON.stringify(then[key]) ?? 'absent'}`).join(', '));
+    refuse(differences(parsePlan(resume.plan), parsePlan(text), '').join(', '));
   }
   const saved = checkState(resume.state);
   if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
   const other = saved.labels.findIndex((label, i) => label !== state.labels[i]);
   if (other >= 0) refuse(`labels[${other}] ${saved.labels[other]}`);
   return saved;
+}
+
+/** Paths at which a plan differs from that of now, with what it has there. */
+function differences(then: unknown, now: unknown, path: string): string[] {
+  const isGroup = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (isGroup(then) && isGroup(now)) {
+    const [a, b] = [then, now] as Record<string, unknown>[] as [Record<string, unknown>, Record<string, unknown>];
+    return Object.keys({ ...a, ...b }).flatMap((key) => differences(a[key], b[key], path ? `${path}.${key}` : key));
+  }
+  return JSON.stringify(then) === JSON.stringify(now) ? [] : [`${path} ${JSON.stringify(then) ?? 'absent'}`];
 }
 
 function parsePlan(text: unknown): Record<string, unknown> {
@@ -579,8 +627,11 @@ function parsePlan(text: unknown): Record<string, unknown> {
  * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable;
  * `n` is the size of the smallest batch where there are batches.
  */
-function advise(problem: DescentProblem, plan: EngineDescent, { prototypes, samples, classes, dim }: CheckedState): string {
+function advise(problem: DescentProblem, plan: EngineDescent, state: CheckedState): string {
+  const { prototypes, labels, samples, classes, dim } = state;
   const { loss } = problem;
+  const linear = adviseLinear(loss.kind, plan, labels, classes);
+  if (linear) return linear;
   const share = plan.loss.sum ? 1 : 1 / (plan.batch > 0 ? samples % plan.batch || plan.batch : samples);
   const norms = Array.from({ length: classes }, (_, c) =>
     Array.from(prototypes.subarray(c * dim, (c + 1) * dim)).reduce((sum, w) => sum + w * w, 0),
@@ -600,4 +651,48 @@ function advise(problem: DescentProblem, plan: EngineDescent, { prototypes, samp
   const weight = Math.max(1, ...(plan.loss.classWeights ?? []));
   const rate = 2 / (share * weight * curvature() + plan.features.decay + 2 * plan.loss.regularization);
   return `Take a smaller learning rate of the features: below ${rate.toPrecision(3)} gradient descent on this loss is stable.`;
+}
+
+/**
+ * Of the unhinged loss where features and prototypes move freely: a step multiplies the pairs of their modes by
+ * `I − η [[λ_H, −s], [−s, λ_W]]`, `s` up to `σ`, the largest singular value of `M/n` (UL Thm 1). It is stable below
+ * `2/μ`, `μ` the larger eigenvalue at `σ`, and nowhere if `λ_H λ_W ≤ σ²`.
+ */
+function adviseLinear(kind: Loss['kind'], plan: EngineDescent, labels: Int32Array, classes: number): string | undefined {
+  const { features, prototypes, momentum, batch, rescaled } = plan;
+  const free = features.moves && prototypes.moves && features.constraint + prototypes.constraint === 0;
+  if (kind !== 'unhinged' || !free || momentum > 0 || batch > 0 || rescaled) return undefined;
+  if (plan.loss.normalized) return undefined;
+  const sigma = (plan.loss.sum ? 1 : 1 / labels.length) * largestSingularValue(labels, classes, plan.loss.gamma);
+  const [first, second] = [features.decay + 2 * plan.loss.regularization, prototypes.decay];
+  if (first * second <= sigma ** 2) {
+    return (
+      'Under the unhinged loss the norm grows without bound at any learning rate, unless the decays of features and prototypes ' +
+      `have a product above ${(sigma ** 2).toPrecision(3)}; hold the state by constraints, or take gradientDescent, which is exact at any norm.`
+    );
+  }
+  const largest = (first + second) / 2 + Math.hypot((first - second) / 2, sigma);
+  return `Take smaller learning rates: with both below ${(2 / largest).toPrecision(3)} gradient descent on this loss is stable.`;
+}
+
+/** Of `M = (1+γ) Y − γ 1`, by powers of `MᵀM`, which the class sizes give. */
+function largestSingularValue(labels: Int32Array, classes: number, gamma: number): number {
+  const sizes = new Float64Array(classes);
+  for (const label of labels) sizes[label] = (sizes[label] as number) + 1;
+  let vector = Float64Array.from(sizes, (_, c) => 1 + c / classes);
+  let value = 0;
+  for (let k = 0; k < 1000; k++) {
+    const sum = vector.reduce((total, x) => total + x, 0);
+    const weighted = vector.reduce((total, x, c) => total + x * (sizes[c] as number), 0);
+    const next = vector.map(
+      (x, c) =>
+        (1 + gamma) ** 2 * (sizes[c] as number) * x -
+        gamma * (1 + gamma) * ((sizes[c] as number) * sum + weighted) +
+        gamma ** 2 * labels.length * sum,
+    );
+    value = Math.hypot(...next) / Math.hypot(...vector);
+    const length = Math.hypot(...next);
+    vector = next.map((x) => x / length);
+  }
+  return Math.sqrt(value);
 }

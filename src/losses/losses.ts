@@ -252,6 +252,7 @@ function checkSoftLabels(given: Record<string, unknown>, samples: number, classe
   if (shape[0] !== samples || shape[1] !== classes) {
     throw new LayerpeelError('LP_SHAPE', `${place.path}.softLabels is ${showShape(shape)}; expected [${samples}, ${classes}].`);
   }
+  const rows = Float64Array.from(data);
   for (let i = 0; i < samples; i++) {
     let sum = 0;
     for (let c = 0; c < classes; c++) {
@@ -264,8 +265,10 @@ function checkSoftLabels(given: Record<string, unknown>, samples: number, classe
     if (!(Math.abs(sum - 1) < 1e-5)) {
       throw new LayerpeelError(place.code, `${place.path}.softLabels[${i}] adds up to ${sum}; expected 1.`);
     }
+    // Rows rounded to float32 are made whole.
+    for (let c = 0; c < classes; c++) rows[i * classes + c] = (data[i * classes + c] as number) / sum;
   }
-  return Float64Array.from(data);
+  return rows;
 }
 
 function checkDotRegression(

@@ -354,6 +354,20 @@ test('refuses to go on with another problem than was saved', async () => {
   const { checkpoint } = last(projectedDescentSync(problem, { ...options, steps: 5 }));
   const go = (more, resume = checkpoint) => last(projectedDescentSync({ ...problem, ...more }, { ...options, steps: 8, resume }));
   assert.is(go({}).step, 8);
+  // What says the same is the same, in whatever words.
+  const spelled = {
+    learningRates: { prototypes: { value: 0.2, kind: 'constant' }, features: 0.3 },
+    momentum: 0,
+    rescaled: false,
+    schedule: undefined,
+  };
+  const same = last(
+    projectedDescentSync({ ...problem, moves: { features: true }, weightDecay: {} }, { ...spelled, steps: 8, resume: checkpoint }),
+  );
+  assert.equal(same.checkpoint, go({}).checkpoint);
+  await refuses('LP_OPTION', /a run with learningRates\.features\.value 0\.3, learningRates\.biases.*; expected the same/, () =>
+    projectedDescent(problem, { learningRates: { features: 0.1, prototypes: 0.2, biases: 0 }, steps: 8, resume: checkpoint }),
+  );
   const labels = Int32Array.from(state.labels);
   labels[7] = (labels[7] + 1) % 3;
   const biases = { shape: [3], data: new Float64Array(3) };
@@ -475,24 +489,26 @@ test('events, stationarity and divergence end a run where they happen', async ()
   assert.is(wild.measures.step.at(-1), wild.step);
   const again = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 2.2 / largest }, steps: wild.step }));
   assert.equal(again.state, wild.state);
-  const next = last(
-    projectedDescentSync(fixed, {
-      ...options,
-      learningRates: { features: 2.2 / largest },
-      steps: wild.step + 1,
-      measure: undefined,
-    }),
-  );
-  await refuses('LP_OVERFLOW', /exceeds the range/, () => lossAndGradientSync(fixed.loss, next.state, { reduction: 'sum' }));
+  // The state that comes last is looked at too, whether or not anything is measured.
+  const cut = { learningRates: { features: 2.2 / largest }, steps: wild.step + 1 };
+  const next = last(projectedDescentSync(fixed, cut));
+  assert.is(next.reason, 'diverged');
+  assert.equal(next.state, wild.state);
+  const shown = last(projectedDescentSync(fixed, { ...cut, steps: 100_000, snapshots: wild.step + 1 }));
+  assert.equal([shown.reason, shown.step], ['diverged', wild.step]);
   // Nor can a run go on from such a state, whether from its beginning or resumed.
+  const { features } = wild.state;
+  const over = { ...wild.state, features: { ...features, data: features.data.map((x) => x * 1e10) } };
+  await refuses('LP_OVERFLOW', /exceeds the range/, () => lossAndGradientSync(fixed.loss, over, { reduction: 'sum' }));
   await refuses('LP_OVERFLOW', /of the start exceeds/, () =>
-    last(projectedDescentSync({ ...fixed, state: next.state }, { learningRates: { features: 1 }, steps: 2 })),
+    last(projectedDescentSync({ ...fixed, state: over }, { learningRates: { features: 1 }, steps: 2 })),
   );
   await refuses('LP_OVERFLOW', /of the start exceeds/, () =>
-    last(
-      projectedDescentSync(fixed, { learningRates: { features: 2.2 / largest }, steps: wild.step + 3, resume: next.checkpoint }),
-    ),
+    last(projectedDescentSync(fixed, { ...cut, steps: wild.step + 3, resume: { ...wild.checkpoint, state: over } })),
   );
+  await refuses('LP_OVERFLOW', /^problems\.1: .* of the start exceeds/, async () => {
+    for await (const _ of batchedDescent([fixed, { ...fixed, state: over }, fixed], { learningRates: { features: 1 }, steps: 2 }));
+  });
   // Of batches the mean is over their samples, and so is the rate.
   const batches = { loss: { kind: 'mse' }, state, moves: { prototypes: false } };
   const advised = [12, 2].map((size) => {
@@ -510,6 +526,68 @@ test('events, stationarity and divergence end a run where they happen', async ()
   assert.ok(after < before);
   const tame = last(projectedDescentSync(fixed, { ...options, learningRates: { features: 1.9 / largest }, steps: 20_000 }));
   assert.is(tame.reason, 'steps');
+});
+
+/** ‖d − ⟨d, x⟩/‖x‖² x‖² where a constraint holds x, else ‖d‖², of rows of d = g + λ x. */
+function residual(x, g, decay, size, { kind, radius } = {}) {
+  let sum = 0;
+  for (let from = 0; from < x.length; from += size) {
+    const row = x.subarray(from, from + size);
+    const d = row.map((value, j) => g[from + j] + decay * value);
+    const square = row.reduce((total, value) => total + value ** 2, 0);
+    const along = row.reduce((total, value, j) => total + value * d[j], 0);
+    const held = kind === 'sphere' || (kind && along < 0 && Math.sqrt(square) > radius * (1 - 1e-12));
+    sum += d.reduce((total, value, j) => total + (held ? value - (along / square) * row[j] : value) ** 2, 0);
+  }
+  return sum;
+}
+
+test('stationarity counts decay, and leaves out what constraints take up', () => {
+  const state = sample(12, 3, 5);
+  const weightDecay = { features: 0.03, prototypes: 0.02, biases: 0.01 };
+  for (const kind of [undefined, 'ball', 'sphere', 'frobenius']) {
+    const constraint = kind && { kind, radius: kind === 'frobenius' ? 3 : 1 };
+    const problem = { loss: { kind: 'cross-entropy' }, state, weightDecay };
+    if (constraint) problem.constraints = { features: constraint, prototypes: constraint };
+    const names = ['stationarity', 'gradientNorm', 'featuresGradientNorm', 'prototypesGradientNorm'];
+    const options = { learningRates: { features: 2, prototypes: 0.3 }, measure: { names } };
+    for (const steps of [0, 3, 40]) {
+      const { state: at, measures } = last(projectedDescentSync(problem, { ...options, steps }));
+      const slopes = lossAndGradientSync(problem.loss, at);
+      const norm = (part) => Math.hypot(...slopes[part].data);
+      const expected = ['features', 'prototypes', 'biases'].reduce((sum, part) => {
+        const { data, shape } = at[part];
+        const size = part === 'biases' || kind === 'frobenius' ? data.length : shape[1];
+        return sum + residual(data, slopes[part].data, weightDecay[part], size, part === 'biases' ? undefined : constraint);
+      }, 0);
+      near(measures.stationarity.at(-1), Math.sqrt(expected), 1e-9, `${kind} at ${steps}`);
+      near(measures.featuresGradientNorm.at(-1), norm('features'), 1e-12, 'gradient by features');
+      near(measures.prototypesGradientNorm.at(-1), norm('prototypes'), 1e-12, 'gradient by prototypes');
+    }
+    const still = last(projectedDescentSync(problem, { ...options, steps: 100_000, stop: { stationary: 1e-6 } }));
+    assert.is(still.reason, 'stationary', kind);
+    assert.ok(still.measures.gradientNorm.at(-1) > 1e-3);
+  }
+});
+
+test('of the unhinged loss, the decays and rates that theory names are where divergence begins', () => {
+  const state = sample(12, 3, 5, false);
+  const run = (decay, rate) =>
+    last(
+      projectedDescentSync(
+        { loss: { kind: 'unhinged', gamma: 0.3 }, state, weightDecay: { features: decay, prototypes: decay } },
+        { learningRates: { features: rate, prototypes: rate }, steps: 200_000 },
+      ),
+    );
+  const free = run(0, 1);
+  assert.is(free.reason, 'diverged');
+  const decay = Math.sqrt(Number(/product above (\S+);/.exec(free.advice)[1]));
+  assert.is(run(0.99 * decay, 1).reason, 'diverged');
+  assert.is(run(1.01 * decay, 0.5 / decay).reason, 'steps');
+  const fast = run(1.5 * decay, 10 / decay);
+  const rate = Number(/both below (\S+) /.exec(fast.advice)[1]);
+  assert.is(run(1.5 * decay, 1.02 * rate).reason, 'diverged');
+  assert.is(run(1.5 * decay, 0.98 * rate).reason, 'steps');
 });
 
 test('a start outside its constraint is projected, and the result says so', async () => {
@@ -536,6 +614,15 @@ test('is stopped by its signal, and by leaving the loop', async () => {
   setTimeout(() => controller.abort(), 20);
   await refuses('LP_ABORTED', /stopped/, async () => {
     for await (const _ of projectedDescent({ loss: { kind: 'cross-entropy' }, state }, options));
+  });
+  // Of options one a problem, any signal stops them all.
+  const second = new AbortController();
+  setTimeout(() => second.abort(), 20);
+  const problem = { loss: { kind: 'cross-entropy' }, state };
+  const never = new AbortController().signal;
+  await refuses('LP_ABORTED', /stopped/, async () => {
+    const each = [never, second.signal].map((signal) => ({ ...options, signal }));
+    for await (const _ of batchedDescent([problem, problem], each));
   });
   let shares = 0;
   for await (const { step } of projectedDescent(
@@ -567,6 +654,9 @@ test('refuses what makes no run', async () => {
   await bad({}, { momentum: 1 }, 'LP_OPTION', /momentum is 1/);
   await bad({}, { learningRates: { features: 1 } }, 'LP_OPTION', /options.learningRates.prototypes/);
   await bad({}, { measure: { names: ['los'] } }, 'LP_OPTION', /did you mean 'loss'/);
+  await bad({}, { measure: { names: ['distance'] } }, 'LP_OPTION', /problem has no target/);
+  await bad({}, { measure: { names: ['smoothedMargin'] } }, 'LP_OPTION', /one of cross-entropy, but problem.loss is 'mse'/);
+  await bad({}, { stop: { event: { measure: 'distance', below: 1 } } }, 'LP_OPTION', /problem has no target/);
   await bad({}, { stop: { event: { measure: 'loss' } } }, 'LP_OPTION', /neither below and above/);
   await bad(
     { target: { features: state.features, prototypes: array([[1]]) } },

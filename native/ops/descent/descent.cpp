@@ -15,6 +15,8 @@ namespace lp {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+// Squares of logits below this are in the range of a float.
+constexpr double kSmallLogits = 1e15;
 
 // SplitMix64: a stream of 64-bit words from any seed.
 class Words {
@@ -102,6 +104,7 @@ struct Descent<T>::Run {
     double by_features = 0, by_prototypes = 0, by_biases = 0;  // ‖∇‖²
     double along = 0;                                          // ⟨θ, ∇⟩
     double distance = 0;                                       // ‖Z − D‖²
+    double residual = 0;                                       // stationarity²
   };
 
   bool finite(const LossSummary& summary) const { return std::isfinite(summary.value); }
@@ -243,10 +246,10 @@ struct Descent<T>::Run {
 
   // ---- measurements -------------------------------------------------------------------------------------------------
 
-  Buffer<double> slopes, alongs, distances;  // of each sample, while one is made
+  Buffer<double> slopes, alongs, distances, residuals;  // of each sample, while one is made
 
   void before(Sums& sums, const State<T>& state) {
-    for (Buffer<double>* buffer : {&slopes, &alongs, &distances}) {
+    for (Buffer<double>* buffer : {&slopes, &alongs, &distances, &residuals}) {
       if (buffer->size() == 0) *buffer = Buffer<double>(n);
     }
     sums.features = total(squares);
@@ -266,6 +269,7 @@ struct Descent<T>::Run {
     }
     slopes[sample] = slope;
     alongs[sample] = along;
+    residuals[sample] = residual(x, g, p, plan.features);
     distances[sample] =
         target.memory.size() > 0 ? LP_SELECT(squared_distance<T>)(x, target.state(nullptr).features.row(sample), p) : 0;
   }
@@ -281,6 +285,53 @@ struct Descent<T>::Run {
       sums.along += static_cast<double>(state.prototypes.data[i]) * static_cast<double>(slope.prototypes.data[i]);
     }
     sums.distance += total(distances);
+    sums.residual = residual_of_features(sums) + residual_of_prototypes(state.prototypes, slope.prototypes);
+    if (state.biases) sums.residual += residual(state.biases, slope.biases, classes, plan.biases);
+  }
+
+  // ---- stationarity -------------------------------------------------------------------------------------------------
+
+  // Whether a constraint holds x, of which ‖x‖² and ⟨d, x⟩ are given, against d = g + λ x.
+  static bool holds(const Constraint& constraint, double square, double along) {
+    const double rim = constraint.radius * (1 - 16 * std::numeric_limits<T>::epsilon());
+    const bool ball = constraint.kind == Constraint::ball || constraint.kind == Constraint::frobenius;
+    return constraint.kind == Constraint::sphere || (ball && along < 0 && square >= rim * rim);
+  }
+
+  // ‖d‖² without what the constraint takes up, where it is one of x (size) as a whole.
+  static double residual(const T* x, const T* g, Index size, const PartPlan& part) {
+    if (!part.moves) return 0;
+    double square = 0, along = 0, rest = 0;
+    for (Index j = 0; j < size; j++) {
+      const double value = static_cast<double>(x[j]);
+      square += value * value;
+      along += value * static_cast<double>(g[j]);
+    }
+    along += part.decay * square;
+    const double taken = square > 0 && holds(part.constraint, square, along) ? along / square : 0;
+    for (Index j = 0; j < size; j++) {
+      const double d = static_cast<double>(g[j]) + (part.decay - taken) * static_cast<double>(x[j]);
+      rest += d * d;
+    }
+    return rest;
+  }
+
+  double residual_of_prototypes(Matrix<T> x, Matrix<T> g) const {
+    const PartPlan& part = plan.prototypes;
+    if (part.constraint.kind == Constraint::frobenius) return residual(x.data, g.data, x.size(), part);
+    double sum = 0;
+    for (Index c = 0; c < classes; c++) sum += residual(x.row(c), g.row(c), p, part);
+    return sum;
+  }
+
+  // Of a Frobenius ball by sums alone, for the gradient is gone: right to about 1e-8 ‖d‖.
+  double residual_of_features(const Sums& sums) const {
+    const PartPlan& part = plan.features;
+    if (!part.moves) return 0;
+    if (part.constraint.kind != Constraint::frobenius) return total(residuals);
+    const double square = sums.features, gradient_along = total(alongs), along = gradient_along + part.decay * square;
+    const double all = total(slopes) + part.decay * (gradient_along + along);
+    return holds(part.constraint, square, along) ? std::max(0.0, all - along * along / square) : all;
   }
 
   double value(DescentMeasure measure, const Sums& sums) const {
@@ -309,6 +360,12 @@ struct Descent<T>::Run {
                std::sqrt(square * (total(slopes) + square_of(gradient.state(nullptr).prototypes.data, classes * p)));
       case DescentMeasure::distance:
         return target.memory.size() > 0 ? std::sqrt(sums.distance) : kNaN;
+      case DescentMeasure::features_gradient_norm:
+        return std::sqrt(sums.by_features);
+      case DescentMeasure::prototypes_gradient_norm:
+        return std::sqrt(sums.by_prototypes);
+      case DescentMeasure::stationarity:
+        return std::sqrt(sums.residual);
     }
     return kNaN;
   }
@@ -327,6 +384,17 @@ struct Descent<T>::Run {
     return true;
   }
 
+  // Whether the loss of the state as it is is finite: it is, of a state whose logits are far from overflowing.
+  bool sound(const Control& control) {
+    const State<T> state = now.state(labels.data());
+    measure_squares();
+    const double logits = std::sqrt(total(squares)) * std::sqrt(square_of(state.prototypes.data, classes * p)) +
+                          (state.biases ? std::sqrt(square_of(state.biases, classes)) : 0);
+    if (logits < kSmallLogits) return true;
+    Sums sums;
+    return observe(sums, control);
+  }
+
   void record(const Sums& sums, std::vector<double>& records) const {
     records.push_back(static_cast<double>(done));
     for (const DescentMeasure measure : plan.measures) records.push_back(value(measure, sums));
@@ -339,7 +407,7 @@ struct Descent<T>::Run {
       if (plan.event->below ? measured <= plan.event->value : measured >= plan.event->value)
         return DescentOutcome::event;
     }
-    if (value(DescentMeasure::gradient_norm, sums) <= plan.stationary) return DescentOutcome::stationary;
+    if (value(DescentMeasure::stationarity, sums) <= plan.stationary) return DescentOutcome::stationary;
     return {};
   }
 
@@ -416,7 +484,8 @@ Descent<T>::~Descent() = default;
 
 template <class T>
 DescentOutcome Descent<T>::advance(const double* rates_features, const double* rates_prototypes,
-                                   const double* rates_biases, Index steps, const Control& control, bool quiet) {
+                                   const double* rates_biases, Index steps, bool shown, const Control& control,
+                                   bool quiet) {
   Run& run = *run_;
   DescentOutcome outcome;
   const bool measures = !run.plan.measures.empty() || run.plan.event || run.plan.stationary >= 0;
@@ -471,6 +540,11 @@ DescentOutcome Descent<T>::advance(const double* rates_features, const double* r
     }
     k += taken;
   }
+  if (shown && steps > 0 && !run.sound(control)) {
+    run.go_back(control);
+    outcome.reason = DescentOutcome::diverged;
+    ended = true;
+  }
   return outcome;
 }
 
@@ -512,26 +586,31 @@ void Descent<T>::restore(Index step) {
 
 template <class T>
 void advance_all(const std::vector<std::unique_ptr<Descent<T>>>& runs, const double* rates, bool rates_of_each,
-                 Index steps, std::vector<DescentOutcome>& outcomes, const Control& control) {
-  const auto advance = [&](Index r, const Control& own) {
+                 Index steps, bool shown, std::vector<DescentOutcome>& outcomes, const Control& control) {
+  const auto advance = [&](Index r) {
     if (runs[r]->ended) return;
     const double* first = rates + (rates_of_each ? 3 * steps * r : 0);
-    outcomes[r] = runs[r]->advance(first, first + steps, first + 2 * steps, steps, own, runs.size() > 1);
+    outcomes[r] = runs[r]->advance(first, first + steps, first + 2 * steps, steps, shown, control, runs.size() > 1);
   };
-  if (runs.size() == 1) return advance(0, control);
+  if (runs.size() == 1) return advance(0);
   std::atomic<Index> finished = 0;
   std::mutex mutex;
   parallel_for(std::ssize(runs), 1, control, [&](Index r, Index) {
     const Alone alone;
-    advance(r, control);
+    try {
+      advance(r);
+    } catch (const Error& error) {
+      if (control.cancelled()) throw;
+      throw Error(error.code(), "problems." + std::to_string(r) + ": " + error.what());
+    }
     std::lock_guard lock(mutex);
     control.progress(static_cast<double>(++finished) / static_cast<double>(runs.size()));
   });
 }
 
-template void advance_all(const std::vector<std::unique_ptr<Descent<float>>>&, const double*, bool, Index,
+template void advance_all(const std::vector<std::unique_ptr<Descent<float>>>&, const double*, bool, Index, bool,
                           std::vector<DescentOutcome>&, const Control&);
-template void advance_all(const std::vector<std::unique_ptr<Descent<double>>>&, const double*, bool, Index,
+template void advance_all(const std::vector<std::unique_ptr<Descent<double>>>&, const double*, bool, Index, bool,
                           std::vector<DescentOutcome>&, const Control&);
 template class Descent<float>;
 template class Descent<double>;

@@ -48,6 +48,11 @@ enum class DescentMeasure {
   smoothed_margin,    // −log(e^L − 1)/(‖W‖² + ‖H‖²), L the sum of the losses; NaN unless L < log 2 (LP §3.1)
   alignment,          // ⟨θ, −∇⟩/(‖θ‖ ‖∇‖) of features and prototypes
   distance,           // ‖Z − D‖_F to the target D
+  features_gradient_norm,
+  prototypes_gradient_norm,
+  // Norm of d = g + λ x by the parts that move, without what their constraints take up: the component of d along x on a
+  // sphere, and where −d points out of a ball x is at the rim of. 0 at the stationary points of the problem.
+  stationarity,
 };
 
 struct DescentPlan {
@@ -69,7 +74,7 @@ struct DescentPlan {
     double value;
   };
   std::optional<Stop> event;  // looked at where measures are taken
-  double stationary = -1;     // stops where the norm of the gradient is at most this; likewise
+  double stationary = -1;     // stops where `stationarity` is at most this; likewise
 };
 
 // How a call of `advance` ended.
@@ -89,9 +94,10 @@ class Descent {
   bool projected[2] = {false, false};
 
   // Goes `steps` steps on, or less where it stops; rates (steps) of each part. Of a divergence − the loss is no longer
-  // finite − it keeps the last state whose loss was. A `quiet` run tells no progress.
+  // finite − it keeps the last state whose loss was; where the state is `shown` afterwards, its own loss is looked at
+  // as well. A `quiet` run tells no progress.
   DescentOutcome advance(const double* rates_features, const double* rates_prototypes, const double* rates_biases,
-                         Index steps, const Control& control, bool quiet = false);
+                         Index steps, bool shown, const Control& control, bool quiet = false);
   // The measures of the state as it is: step, then the measures.
   std::vector<double> observe(const Control& control);
 
@@ -111,10 +117,10 @@ class Descent {
 };
 
 // Takes many runs on at once, each by one thread, that its working set stay in that thread's cache. rates (3, steps) a
-// run, or of all; runs that have ended stand still.
+// run, or of all; runs that have ended stand still. Errors name the run.
 template <class T>
 void advance_all(const std::vector<std::unique_ptr<Descent<T>>>& runs, const double* rates, bool rates_of_each,
-                 Index steps, std::vector<DescentOutcome>& outcomes, const Control& control);
+                 Index steps, bool shown, std::vector<DescentOutcome>& outcomes, const Control& control);
 
 // What a kernel needs to know of one step of one part.
 struct MoveFactors {
