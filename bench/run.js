@@ -197,7 +197,7 @@ const suites = {
       ['dot regression step', { loss: { kind: 'dot-regression' }, constraints: { features: { kind: 'ball', radius: 1 } } }],
       ['spherical step', { loss: { kind: 'unhinged', gamma: 0.01 }, normalizeFeatures: true }],
     ]) {
-      const seconds = await stepOf({ ...problem, state: frame, moves, reduction: 'sum' }, { features: 0.01 }, 20, 5);
+      const seconds = await stepOf({ ...problem, state: frame, moves, reduction: 'sum' }, { features: 0.01 }, 60, 7);
       // Features read and written once; a copy moves as many bytes.
       const bound = (2 * state.features.data.byteLength) / copyGBs / 1e9;
       row(
