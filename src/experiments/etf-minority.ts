@@ -10,7 +10,7 @@ import { randomState } from '../data/random-state.js';
 import { batchedDescent, type DescentProblem } from '../dynamics/projected.js';
 import { etfOptimum } from '../etf/fixed.js';
 import { simplexETF } from '../etf/simplex.js';
-import { lineChart } from '../report/figure.js';
+import { lineChart, phaseDiagram } from '../report/figure.js';
 import type { Experiment } from './experiment.js';
 import { last, states } from './fit.js';
 import { distance } from './setting.js';
@@ -20,11 +20,13 @@ const setting = {
   majority: 3,
   dim: 10,
   seed: 3,
-  energies: [1, 2, 3, 5],
-  ratios: [1, 2, 5, 10, 20, 50, 100, 200],
+  energies: [0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5],
+  ratios: [1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100, 200],
 } as const;
+/** Energies whose curves are drawn and judged. */
+const shown = [1, 2, 3, 5] as const;
 const { classes, majority, dim, energies, ratios } = setting;
-const learnable = { learningRate: 5, steps: 40_000 };
+const learnable = { learningRate: 5, steps: 80_000 };
 const fixed = { learningRate: 20, steps: 40_000 };
 
 /** Weights of the classes, majority ones `ratio` times the others. */
@@ -52,7 +54,8 @@ export const experiment: Experiment = {
   id: 'etf-minority',
   title: 'minority collapse, and its absence with a fixed classifier',
   source: 'ETF §1, Theorem 1',
-  summary: 'Angles between minority prototypes against the imbalance, learnable and fixed; 64 runs in two batches',
+  summary:
+    'Angles between minority prototypes against the imbalance, learnable and fixed: a phase diagram of 240 runs in two batches',
   config: { ...setting, learnable, fixed },
   async run(context) {
     const { signal, progress, folder } = context;
@@ -98,12 +101,9 @@ export const experiment: Experiment = {
       'cosine of minority features, fixed': anchoredCosines,
       'distance to the optimum, fixed': distances,
     });
-    const series = (values: number[]) =>
-      energies.map((energy, e) => ({
-        name: `E = ${energy}`,
-        x: ratios,
-        y: values.slice(e * ratios.length, (e + 1) * ratios.length),
-      }));
+    const rowOf = (values: number[], energy: (typeof energies)[number]) =>
+      values.slice(energies.indexOf(energy) * ratios.length).slice(0, ratios.length);
+    const series = (values: number[]) => shown.map((energy) => ({ name: `E = ${energy}`, x: ratios, y: rowOf(values, energy) }));
     const chart = (title: string, yTitle: string, values: number[]) =>
       lineChart({
         title,
@@ -113,6 +113,18 @@ export const experiment: Experiment = {
         rules: [{ y: -1 / (classes - 1), label: '−1/(K−1)' }],
       });
     const figures = [
+      await folder.figure(
+        'phases',
+        phaseDiagram({
+          title: 'Minority collapse',
+          x: { title: 'imbalance ρ', values: ratios },
+          y: { title: 'energy E', values: energies },
+          matrix: cosines,
+          legend: 'cosine',
+          domain: [-1, 1],
+        }),
+        'Mean cosine between the learnable prototypes of the three small classes, one run a cell: −0.2 is the simplex ETF, 1 is collapse.',
+      ),
       await folder.figure(
         'learnable',
         chart('Learnable classifier', 'cosine of minority prototypes', cosines),
@@ -125,13 +137,13 @@ export const experiment: Experiment = {
       ),
     ];
     const brief = (x: number) => Number(x.toPrecision(4));
-    const of = (energy: number) => cosines.slice(energies.indexOf(energy as 1) * ratios.length).slice(0, ratios.length);
+    const of = (energy: (typeof energies)[number]) => rowOf(cosines, energy);
     return {
       lead:
         `Cross-entropy on K = ${classes} classes, ${majority} large and ${classes - majority} small, in ${dim} dimensions: features in the ball ‖h‖² ≤ E, ` +
         'prototypes in the Frobenius ball ‖W‖² ≤ K E or fixed as a simplex ETF with ‖w‖² = E.',
       verdicts: [
-        ...energies.map((energy) =>
+        ...shown.map((energy) =>
           states(
             `E = ${energy}: minority prototypes close up as ρ grows from 1 to ${last(ratios)}`,
             'rises from −1/(K−1)',

@@ -52,6 +52,20 @@ export interface LineChart {
   readonly height?: number;
 }
 
+/** A quantity over a grid of two parameters. */
+export interface PhaseDiagram {
+  readonly title: string;
+  /** Parameters of the columns, left to right, and of the rows, bottom to top. */
+  readonly x: { readonly title: string; readonly values: readonly number[] };
+  readonly y: { readonly title: string; readonly values: readonly number[] };
+  /** Row-major `[y, x]`. */
+  readonly matrix: Column;
+  /** What the colour stands for. */
+  readonly legend: string;
+  /** Ends of the colour scale. */
+  readonly domain: readonly [number, number];
+}
+
 export interface Heatmap {
   readonly title: string;
   /** Row-major `[size, size]`. */
@@ -138,6 +152,57 @@ export function lineChart(chart: LineChart): Spec {
   };
 }
 
+/** Without a minus before zero. */
+const twoPlaces = (value: number): string => (Math.round(100 * value) / 100 + 0).toFixed(2).replace('-', '−');
+
+/** Colours of the cells of a map. */
+const shadesOf = (field: string, title: string, domain: readonly [number, number]) => ({
+  field,
+  type: 'quantitative',
+  title,
+  scale: { domain, scheme: 'blueorange', reverse: true, clamp: true },
+  legend: { gradientLength: 200, titleLimit: 200 },
+});
+
+/** The numbers of cells, readable on their colours. */
+function numbersOn(position: { x: unknown; y: unknown }, domain: readonly [number, number]) {
+  const [middle, far] = [(domain[0] + domain[1]) / 2, 0.3 * (domain[1] - domain[0])];
+  const onDark = { test: `abs(datum.value - ${middle}) > ${far}`, value: 'white' };
+  return {
+    mark: { type: 'text', fontSize: 10 },
+    encoding: { ...position, text: { field: 'label', type: 'nominal' }, color: { condition: onDark, value: INK } },
+  };
+}
+
+/** A phase diagram: a cell with its number for each pair of parameters. */
+export function phaseDiagram(map: PhaseDiagram): Spec {
+  const { x, y, domain } = map;
+  const cells = y.values.flatMap((row, r) =>
+    x.values.map((column, c) => {
+      const value = map.matrix[r * x.values.length + c] as number;
+      return { x: column, y: row, value, label: twoPlaces(value) };
+    }),
+  );
+  const axis = { labelAngle: 0, ticks: false, domain: false, labelOverlap: false };
+  const position = {
+    x: { field: 'x', type: 'ordinal', title: x.title, axis },
+    y: { field: 'y', type: 'ordinal', title: y.title, axis, sort: 'descending' },
+  };
+  return {
+    $schema: SCHEMA,
+    description: map.title,
+    title: { text: map.title, offset: 10 },
+    width: 36 * x.values.length,
+    height: 26 * y.values.length,
+    config: CONFIG,
+    data: { values: cells },
+    layer: [
+      { mark: { type: 'rect' }, encoding: { ...position, color: shadesOf('value', map.legend, domain) } },
+      numbersOn(position, domain),
+    ],
+  };
+}
+
 /**
  * A square matrix as coloured cells, the first row on top. Small ones carry their numbers; of large ones blocks of entries are
  * averaged, as a page has no room for more cells.
@@ -155,7 +220,7 @@ export function heatmap(map: Heatmap): Spec {
     middleX: column + block / 2,
     middleY: row + block / 2,
     value,
-    label: value.toFixed(2).replace('-', '−'),
+    label: twoPlaces(value),
     shade: Math.round(value * shades) / shades,
   }));
   // Cells of one colour stand together, so that `renderSvg` can draw each colour as one path.
@@ -175,24 +240,8 @@ export function heatmap(map: Heatmap): Spec {
   };
   const x = { ...position, scale: { domain: [0, size], nice: false, zero: false } };
   const y = { ...position, scale: { domain: [size, 0], nice: false, zero: false } };
-  const color = {
-    field: 'shade',
-    type: 'quantitative',
-    title: block > 1 ? `${map.legend}, mean of ${block}×${block}` : map.legend,
-    scale: { domain, scheme: 'blueorange', reverse: true, clamp: true },
-    legend: { gradientLength: 200, titleLimit: 200 },
-  };
-  const [middle, far] = [(domain[0] + domain[1]) / 2, 0.3 * (domain[1] - domain[0])];
-  const onDark = { test: `abs(datum.value - ${middle}) > ${far}`, value: 'white' };
-  const numbers = {
-    mark: { type: 'text', fontSize: 10 },
-    encoding: {
-      x: { ...x, field: 'middleX' },
-      y: { ...y, field: 'middleY' },
-      text: { field: 'label', type: 'nominal' },
-      color: { condition: onDark, value: INK },
-    },
-  };
+  const color = shadesOf('shade', block > 1 ? `${map.legend}, mean of ${block}×${block}` : map.legend, domain);
+  const numbers = numbersOn({ x: { ...x, field: 'middleX' }, y: { ...y, field: 'middleY' } }, domain);
   return {
     $schema: SCHEMA,
     description: map.title,

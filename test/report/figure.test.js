@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { heatmap, lineChart, renderSvg } from '../../lib/report/figure.js';
+import { heatmap, lineChart, phaseDiagram, renderSvg } from '../../lib/report/figure.js';
 import { formatNumber, linearTicks, logTicks } from '../../lib/report/ticks.js';
 
 /** Throws unless tags nest properly and text holds no bare markup: well-formedness, without an XML library. */
@@ -120,6 +120,27 @@ test('a heat map of a thousand classes averages blocks and says so', async () =>
   assert.ok(texts(svg).includes('cosine, mean of 9×9'));
   assert.ok(texts(svg).includes('900'));
   assert.ok(svg.length < 400_000, String(svg.length));
+});
+
+test('a phase diagram writes each value in its cell, rows from below', async () => {
+  const svg = await renderSvg(
+    phaseDiagram({
+      title: 'Phases',
+      x: { title: 'imbalance ρ', values: [1, 20, 300] },
+      y: { title: 'energy E', values: [0.5, 2] },
+      matrix: [-0.2, 0.31, 1, -0.001, -1, 0.77],
+      legend: 'cosine',
+      domain: [-1, 1],
+    }),
+  );
+  checkXml(svg);
+  const all = texts(svg);
+  for (const text of ['imbalance ρ', 'energy E', 'cosine', '20', '300', '0.5', '−0.20', '0.31', '0.00', '−1.00', '0.77']) {
+    assert.ok(all.includes(text), text);
+  }
+  assert.not.ok(all.includes('−0.00'));
+  const placeOf = (text) => Number(new RegExp(`translate\\([\\d.]+,([\\d.]+)\\)"[^>]*>${text}<`).exec(svg)?.[1]);
+  assert.ok(placeOf('−0.20') > placeOf('0.77'), `${placeOf('−0.20')} ${placeOf('0.77')}`);
 });
 
 test('ticks are round and inside their axis', () => {
