@@ -30,6 +30,7 @@ export {
 } from './data/augment.js';
 export { classCounts, type ImageSet, imageSubset } from './data/images.js';
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
+export { type ImageSource, loadImages } from './data/load.js';
 export { type RandomStateOptions, randomState } from './data/random-state.js';
 export { imbalancedIndices, noisyLabels, type Selected, type Selection, selectImages } from './data/subsets.js';
 // Dynamics

@@ -7,13 +7,11 @@ import type { Readable } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
 import { LayerpeelError } from '../errors.js';
 import { checkBoolean, checkKeys, option } from '../options.js';
-import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
+import { type InputFile, withFile, writeFileAtomic } from './files.js';
+import { MOST_EXPANSION, streamPass } from './inflate.js';
 import type { NDArray } from './ndarray.js';
 import { npyLayout, npyPieces } from './npy.js';
 import { checkName, fileFault, type IntArray, type Located, type Pass, pick, readLocated } from './stored.js';
-
-/** The most that deflate can expand: 258 bytes from 2 bits. */
-const MOST_EXPANSION = 1032;
 
 /**
  * Reads every array of a `.npz` file, by name. Members that are no `.npy` are left out.
@@ -124,24 +122,7 @@ async function beginDeflated(zip: ZipFile, entry: Entry, where: string): Promise
   const stream = await zip.openReadStreamPromise(entry).catch((error) => {
     throw zipFault(where, error);
   });
-  const iterator: AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator]();
-  let chunk: Uint8Array = new Uint8Array(0);
-  const fill: Fill = async (target) => {
-    for (let done = 0; done < target.length; ) {
-      if (chunk.length === 0) {
-        const { value, done: ended } = await iterator.next().catch((error) => {
-          throw zipFault(where, error);
-        });
-        if (ended) throw fileFault(where, `its data ends ${target.length - done} bytes early.`);
-        chunk = value;
-      }
-      const part = chunk.subarray(0, target.length - done);
-      target.set(part, done);
-      done += part.length;
-      chunk = chunk.subarray(part.length);
-    }
-  };
-  return { fill, close: () => void stream.destroy() };
+  return streamPass(stream, where, (error) => zipFault(where, error));
 }
 
 /** A pass over a member that compares its checksum when the last byte is read. */

@@ -254,9 +254,39 @@ function pieces(
     entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
     offset += data.byteLength;
   }
+  return [formatHeader(entries), ...list.flatMap(({ data }) => [...bytesOf(data)])];
+}
+
+/** The header with its length before it, padded so that the tensors begin at a multiple of 8 bytes. */
+function formatHeader(entries: readonly [string, unknown][]): Uint8Array {
   const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
   const header = Buffer.alloc(PREFIX + Math.ceil(json.length / 8) * 8, ' ');
   header.writeBigUInt64LE(BigInt(header.length - PREFIX));
   json.copy(header, PREFIX);
-  return [header, ...list.flatMap(({ data }) => [...bytesOf(data)])];
+  return header;
+}
+
+/** What a file with one tensor of unsigned bytes is written from. */
+export const bytesPieces = (
+  name: string,
+  shape: readonly number[],
+  bytes: Uint8Array,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array[] => [
+  formatHeader([
+    [METADATA, metadata],
+    [name, { dtype: 'U8', shape, data_offsets: [0, bytes.length] }],
+  ]),
+  bytes,
+];
+
+/** Where the unsigned bytes of that name begin in a file, which is whole, and the file's metadata. */
+export async function locateBytes(
+  file: InputFile,
+  name: string,
+): Promise<{ shape: readonly number[]; position: number; metadata: Record<string, string> }> {
+  const { entries, metadata } = await readHeader(file);
+  const [, { dtype, shape, begin }] = pick(entries, name, file.path);
+  if (dtype !== 'U8') throw fileFault(file.path, `${name} is of dtype ${dtype}; expected U8.`);
+  return { shape, position: begin, metadata };
 }
