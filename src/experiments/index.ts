@@ -4,6 +4,8 @@ import { experiment as etfMinority } from './etf-minority.js';
 import { experiment as etfThm2 } from './etf-thm2.js';
 import type { Experiment } from './experiment.js';
 import { experiment as lpFig2 } from './lp-fig2.js';
+import { experiment as lpThm31 } from './lp-thm31.js';
+import { experiment as lpThm34 } from './lp-thm34.js';
 import { experiment as ulFig1 } from './ul-fig1.js';
 import { experiment as ulFig4 } from './ul-fig4.js';
 import { experiment as ulFig5 } from './ul-fig5.js';
@@ -24,6 +26,8 @@ export const experiments: readonly Experiment[] = [
   ulFig9,
   ulFig15,
   ulLosses,
+  lpThm31,
+  lpThm34,
   lpFig2,
   etfThm2,
   etfMinority,
