@@ -6,7 +6,7 @@
 #   LAYERPEEL_BLAS_PREFIX     what its symbols begin with
 #   LAYERPEEL_BLAS_SHARED     the shared library to carry beside the addon, if it is not the system's
 #   LAYERPEEL_BLAS_LICENSE    and its licence
-set(LAYERPEEL_BLAS_SOURCE ${CMAKE_SOURCE_DIR}/native/core/blas/external.cpp)
+set(LAYERPEEL_BLAS_SOURCE ${PROJECT_SOURCE_DIR}/native/core/blas/external.cpp)
 set(LAYERPEEL_BLAS_PREFIX "")
 
 if(APPLE AND LAYERPEEL_BLAS MATCHES "auto|system")
@@ -36,7 +36,7 @@ if(NOT LAYERPEEL_BLAS_FOUND AND LAYERPEEL_BLAS MATCHES "auto|wheel")
   if(NOT LAYERPEEL_WHEEL_LIBRARY)
     find_program(LAYERPEEL_PYTHON NAMES python3 python)
     if(LAYERPEEL_PYTHON)
-      execute_process(COMMAND ${LAYERPEEL_PYTHON} ${CMAKE_SOURCE_DIR}/cmake/unpack-openblas.py
+      execute_process(COMMAND ${LAYERPEEL_PYTHON} ${PROJECT_SOURCE_DIR}/cmake/unpack-openblas.py
                               ${LAYERPEEL_WHEEL_DIR} ${CMAKE_SYSTEM_NAME} ${CMAKE_SYSTEM_PROCESSOR}
                       RESULT_VARIABLE LAYERPEEL_WHEEL_RESULT ERROR_VARIABLE LAYERPEEL_WHEEL_ERROR)
       if(LAYERPEEL_WHEEL_RESULT)
@@ -64,7 +64,7 @@ if(NOT LAYERPEEL_BLAS_FOUND)
     message(FATAL_ERROR "LAYERPEEL_BLAS=${LAYERPEEL_BLAS}, but none was found.")
   endif()
   set(LAYERPEEL_BLAS_FOUND "none: reference kernels")
-  set(LAYERPEEL_BLAS_SOURCE ${CMAKE_SOURCE_DIR}/native/core/blas/reference.cpp)
+  set(LAYERPEEL_BLAS_SOURCE ${PROJECT_SOURCE_DIR}/native/core/blas/reference.cpp)
   message(WARNING "No BLAS: dense products and factorizations use the reference kernels, which are correct but slow. "
                   "Install OpenBLAS (Debian: libopenblas-dev) or give python3 with pip, and build again.")
 endif()

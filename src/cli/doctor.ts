@@ -3,6 +3,7 @@
  */
 import { type EngineInfo, engine } from '../native.js';
 import { machine } from '../report/machine.js';
+import { torchState } from '../torch/state.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
 
 export const command: Command = {
@@ -15,7 +16,7 @@ export const command: Command = {
   options: {},
   examples: ['layerpeel doctor', 'LAYERPEEL_ISA=avx2 LAYERPEEL_THREADS=4 layerpeel doctor --json'],
   async run(context: Context): Promise<Outcome> {
-    const facts = { ...machine(), libtorch: libtorch() };
+    const facts = { ...machine(), libtorch: torchState().statement };
     if (context.options.out) await context.folder('', facts);
     return { text: aligned(Object.entries(facts)), json: { ...facts, engine: engineInfo() } };
   },
@@ -29,6 +30,3 @@ function engineInfo(): EngineInfo | null {
     return null;
   }
 }
-
-const libtorch = (): string =>
-  `not usable: training through libtorch is not part of this version (LIBTORCH is ${process.env.LIBTORCH ?? 'not set'})`;

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   simulate: () => import('./simulate.js'),
   measure: () => import('./measure.js'),
   reproduce: () => import('./reproduce.js'),
+  torch: () => import('./torch.js'),
   doctor: () => import('./doctor.js'),
 };
 

@@ -1,0 +1,35 @@
+/**
+ * `layerpeel torch`: makes the libtorch extension, and says how it stands.
+ */
+import { checkChoice, option } from '../options.js';
+import { installTorch } from '../torch/install.js';
+import { torchState } from '../torch/state.js';
+import { type Command, type Context, type Outcome, UsageError } from './command.js';
+
+const ACTIONS = ['install', 'info'] as const;
+
+export const command: Command = {
+  name: 'torch',
+  summary: 'Install what training needs (libtorch), or say how it stands',
+  positionals: ['install|info'],
+  description:
+    'install  Finds libtorch (LIBTORCH, else the active Python environment, else the .libtorch of this package, which is made\n' +
+    '         where there is none: python3 -m venv, pip install torch), builds the extension against it and proves it by a\n' +
+    '         training step. Done once, it takes a moment. It needs what building from source needs: a C++20 compiler, CMake.\n' +
+    'info     Says whether networks can be trained here, on what, and why not.',
+  options: {},
+  examples: ['layerpeel torch install', 'LIBTORCH=/opt/libtorch layerpeel torch install', 'layerpeel torch info --json'],
+  async run({ args, signal, log }: Context): Promise<Outcome> {
+    if (act(args[0]) === 'install') await installTorch({ signal, log });
+    const { usable, statement, info } = torchState();
+    return { text: `libtorch is ${statement}`, json: { usable, statement, ...info } };
+  },
+};
+
+function act(word: unknown): (typeof ACTIONS)[number] {
+  try {
+    return checkChoice(word, ACTIONS, option('The action'));
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
