@@ -91,6 +91,43 @@ export {
   etfOptimum,
 } from './etf/fixed.js';
 export { type SimplexOptions, simplexETF } from './etf/simplex.js';
+// Evaluation
+export type { Accuracies, Group, GroupLimits, Groups } from './evaluation/accuracy.js';
+export type { Interval } from './evaluation/bootstrap.js';
+export {
+  type Calibration,
+  type CalibrationOptions,
+  calibration,
+  calibrationSync,
+  fitTemperature,
+  fitTemperatureSync,
+  type Reliability,
+  type TemperatureFit,
+} from './evaluation/calibration.js';
+export { type Classifier, classifierLogits, classifierLogitsSync, type DecisionOptions } from './evaluation/decision.js';
+export {
+  type Detection,
+  type DetectionOptions,
+  detection,
+  outOfDistributionScores,
+  outOfDistributionScoresSync,
+  type Positive,
+  type ScoreHistogram,
+  type ScoreInput,
+  type ScoreOptions,
+  type Scores,
+} from './evaluation/detection.js';
+export {
+  type Decision,
+  type DecisionRule,
+  type Evaluation,
+  type EvaluationInput,
+  type EvaluationOptions,
+  evaluate,
+  evaluateSync,
+  type ScoreEvaluation,
+  type ScoreName,
+} from './evaluation/evaluate.js';
 // Losses
 export {
   type DotRegression,

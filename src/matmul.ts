@@ -37,7 +37,8 @@ export function matmulSync(a: NDArray, b: NDArray, options: MatmulOptions = {}):
 
 const knownOptions = ['transposeA', 'transposeB', 'alpha', 'beta', 'out', ...controlKeys];
 
-function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Float, NDArray> {
+/** `matmul` as a task. */
+export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Float, NDArray> {
   checkKeys(options, knownOptions, option('options'));
   const left = checkMatrix(a, 'a');
   const right = checkMatrix(b, 'b');

@@ -146,8 +146,16 @@ function checkContiguous(shape: readonly number[], stride: unknown, offset: unkn
   return offset as number;
 }
 
-/** Checks a label vector and counts each class. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too. */
-export function checkLabels(labels: unknown, samples: number, classes: number): { labels: Int32Array; counts: Int32Array } {
+/**
+ * Checks a label vector and counts each class. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too.
+ * @param of whose rows they label
+ */
+export function checkLabels(
+  labels: unknown,
+  samples: number,
+  classes: number,
+  of = 'features',
+): { labels: Int32Array; counts: Int32Array } {
   const values = labels instanceof Int32Array ? labels : (labels as { data?: unknown } | null | undefined)?.data;
   if (!(values instanceof Int32Array)) {
     throw new LayerpeelError(
@@ -161,7 +169,7 @@ export function checkLabels(labels: unknown, samples: number, classes: number): 
   if (values.length !== samples) {
     throw new LayerpeelError(
       'LP_LABEL',
-      `labels have ${values.length} entries, but features have ${samples} rows; expected one label a row.`,
+      `labels have ${values.length} entries, but ${of} have ${samples} rows; expected one label a row.`,
     );
   }
   const counts = new Int32Array(classes);

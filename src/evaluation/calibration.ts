@@ -1,0 +1,263 @@
+/**
+ * Calibration: whether a prediction made with confidence 0.8 is right in 8 of 10 cases.
+ *
+ * The confidence is the largest entry of `softmax(z/T)` at a stated temperature `T`. Samples are sorted by it into bins of
+ * equal width, `(k/B, (k+1)/B]` (the first one also takes 0), and with the accuracy and the mean confidence of a bin
+ *
+ *     ECE = Σ_b (n_b / n) |acc_b − conf_b|        MCE = max_b |acc_b − conf_b|        (UL Eq. 103, as a share, not in per cent)
+ *     NLL = mean −log p_y                         Brier = mean Σ_j (p_j − 1{j = y})², from 0 to 2
+ *
+ * Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017) takes the `T` of the smallest NLL. In
+ * `β = 1/T` the NLL is convex, with the derivative `mean(E_p[z] − z_y)`, whose root is found by Newton's method in `log β`,
+ * kept inside a bracket.
+ */
+import type { NDArray } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys } from '../native.js';
+import { checkKeys, checkNumber, option } from '../options.js';
+import { drive, driveSync, type Steps } from '../tasks.js';
+import { checkLabelled, eachRow, keep, type LabelledRows, type Logits, labelledRows, refuseRow } from './rows.js';
+
+export interface CalibrationOptions extends Control {
+  /** Logits are divided by it. @default 1, which is refused for logits that are cosines (all within [−1, 1]) */
+  readonly temperature?: number;
+  /** Number of bins. @default 15 */
+  readonly bins?: number;
+}
+
+/** The reliability diagram: bins of equal width `(k/B, (k+1)/B]`. */
+export interface Reliability {
+  /** `[B + 1]`. */
+  readonly edges: Float64Array;
+  /** Samples of each bin, `[B]`. */
+  readonly counts: Int32Array;
+  /** Mean confidence of each bin, NaN where it is empty. */
+  readonly confidence: Float64Array;
+  /** Accuracy of each bin, NaN where it is empty. */
+  readonly accuracy: Float64Array;
+}
+
+export interface Calibration {
+  readonly temperature: number;
+  /** Expected calibration error, 0 … 1. */
+  readonly ece: number;
+  /** Largest calibration error of a bin, 0 … 1. */
+  readonly mce: number;
+  /** Mean negative log-likelihood, in nats. */
+  readonly nll: number;
+  /** Mean Brier score, 0 … 2. */
+  readonly brier: number;
+  readonly reliability: Reliability;
+}
+
+export interface TemperatureFit {
+  /**
+   * The temperature of the smallest NLL. It is 0 where every sample's own class has the largest logit (the sharper, the
+   * better, without end) and infinite where the labels' logits are no larger than the mean ones.
+   */
+  readonly temperature: number;
+  /** The NLL at that temperature. */
+  readonly nll: number;
+  /** Steps of the search, each a pass over the logits. */
+  readonly iterations: number;
+}
+
+/**
+ * Calibration of logits `[n, C]` with their labels `[n]`.
+ *
+ * @throws `LP_OPTION` for logits that all lie within [−1, 1] where no temperature is stated: they are cosines of unit vectors,
+ * and their softmax at temperature 1 stays near `1/C` however good the classifier; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`,
+ * `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
+ */
+export async function calibration(logits: NDArray, labels: Int32Array, options: CalibrationOptions = {}): Promise<Calibration> {
+  return drive(calibrationSteps(logits, labels, options, keep), { signal: options.signal });
+}
+
+/** `calibration` on the calling thread. */
+export function calibrationSync(logits: NDArray, labels: Int32Array, options: CalibrationOptions = {}): Calibration {
+  return driveSync(calibrationSteps(logits, labels, options));
+}
+
+/**
+ * The temperature at which `softmax(z/T)` has the smallest mean negative log-likelihood of the labels.
+ * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
+ */
+export async function fitTemperature(logits: NDArray, labels: Int32Array, options: Control = {}): Promise<TemperatureFit> {
+  return drive(temperatureSteps(logits, labels, options, keep), { signal: options.signal });
+}
+
+/** `fitTemperature` on the calling thread. */
+export function fitTemperatureSync(logits: NDArray, labels: Int32Array, options: Control = {}): TemperatureFit {
+  return driveSync(temperatureSteps(logits, labels, options));
+}
+
+type Keep = <T extends Logits['data'] | Int32Array>(data: T) => T;
+
+function* calibrationSteps(
+  logits: NDArray,
+  labels: Int32Array,
+  options: CalibrationOptions,
+  copy: Keep = (data) => data,
+): Steps<Calibration> {
+  checkKeys(options, ['temperature', 'bins', ...controlKeys], option('options'));
+  const temperature = checkTemperature(options.temperature ?? 1, 'options.temperature');
+  const bins = checkBins(options.bins);
+  const checked = checkLabelled(logits, labels);
+  const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
+  const rows = yield* labelledRows(given, own, 1 / temperature);
+  const calibrated = calibrationOf(rows, own, temperature, bins);
+  if (options.temperature === undefined && areCosines(rows, given)) throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated));
+  return calibrated;
+}
+
+function* temperatureSteps(
+  logits: NDArray,
+  labels: Int32Array,
+  options: Control,
+  copy: Keep = (data) => data,
+): Steps<TemperatureFit> {
+  checkKeys(options, controlKeys, option('options'));
+  const checked = checkLabelled(logits, labels);
+  return yield* fit({ ...checked, data: copy(checked.data) }, copy(checked.labels));
+}
+
+export const checkTemperature = (value: unknown, path: string): number => checkNumber(value, option(path), { above: 0 });
+
+export const checkBins = (bins: number | undefined): number =>
+  checkNumber(bins ?? 15, option('options.bins'), { min: 1, max: 1e6, integer: true });
+
+/** Whether logits are cosines of unit vectors: none exceeds 1 beyond rounding. */
+export function areCosines({ largest }: LabelledRows, { data }: Logits): boolean {
+  const bound = 1 + 1e-4;
+  return largest.every((value) => value <= bound) && data.every((value) => Math.abs(value) <= bound);
+}
+
+export const cosineAdvice = ({ ece, reliability, temperature }: Calibration): string => {
+  const last = reliability.counts.findLastIndex((count) => count > 0);
+  return (
+    `All logits lie within [−1, 1], as cosines do: at temperature ${temperature} no confidence exceeds ` +
+    `${(reliability.edges[last + 1] as number).toFixed(2)}, whatever the classifier knows, and ECE (${ece.toFixed(3)}) says nothing. ` +
+    'State the temperature (the inverse of the scale the network was trained with), or fit one with fitTemperature.'
+  );
+};
+
+/** The bin of a confidence: `(k/B, (k+1)/B]`. */
+function binOf(confidence: number, bins: number): number {
+  const bin = Math.min(bins - 1, Math.max(0, Math.ceil(confidence * bins) - 1));
+  // The product may round across an edge.
+  if (bin > 0 && confidence <= bin / bins) return bin - 1;
+  if (bin < bins - 1 && confidence > (bin + 1) / bins) return bin + 1;
+  return bin;
+}
+
+/** @param weights how often each sample counts. @default once */
+export function calibrationOf(
+  { predicted, confidence: certainty, nll, brier }: LabelledRows,
+  labels: Int32Array,
+  temperature: number,
+  bins: number,
+  weights?: Int32Array,
+): Calibration {
+  const counts = new Int32Array(bins);
+  const [confidence, accuracy] = [new Float64Array(bins), new Float64Array(bins)];
+  const sums = { samples: 0, nll: 0, brier: 0 };
+  for (let i = 0; i < labels.length; i++) {
+    const weight = weights ? (weights[i] as number) : 1;
+    if (weight === 0) continue;
+    const certain = certainty[i] as number;
+    const bin = binOf(certain, bins);
+    counts[bin] = (counts[bin] as number) + weight;
+    confidence[bin] = (confidence[bin] as number) + weight * certain;
+    if (predicted[i] === labels[i]) accuracy[bin] = (accuracy[bin] as number) + weight;
+    sums.samples += weight;
+    sums.nll += weight * (nll[i] as number);
+    sums.brier += weight * (brier[i] as number);
+  }
+  let [ece, mce] = [0, 0];
+  for (let bin = 0; bin < bins; bin++) {
+    const count = counts[bin] as number;
+    const gap = Math.abs((accuracy[bin] as number) - (confidence[bin] as number));
+    ece += gap / sums.samples;
+    if (count > 0) mce = Math.max(mce, gap / count);
+    confidence[bin] = (confidence[bin] as number) / count;
+    accuracy[bin] = (accuracy[bin] as number) / count;
+  }
+  const edges = Float64Array.from({ length: bins + 1 }, (_, k) => k / bins);
+  return {
+    temperature,
+    ece,
+    mce,
+    nll: sums.nll / sums.samples,
+    brier: sums.brier / sums.samples,
+    reliability: { edges, counts, confidence, accuracy },
+  };
+}
+
+/** The largest change of `log β` in a step, and the change after which the search ends (Newton then squares the error). */
+const [LONGEST, CLOSE] = [Math.log(16), 1e-8];
+const MOST_ITERATIONS = 400;
+
+export function* fit(logits: Logits, labels: Int32Array): Steps<TemperatureFit> {
+  const flat = yield* derivatives(logits, labels, 0);
+  if (flat.first >= 0) return { temperature: Number.POSITIVE_INFINITY, nll: Math.log(logits.classes), iterations: 0 };
+  if (flat.missed === 0) return { temperature: 0, nll: flat.ties, iterations: 0 };
+  let [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]; // of log β
+  let at = -Math.log(flat.spread);
+  for (let iterations = 1; iterations <= MOST_ITERATIONS; iterations++) {
+    const { first, second } = yield* derivatives(logits, labels, Math.exp(at));
+    if (first > 0) high = at;
+    else low = at;
+    const newton = at + Math.max(-LONGEST, Math.min(LONGEST, -first / second || 0));
+    const bracketed = Number.isFinite(low) && Number.isFinite(high);
+    const next = bracketed && !(newton >= low && newton <= high) ? (low + high) / 2 : newton;
+    const settled = Math.abs(next - at) <= CLOSE;
+    at = next;
+    if (!settled) continue;
+    const { nll } = yield* labelledRows(logits, labels, Math.exp(at));
+    return { temperature: Math.exp(-at), nll: nll.reduce((sum, value) => sum + value, 0) / nll.length, iterations };
+  }
+  throw new LayerpeelError(
+    'LP_INTERNAL',
+    `The temperature did not settle in ${MOST_ITERATIONS} steps; please report these logits.`,
+  );
+}
+
+interface Derivatives {
+  /** Of the NLL by `β`: the first times `β`, the second times `β²` (at `β = 0` as they are). */
+  readonly first: number;
+  readonly second: number;
+  /** Mean of `z_max − E_p[z]`. */
+  readonly spread: number;
+  /** Mean of `z_max − z_y`: 0 where every sample's own class has the largest logit. */
+  readonly missed: number;
+  /** The NLL as `β → ∞`, where nothing is missed: mean logarithm of how many classes share the largest logit. */
+  readonly ties: number;
+}
+
+/** `d NLL/dβ = mean(E_p[z] − z_y)` and `d² NLL/dβ² = mean Var_p[z]`, `p = softmax(βz)`, in units of `1/β`. */
+function* derivatives({ data, samples, classes }: Logits, labels: Int32Array, beta: number): Steps<Derivatives> {
+  const unit = beta || 1;
+  const sums = { first: 0, second: 0, spread: 0, missed: 0, ties: 0 };
+  yield* eachRow(samples, classes, (row, offset) => {
+    let largest = Number.NEGATIVE_INFINITY;
+    for (let j = 0; j < classes; j++) largest = Math.max(largest, data[offset + j] as number);
+    let [mass, mean, square, ties] = [0, 0, 0, 0];
+    for (let j = 0; j < classes; j++) {
+      const z = unit * ((data[offset + j] as number) - largest);
+      const share = beta === 0 ? 1 : Math.exp(z);
+      if (z === 0) ties++;
+      mass += share;
+      mean += share * z;
+      square += share * z * z;
+    }
+    mean /= mass;
+    const missed = unit * (largest - (data[offset + (labels[row] as number)] as number));
+    if (!Number.isFinite(mean + missed)) refuseRow(data, row, classes, 'logits');
+    sums.first += (mean + missed) / samples;
+    sums.second += (square / mass - mean * mean) / samples;
+    sums.spread -= mean / samples;
+    sums.missed += missed / samples;
+    sums.ties += Math.log(ties) / samples;
+  });
+  return sums;
+}

@@ -1,0 +1,246 @@
+/**
+ * Out-of-distribution detection: how well a score, large for samples of the kind a network was trained on, tells them from
+ * others.
+ *
+ * Scores: max softmax (Hendrycks and Gimpel, 2016), energy `T log Σ_j e^{z_j/T}` (Liu et al., 2020) and feature norm `‖h‖`
+ * (UL Section 4.2). Measures, with a named positive class (`P` positives, `N` negatives) and samples of equal score always
+ * taken together:
+ *
+ *     FPR95   share of negatives taken for positive at the strictest threshold that takes at least 95% of positives so
+ *     AUROC   share of (positive, negative) pairs that the score puts in order, ties by half: the same either way round
+ *     AUPR    average precision Σ_k (R_k − R_{k−1}) P_k over distinct thresholds; `auprTrapezoid` joins the points (R_k, P_k),
+ *             begun at (0, 1), by straight lines instead
+ *
+ * The literature uses both conventions: with the in-distribution samples as positive class FPR95 is the share of strangers
+ * accepted (UL Table 3, Liu et al.); with the strangers as positive class, of friends rejected (OpenOOD). They differ widely.
+ */
+import { checkArray, describe, type Float, type NDArray } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys } from '../native.js';
+import { checkChoice, checkKeys, option } from '../options.js';
+import { drive, driveSync, type Steps } from '../tasks.js';
+import { checkTemperature } from './calibration.js';
+import { checkLogits, eachRow, keep, type Rows, refuseRow, softmaxRows } from './rows.js';
+
+export type Positive = 'in-distribution' | 'out-of-distribution';
+
+export interface DetectionOptions {
+  /** The class that is looked for. */
+  readonly positive: Positive;
+}
+
+export interface Detection {
+  readonly positive: Positive;
+  /** Share of negatives taken for positive where 95% of positives are found. */
+  readonly fpr95: number;
+  /** The score at that threshold, which itself counts as positive. */
+  readonly threshold: number;
+  readonly auroc: number;
+  /** Average precision. */
+  readonly aupr: number;
+  /** Area under the precision-recall curve by trapezoids. */
+  readonly auprTrapezoid: number;
+}
+
+/** Scores of samples, large for those in distribution. */
+export interface Scores {
+  readonly maxSoftmax?: Float64Array;
+  readonly energy?: Float64Array;
+  readonly featureNorm?: Float64Array;
+}
+
+export interface ScoreInput {
+  /** `[n, C]`, for max softmax and energy. */
+  readonly logits?: NDArray | undefined;
+  /** `[n, p]`, for the feature norm. */
+  readonly features?: NDArray | undefined;
+}
+
+export interface ScoreOptions extends Control {
+  /** Temperature of the energy; max softmax is taken at 1. @default 1 */
+  readonly temperature?: number;
+}
+
+/**
+ * The scores that logits and features allow, `[n]` each.
+ * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
+ */
+export async function outOfDistributionScores(input: ScoreInput, options: ScoreOptions = {}): Promise<Scores> {
+  return drive(scoreSteps(input, options, keep), { signal: options.signal });
+}
+
+/** `outOfDistributionScores` on the calling thread. */
+export function outOfDistributionScoresSync(input: ScoreInput, options: ScoreOptions = {}): Scores {
+  return driveSync(scoreSteps(input, options));
+}
+
+function* scoreSteps(input: ScoreInput, options: ScoreOptions, copy = (data: Float): Float => data): Steps<Scores> {
+  checkKeys(options, ['temperature', ...controlKeys], option('options'));
+  checkKeys(input, ['logits', 'features'], { path: 'input', code: 'LP_OPTION' });
+  const temperature = checkTemperature(options.temperature ?? 1, 'options.temperature');
+  if (!input.logits && !input.features) {
+    throw new LayerpeelError('LP_OPTION', 'There is nothing to score: pass logits [n, C], features [n, p], or both.');
+  }
+  const logits = input.logits && checkLogits(input.logits, 'logits');
+  const features = input.features && checkArray(input.features, 'features', 2);
+  const [own, ownFeatures] = [logits && { ...logits, data: copy(logits.data) }, features && copy(features.data)];
+  const rows = own && (yield* softmaxRows(own, 1, 'logits'));
+  const warm = own && (temperature === 1 ? rows : yield* softmaxRows(own, 1 / temperature, 'logits'));
+  return {
+    ...(rows && { maxSoftmax: rows.confidence }),
+    ...(warm && { energy: energiesOf(warm, temperature) }),
+    ...(features && { featureNorm: yield* norms(ownFeatures as Float, features.shape as [number, number], 'features') }),
+  };
+}
+
+/** `T log Σ_j e^{z_j/T}` from rows at `β = 1/T`. */
+export const energiesOf = ({ largest, logOdds }: Rows, temperature: number): Float64Array =>
+  largest.map((z, i) => z + temperature * Math.log1p(Math.exp(-(logOdds[i] as number))));
+
+/** Lengths of rows. */
+export function* norms(data: Float, [samples, dim]: readonly [number, number], name: string): Steps<Float64Array> {
+  const lengths = new Float64Array(samples);
+  yield* eachRow(samples, dim, (row, offset) => {
+    let largest = 0;
+    let zeros = 0;
+    for (let j = 0; j < dim; j++) {
+      const value = data[offset + j] as number;
+      zeros += 0 * value;
+      largest = Math.max(largest, Math.abs(value));
+    }
+    if (zeros !== 0) refuseRow(data, row, dim, name);
+    let sum = 0; // of squares over the largest: they neither overflow nor vanish
+    for (let j = 0; j < dim; j++) sum += ((data[offset + j] as number) / (largest || 1)) ** 2;
+    lengths[row] = largest * Math.sqrt(sum);
+  });
+  return lengths;
+}
+
+/**
+ * FPR95, AUROC and AUPR of any score that is large in distribution (negate one that is small there).
+ * @param options whose `positive` class must be named
+ * @throws `LP_OPTION` without it; `LP_SHAPE` for a side without samples; `LP_NOT_FINITE`, `LP_DTYPE`
+ */
+export function detection(
+  inDistribution: ArrayLike<number>,
+  outOfDistribution: ArrayLike<number>,
+  options: DetectionOptions,
+): Detection {
+  const positive = checkChoice(
+    checkKeys(options, ['positive'], option('options')).positive,
+    ['in-distribution', 'out-of-distribution'],
+    option('options.positive'),
+  );
+  const sides = [checkScores(inDistribution, 'inDistribution'), checkScores(outOfDistribution, 'outOfDistribution')] as const;
+  return detectionOf(rank(sides), positive);
+}
+
+function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
+  if (!(Array.isArray(scores) || (ArrayBuffer.isView(scores) && !(scores instanceof DataView)))) {
+    throw new LayerpeelError('LP_DTYPE', `${name} is ${describe(scores)}; expected a typed array or a list of numbers.`);
+  }
+  const values = Float64Array.from(scores);
+  if (values.length === 0) throw new LayerpeelError('LP_SHAPE', `${name} has no scores; expected at least one.`);
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad !== -1) throw new LayerpeelError('LP_NOT_FINITE', `${name}[${bad}] is ${values[bad]}; expected finite numbers.`);
+  return values;
+}
+
+/** Scores of both sides in one ascending order. */
+export interface Ranking {
+  /** Samples by their score, those in distribution first: `i < inside` is one of them. */
+  readonly order: Int32Array;
+  /** How many samples of the order come before the end of each group of equal scores. */
+  readonly ends: Int32Array;
+  /** By samples: the score that thresholds are given in. */
+  readonly shown: Float64Array;
+  readonly inside: number;
+}
+
+/** Both sides' scores, those in distribution first. */
+export type Sides = readonly [inDistribution: Float64Array, outOfDistribution: Float64Array];
+
+/** @param shown scores in the same order in which thresholds are given */
+export function rank(sides: Sides, shown: Sides = sides): Ranking {
+  const [scores, inside] = [joined(sides), sides[0].length];
+  const order = Int32Array.from(scores.keys()).sort((a, b) => (scores[a] as number) - (scores[b] as number));
+  const ends = order
+    .map((_, i) => i + 1)
+    .filter((end) => end === order.length || scores[order[end] as number] !== scores[order[end - 1] as number]);
+  return { order, ends, shown: joined(shown), inside };
+}
+
+function joined([inDistribution, outOfDistribution]: Sides): Float64Array {
+  const both = new Float64Array(inDistribution.length + outOfDistribution.length);
+  both.set(inDistribution);
+  both.set(outOfDistribution, inDistribution.length);
+  return both;
+}
+
+/** @param weights how often each sample counts, those in distribution first. @default once */
+export function detectionOf({ order, ends, shown, inside }: Ranking, positive: Positive, weights?: Int32Array): Detection {
+  const [friends, strangers] = [inside, order.length - inside];
+  const [positives, negatives] = positive === 'in-distribution' ? [friends, strangers] : [strangers, friends];
+  const needed = Math.ceil((19 * positives) / 20);
+  let [found, taken] = [0, 0]; // positives and negatives at or beyond the threshold
+  let [fpr95, threshold] = [Number.NaN, Number.NaN];
+  let [pairs, aupr, trapezoid, precision] = [0, 0, 0, 1];
+  for (let k = 0; k < ends.length; k++) {
+    // From the end that speaks for the positive class.
+    const group = positive === 'in-distribution' ? ends.length - 1 - k : k;
+    let [more, others] = [0, 0];
+    for (let i = group === 0 ? 0 : (ends[group - 1] as number); i < (ends[group] as number); i++) {
+      const sample = order[i] as number;
+      const weight = weights ? (weights[sample] as number) : 1;
+      if (sample < inside === (positive === 'in-distribution')) more += weight;
+      else others += weight;
+    }
+    if (more + others === 0) continue;
+    pairs += others * (found + more / 2);
+    found += more;
+    taken += others;
+    const before = precision;
+    precision = found / (found + taken);
+    aupr += (more / positives) * precision;
+    trapezoid += (more / positives) * ((before + precision) / 2);
+    if (found >= needed && Number.isNaN(fpr95)) {
+      fpr95 = taken / negatives;
+      threshold = shown[order[(ends[group] as number) - 1] as number] as number;
+    }
+  }
+  return { positive, fpr95, threshold, auroc: pairs / positives / negatives, aupr, auprTrapezoid: trapezoid };
+}
+
+export interface ScoreHistogram {
+  /** `[bins + 1]`, of equal width. */
+  readonly edges: Float64Array;
+  /** Samples of each bin, `[bins]`. */
+  readonly inDistribution: Int32Array;
+  readonly outOfDistribution: Int32Array;
+}
+
+/** Both sides' scores in common bins, for figures as UL Figs. 3 and 16–18. */
+export function histogramOf([inDistribution, outOfDistribution]: Sides, bins: number): ScoreHistogram {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const values of [inDistribution, outOfDistribution]) {
+    for (const value of values) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  const width = (high - low) / bins;
+  const count = (values: Float64Array) => {
+    const counts = new Int32Array(bins);
+    for (const value of values) {
+      const bin = Math.min(bins - 1, Math.floor((value - low) / width));
+      counts[bin] = (counts[bin] as number) + 1;
+    }
+    return counts;
+  };
+  return {
+    edges: Float64Array.from({ length: bins + 1 }, (_, k) => (k === bins ? high : low + k * width)),
+    inDistribution: count(inDistribution),
+    outOfDistribution: count(outOfDistribution),
+  };
+}

@@ -1,0 +1,441 @@
+/**
+ * Evaluation of a trained classifier on a test set: accuracy, calibration, decision rules and out-of-distribution detection,
+ * with bootstrap intervals. Formulas and sources are in the files of the parts.
+ */
+import { checkArray, type Float, type NDArray } from '../array/ndarray.js';
+import { LayerpeelError } from '../errors.js';
+import { type Control, controlKeys } from '../native.js';
+import { checkKeys, checkNumber, option } from '../options.js';
+import { drive, driveSync, type Steps } from '../tasks.js';
+import {
+  type Accuracies,
+  accuraciesOf,
+  type GroupLimits,
+  type GroupName,
+  type Groups,
+  groupsOf,
+  type Membership,
+  membership,
+} from './accuracy.js';
+import { bootstrap, type Interval } from './bootstrap.js';
+import {
+  areCosines,
+  type Calibration,
+  calibrationOf,
+  checkBins,
+  checkTemperature,
+  cosineAdvice,
+  fit,
+  type TemperatureFit,
+} from './calibration.js';
+import { classifierSteps } from './decision.js';
+import { type Detection, detectionOf, energiesOf, histogramOf, norms, rank, type ScoreHistogram, type Sides } from './detection.js';
+import {
+  checkLabelled,
+  checkLogits,
+  eachRow,
+  keep,
+  type LabelledRows,
+  type Logits,
+  labelledRows,
+  type Rows,
+  softmaxRows,
+} from './rows.js';
+
+export interface EvaluationInput {
+  /** `[n, C]`. @default `⟨w_c, h_i⟩ + b_c` from features, prototypes and biases */
+  readonly logits?: NDArray | undefined;
+  /** `[n, p]`. */
+  readonly features?: NDArray | undefined;
+  /** `[C, p]`; with them and features the decision rules are compared. */
+  readonly prototypes?: NDArray | undefined;
+  /** `[C]`. @default 0 */
+  readonly biases?: NDArray | undefined;
+  /** `h̄ [p]` of the training set, for centred features. @default the mean of the features given */
+  readonly featureMean?: NDArray | undefined;
+  /** `[n]`, values `0 … C−1`. */
+  readonly labels: Int32Array;
+  /** Training samples of each class, `[C]`, for many, medium and few. */
+  readonly counts?: ArrayLike<number> | undefined;
+  /** Samples of kinds that the network was not trained on. */
+  readonly outOfDistribution?: { readonly logits?: NDArray | undefined; readonly features?: NDArray | undefined } | undefined;
+}
+
+export interface EvaluationOptions extends Control {
+  /** Temperature of `calibration`. @default 1 */
+  readonly temperature?: number;
+  /** Bins of the reliability diagram. @default 15 */
+  readonly bins?: number;
+  /** Temperature of the energy. @default 1 */
+  readonly energyTemperature?: number;
+  /** Which training sizes make a class one of many or of few. @default `{ many: 100, few: 20 }` */
+  readonly groups?: GroupLimits;
+  /** Drawings of the bootstrap; 0 for no intervals. @default 1000 */
+  readonly resamples?: number;
+  /** Share of the drawings that an interval holds. @default 0.95 */
+  readonly confidence?: number;
+  /** Seed of the bootstrap. @default 0 */
+  readonly seed?: number;
+}
+
+export type DecisionRule = 'plain' | 'centeredPrototypes' | 'centeredFeatures' | 'centered';
+
+export interface Decision extends Accuracies {
+  /** Samples that the plain rule decides otherwise. */
+  readonly changed: number;
+}
+
+export type ScoreName = 'maxSoftmax' | 'energy' | 'featureNorm';
+
+/** One score, by either convention of the positive class. */
+export interface ScoreEvaluation {
+  readonly inDistributionPositive: Detection;
+  readonly outOfDistributionPositive: Detection;
+  readonly histogram: ScoreHistogram;
+}
+
+export interface Evaluation extends Accuracies {
+  readonly samples: number;
+  readonly classes: number;
+  /** Test samples of each class, `[C]`. */
+  readonly counts: Int32Array;
+  /** `[n]`: the class of the largest logit, the first of several. */
+  readonly predicted: Int32Array;
+  /** `[n]`: the largest softmax, at `calibration.temperature`. */
+  readonly confidences: Float64Array;
+  /** With training counts. */
+  readonly groups?: Groups;
+  /** With features and prototypes: `argmax ⟨w, h⟩ + b` and what UL Appendix D.2 makes of it. */
+  readonly decisions?: Readonly<Record<DecisionRule, Decision>>;
+  /** At the temperature asked for. */
+  readonly calibration: Calibration;
+  readonly temperature: TemperatureFit;
+  /** At the fitted temperature; absent where that is 0. It is fitted to the very samples it is measured on. */
+  readonly fitted?: Calibration;
+  /** With samples out of distribution: the scores that logits and features allow. */
+  readonly outOfDistribution?: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>>;
+  /** By the path of a measure, such as `calibration.ece` or `outOfDistribution.energy.inDistributionPositive.fpr95`. */
+  readonly intervals: Readonly<Record<string, Interval>>;
+  /** What a reader should know before trusting a number. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Evaluates a classifier on a test set, from logits or from features and prototypes. Arrays are copied when it is called; the
+ * loops run on the event loop's thread, a few milliseconds at a time.
+ *
+ * @throws `LP_OPTION` for what is missing; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
+ */
+export async function evaluate(input: EvaluationInput, options: EvaluationOptions = {}): Promise<Evaluation> {
+  return drive(evaluationSteps(input, options, keep), { signal: options.signal });
+}
+
+/** `evaluate` on the calling thread. */
+export function evaluateSync(input: EvaluationInput, options: EvaluationOptions = {}): Evaluation {
+  return driveSync(evaluationSteps(input, options));
+}
+
+const optionKeys = ['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed', ...controlKeys];
+const arrayKeys = ['logits', 'features', 'prototypes', 'biases', 'featureMean'] as const;
+const BINS_OF_SCORES = 50;
+
+function* evaluationSteps(
+  given: EvaluationInput,
+  options: EvaluationOptions,
+  copy = <T extends Float | Int32Array>(data: T): T => data,
+): Steps<Evaluation> {
+  const settings = checkOptions(options);
+  const input = ownInput(given, copy);
+  const { features, prototypes } = input;
+  const progress = (share: number) => options.onProgress?.(share);
+  if (!input.logits && !(features && prototypes)) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      'logits are missing; pass them, or features with the prototypes (and biases) of their classifier.',
+    );
+  }
+  if (prototypes && !features) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      'prototypes are given without features; decision rules need both. Pass features, or leave out prototypes.',
+    );
+  }
+  const classifier = features && prototypes && { ...input, features, prototypes };
+  const plain = classifier && (yield* classifierSteps(classifier, {}));
+  const { counts, labels, ...logits } = checkLabelled((input.logits ?? plain) as NDArray, input.labels);
+  const { classes, samples } = logits;
+  const strays = plain && input.logits ? yield* straysOf(logits, plain) : 0;
+  const members = input.counts && membership(input.counts, classes, options.groups ?? {});
+  progress(0.1);
+
+  const rows = yield* labelledRows(logits, labels, 1 / settings.temperature);
+  const temperature = yield* fit(logits, labels);
+  const fittedRows = temperature.temperature > 0 ? yield* labelledRows(logits, labels, 1 / temperature.temperature) : undefined;
+  progress(0.4);
+  const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
+  const measured = measure(atTest);
+  const { calibration, fitted, groups } = measured;
+  const decisions = classifier && (yield* decide(classifier, plain as NDArray, labels, classes));
+  progress(0.5);
+  const scores = yield* outOfDistribution(input, logits, rows, settings);
+  progress(0.6);
+  const drawn = yield* bootstrap([samples], (weights) => flat(measure(atTest, weights)), settings);
+  const detected: Partial<Record<ScoreName, ScoreEvaluation>> = {};
+  for (const [name, { ranking, histogram }] of Object.entries(scores)) {
+    const detect = (weights?: Int32Array) => ({
+      inDistributionPositive: detectionOf(ranking, 'in-distribution', weights),
+      outOfDistributionPositive: detectionOf(ranking, 'out-of-distribution', weights),
+    });
+    detected[name as ScoreName] = { ...detect(), histogram };
+    const sizes = [ranking.inside, ranking.order.length - ranking.inside];
+    const intervals = yield* bootstrap(sizes, (weights) => flatDetection(name, detect(weights)), settings);
+    Object.assign(drawn, intervals);
+    progress(0.6 + (0.4 * Object.keys(detected).length) / Object.keys(scores).length);
+  }
+  return {
+    samples,
+    classes,
+    counts,
+    predicted: rows.predicted,
+    confidences: rows.confidence,
+    ...measured.accuracies,
+    ...(groups && { groups }),
+    ...(decisions && { decisions }),
+    calibration,
+    temperature,
+    ...(fitted && { fitted }),
+    ...(Object.keys(detected).length > 0 && { outOfDistribution: detected }),
+    intervals: drawn,
+    warnings: warningsOf({ logits, rows, calibration, temperature, counts, input, strays }),
+  };
+}
+
+function checkOptions(options: EvaluationOptions) {
+  checkKeys(options, optionKeys, option('options'));
+  return {
+    temperature: checkTemperature(options.temperature ?? 1, 'options.temperature'),
+    energyTemperature: checkTemperature(options.energyTemperature ?? 1, 'options.energyTemperature'),
+    bins: checkBins(options.bins),
+    resamples: checkNumber(options.resamples ?? 1000, option('options.resamples'), { min: 0, max: 1e6, integer: true }),
+    seed: checkNumber(options.seed ?? 0, option('options.seed'), { min: 0, integer: true }),
+    confidence: checkNumber(options.confidence ?? 0.95, option('options.confidence'), { above: 0, max: 1 }),
+  };
+}
+
+type Settings = ReturnType<typeof checkOptions>;
+
+/** The input with arrays of its own, so that later turns of the event loop find them as they are now. */
+function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(data: T) => T): EvaluationInput {
+  const place = { path: 'arrays', code: 'LP_OPTION' } as const;
+  checkKeys(given, [...arrayKeys, 'labels', 'counts', 'outOfDistribution'], place);
+  const own = (array: NDArray | undefined, name: string, rank: number) => {
+    if (!array) return undefined;
+    const { shape, data } = checkArray(array, name, rank);
+    return { shape, data: copy(data) };
+  };
+  const ranks = { logits: 2, features: 2, prototypes: 2, biases: 1, featureMean: 1 };
+  const arrays = Object.fromEntries(arrayKeys.map((name) => [name, own(given[name], name, ranks[name])]));
+  const strangers = given.outOfDistribution;
+  if (strangers) checkKeys(strangers, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
+  return {
+    ...arrays,
+    labels: given.labels instanceof Int32Array ? copy(given.labels) : given.labels,
+    counts: given.counts && Array.from(given.counts),
+    outOfDistribution: strangers && {
+      logits: own(strangers.logits, 'outOfDistribution.logits', 2),
+      features: own(strangers.features, 'outOfDistribution.features', 2),
+    },
+  };
+}
+
+/** What is measured on labelled samples, from which the bootstrap draws. */
+interface AtTest {
+  readonly rows: LabelledRows;
+  readonly fittedRows: LabelledRows | undefined;
+  readonly labels: Int32Array;
+  readonly classes: number;
+  readonly members: Membership | undefined;
+  readonly settings: Settings;
+  readonly fitted: number;
+}
+
+type Measured = ReturnType<typeof measure>;
+
+function measure({ rows, fittedRows, labels, classes, members, settings, fitted }: AtTest, weights?: Int32Array) {
+  const accuracies = accuraciesOf(rows.predicted, labels, classes, weights);
+  return {
+    accuracies,
+    groups: members && groupsOf(members, accuracies.perClass),
+    calibration: calibrationOf(rows, labels, settings.temperature, settings.bins, weights),
+    fitted: fittedRows && calibrationOf(fittedRows, labels, fitted, settings.bins, weights),
+  };
+}
+
+/** The single numbers among them, by their path in an evaluation. */
+function flat({ accuracies, groups, calibration, fitted }: Measured): Record<string, number> {
+  const values: Record<string, number> = { accuracy: accuracies.accuracy, balancedAccuracy: accuracies.balancedAccuracy };
+  for (const name of groups ? (Object.keys(groups) as GroupName[]) : []) {
+    values[`groups.${name}.accuracy`] = groups?.[name].accuracy as number;
+  }
+  for (const [part, { ece, mce, nll, brier }] of Object.entries({ calibration, ...(fitted && { fitted }) })) {
+    for (const [name, value] of Object.entries({ ece, mce, nll, brier })) values[`${part}.${name}`] = value;
+  }
+  return values;
+}
+
+function flatDetection(score: string, conventions: Readonly<Record<string, Detection>>): Record<string, number> {
+  const values: Record<string, number> = {};
+  for (const [convention, { fpr95, auroc, aupr, auprTrapezoid }] of Object.entries(conventions)) {
+    const path = `outOfDistribution.${score}.${convention}`;
+    for (const [name, value] of Object.entries({ fpr95, auroc, aupr, auprTrapezoid })) values[`${path}.${name}`] = value;
+  }
+  return values;
+}
+
+const RULES = {
+  centeredPrototypes: { centerPrototypes: true },
+  centeredFeatures: { centerFeatures: true },
+  centered: { centerPrototypes: true, centerFeatures: true },
+} as const;
+
+function* decide(
+  classifier: Parameters<typeof classifierSteps>[0],
+  plain: NDArray,
+  labels: Int32Array,
+  classes: number,
+): Steps<Record<DecisionRule, Decision>> {
+  const decided = function* (logits: NDArray) {
+    const { predicted } = yield* softmaxRows(checkLogits(logits, 'logits'), 1, 'logits');
+    return predicted;
+  };
+  const first = yield* decided(plain);
+  const judge = (predicted: Int32Array): Decision => ({
+    ...accuraciesOf(predicted, labels, classes),
+    changed: predicted.reduce((count, each, i) => count + (each === first[i] ? 0 : 1), 0),
+  });
+  const decisions: Partial<Record<DecisionRule, Decision>> = { plain: judge(first) };
+  for (const [rule, options] of Object.entries(RULES)) {
+    decisions[rule as DecisionRule] = judge(yield* decided(yield* classifierSteps(classifier, options)));
+  }
+  return decisions as Record<DecisionRule, Decision>;
+}
+
+/** In how many rows logits differ from those of the classifier by more than rounding in single precision. */
+function* straysOf({ data, samples, classes }: Logits, plain: NDArray): Steps<number> {
+  const [rows, columns] = plain.shape as [number, number];
+  if (rows !== samples || columns !== classes) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `logits are [${samples}, ${classes}], but features and prototypes make them [${rows}, ${columns}]; both come from one classifier.`,
+    );
+  }
+  let strays = 0;
+  yield* eachRow(samples, classes, (_, offset) => {
+    let [difference, size] = [0, 0];
+    for (let j = offset; j < offset + classes; j++) {
+      difference = Math.max(difference, Math.abs((data[j] as number) - (plain.data[j] as number)));
+      size = Math.max(size, Math.abs(data[j] as number));
+    }
+    if (!(difference <= 1e-3 * size)) strays++;
+  });
+  return strays;
+}
+
+interface Score {
+  readonly ranking: ReturnType<typeof rank>;
+  readonly histogram: ScoreHistogram;
+}
+
+/** Max softmax is ranked by its log-odds, which tell samples apart where it rounds to 1. */
+function* outOfDistribution(
+  input: EvaluationInput,
+  inside: Logits,
+  insideRows: Rows,
+  { energyTemperature, temperature }: Settings,
+): Steps<Partial<Record<ScoreName, Score>>> {
+  const { features, prototypes } = input;
+  const strangers = input.outOfDistribution;
+  if (!strangers) return {};
+  const scores: Partial<Record<ScoreName, Score>> = {};
+  const add = (name: ScoreName, sides: Sides, shown = sides) => {
+    scores[name] = { ranking: rank(sides, shown), histogram: histogramOf(shown, BINS_OF_SCORES) };
+  };
+  let array = strangers.logits;
+  if (!array && strangers.features && prototypes) {
+    array = yield* classifierSteps({ ...input, features: strangers.features, prototypes }, {});
+  }
+  if (array) {
+    const name = 'outOfDistribution.logits';
+    const outside = checkLogits(array, name);
+    if (outside.classes !== inside.classes) {
+      throw new LayerpeelError(
+        'LP_SHAPE',
+        `${name} have ${outside.classes} columns, but logits have ${inside.classes}; both come from one classifier.`,
+      );
+    }
+    const pair = function* (beta: number): Steps<[Rows, Rows]> {
+      const known = beta === 1 / temperature ? insideRows : yield* softmaxRows(inside, beta, 'logits');
+      return [known, yield* softmaxRows(outside, beta, name)];
+    };
+    const [a, b] = yield* pair(1);
+    add('maxSoftmax', [a.logOdds, b.logOdds], [a.confidence, b.confidence]);
+    const [warmA, warmB] = energyTemperature === 1 ? [a, b] : yield* pair(1 / energyTemperature);
+    add('energy', [energiesOf(warmA, energyTemperature), energiesOf(warmB, energyTemperature)]);
+  }
+  if (strangers.features && features) {
+    const lengths = function* ({ shape, data }: NDArray, name: string): Steps<Float64Array> {
+      return yield* norms(data, shape as [number, number], name);
+    };
+    add('featureNorm', [yield* lengths(features, 'features'), yield* lengths(strangers.features, 'outOfDistribution.features')]);
+  }
+  if (Object.keys(scores).length === 0) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      'outOfDistribution has nothing to compare with; pass logits on both sides, features on both sides, or prototypes with both features.',
+    );
+  }
+  return scores;
+}
+
+function warningsOf({
+  logits,
+  rows,
+  calibration,
+  temperature,
+  counts,
+  input,
+  strays,
+}: {
+  logits: Logits;
+  rows: LabelledRows;
+  calibration: Calibration;
+  temperature: TemperatureFit;
+  counts: Int32Array;
+  input: EvaluationInput;
+  strays: number;
+}): string[] {
+  const warnings: string[] = [];
+  if (strays > 0) {
+    warnings.push(
+      `The logits of ${strays} samples are not ⟨w, h⟩ + b of the features and prototypes given; decision rules are about the latter.`,
+    );
+  }
+  if (calibration.temperature >= 0.5 && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration));
+  if (temperature.temperature === 0) {
+    warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
+  }
+  if (temperature.temperature === Number.POSITIVE_INFINITY) {
+    warnings.push(
+      'The logits of the labels are no larger than the others: the fitted temperature is infinite, every class equally likely.',
+    );
+  }
+  const empty = counts.reduce((count, each) => count + (each === 0 ? 1 : 0), 0);
+  if (empty > 0)
+    warnings.push(`${empty} of ${counts.length} classes have no test sample; balanced accuracy is the mean of the others.`);
+  if (input.features && input.prototypes && !input.featureMean) {
+    warnings.push(
+      'Features are centred by the mean of the test features; pass featureMean, that of the training set, to decide each sample by itself.',
+    );
+  }
+  return warnings;
+}
