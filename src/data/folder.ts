@@ -4,20 +4,18 @@
  */
 import { createHash } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import type Sharp from 'sharp';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../errors.js';
 import { nearest } from '../options.js';
 import { readCache, writeCache } from './cache.js';
+import { CHANNELS, decoder, type Pixels, type Size } from './decode.js';
 import { classCounts, type ImageSet, sharedBytes } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
 
 /** Images decoded at once: enough to keep every thread of libuv's pool at work. */
 const AT_ONCE = 8;
-const CHANNELS = 3;
 
 /** An image file, and the number of its class. */
 interface Listed {
@@ -35,7 +33,7 @@ interface Listing {
 /** Decoded images of all files, those that could not be read left zero. */
 export interface Decoded {
   readonly images: Uint8Array;
-  readonly size: readonly [height: number, width: number];
+  readonly size: Size;
   /** Numbers of the files that could not be read, ascending. */
   readonly unreadable: readonly number[];
 }
@@ -124,101 +122,55 @@ function assemble({ images, size, unreadable }: Decoded, { files, classes }: Lis
   };
 }
 
+/** Decodes every file, a few at a time; those that cannot be read are refused, or left zero and listed. */
 async function decodeAll(files: readonly Listed[], source: CheckedSource, control: LoadControl): Promise<Decoded> {
   const decode = await decoder();
   const unreadable: number[] = [];
-  /** The file's pixels, or undefined where it is skipped. */
-  const attempt = async (i: number, size: readonly [number, number] | undefined): Promise<Raw | undefined> => {
+  const progress = new Progress(control, files.length);
+  /** The file's pixels, or undefined where it is left out. */
+  const attempt = async (i: number, size: Size | undefined): Promise<Pixels | undefined> => {
     checkSignal(control);
     const { path } = files[i] as Listed;
     try {
       return await decode(path, size, source.size !== undefined);
-    } catch (cause) {
-      if (cause instanceof LayerpeelError) throw cause;
-      if (source.onUnreadable === 'refuse') {
-        const reason = (cause as Error).message.split('\n')[0];
-        throw new LayerpeelError(
-          'LP_FILE',
-          `${path} cannot be read as an image: ${reason}. Mend it, or pass onUnreadable: 'skip'.`,
-          { cause },
-        );
-      }
+    } catch (error) {
+      if (error instanceof LayerpeelError) throw error;
+      if (source.onUnreadable === 'refuse') throw unreadableFault(path, error as Error);
       unreadable.push(i);
       return undefined;
+    } finally {
+      progress.advance(1);
     }
   };
 
   let next = 0;
-  let first: Raw | undefined;
+  let first: Pixels | undefined;
   while (!first && next < files.length) first = await attempt(next++, source.size);
   if (!first) throw fileFault((files[0] as Listed).path, 'neither it nor any other image of this set can be read.');
-  const { height, width } = first;
-  const bytes = height * width * CHANNELS;
-  const images = sharedBytes(files.length * bytes, `The ${files.length} images of ${source.path}`);
-  images.set(first.data, (next - 1) * bytes);
-  const progress = new Progress(control, files.length);
-  progress.advance(next);
-  let failed = false;
+  const { data, size } = first;
+  const images = sharedBytes(files.length * data.length, `The ${files.length} images of ${source.path}`);
+  images.set(data, (next - 1) * data.length);
   const worker = async (): Promise<void> => {
     try {
-      while (next < files.length && !failed) {
+      while (next < files.length) {
         const i = next++;
-        const raw = await attempt(i, [height, width]);
-        if (raw) images.set(raw.data, i * bytes);
-        progress.advance(1);
+        const pixels = await attempt(i, size);
+        if (pixels) images.set(pixels.data, i * data.length);
       }
     } catch (error) {
-      failed = true;
+      next = files.length; // the others stop
       throw error;
     }
   };
   const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
   const refused = ended.find((result) => result.status === 'rejected');
   if (refused) throw refused.reason;
-  return { images, size: [height, width], unreadable: unreadable.sort((a, b) => a - b) };
+  return { images, size, unreadable: unreadable.sort((a, b) => a - b) };
 }
 
-interface Raw {
-  readonly data: Uint8Array;
-  readonly height: number;
-  readonly width: number;
-}
-
-type Decode = (path: string, size: readonly [number, number] | undefined, resize: boolean) => Promise<Raw>;
-
-async function decoder(): Promise<Decode> {
-  const sharp = await loadSharp();
-  return async (path, size, resize) => {
-    const file = await readFile(path);
-    const limit = size && !resize ? { limitInputPixels: size[0] * size[1] } : {};
-    const image = sharp(file, limit).removeAlpha().toColourspace('srgb');
-    if (size && resize) image.resize(size[1], size[0], { fit: 'fill' });
-    try {
-      const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-      if (info.channels !== CHANNELS) throw new Error(`it has ${info.channels} channels`);
-      if (!size || (info.height === size[0] && info.width === size[1])) return { data, height: info.height, width: info.width };
-    } catch (error) {
-      // A header of another size explains the fault better than whatever the decoder met because of it.
-      const { height, width } = await sharp(file)
-        .metadata()
-        .catch(() => ({ height: undefined, width: undefined }));
-      if (!size || resize || height === undefined || (height === size[0] && width === size[1])) throw error;
-    }
-    throw fileFault(
-      path,
-      `its size is not the ${size?.join('×')} (height × width) of the images before it; pass size: [height, width], to which all are stretched.`,
-    );
-  };
-}
-
-async function loadSharp(): Promise<typeof Sharp> {
-  try {
-    return (await import('sharp')).default;
-  } catch (cause) {
-    throw new LayerpeelError(
-      'LP_NOT_BUILT',
-      `sharp, which decodes images, cannot be loaded (${(cause as Error).message.split('\n')[0]}); run npm install --include=optional sharp.`,
-      { cause },
-    );
-  }
+function unreadableFault(path: string, cause: Error): LayerpeelError {
+  const reason = cause.message.split('\n')[0];
+  return new LayerpeelError('LP_FILE', `${path} cannot be read as an image: ${reason}. Mend it, or pass onUnreadable: 'skip'.`, {
+    cause,
+  });
 }

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { loadImages } from 'layerpeel';
 import sharp from 'sharp';
 import { test } from 'uvu';
@@ -154,11 +155,11 @@ test('sizes that differ need one to stretch to', async () => {
   await withFolder(files, async (path) => {
     const load = (more) => loadImages({ kind: 'folder', path, ...more });
     for (const onUnreadable of ['refuse', 'skip']) {
-      await refuses('LP_FILE', /2\.png: its size is not the 4×4 .* pass size/, () => load({ onUnreadable }));
+      await refuses('LP_FILE', /2\.png: it is 9×30 .* not 4×4 .* pass size/, () => load({ onUnreadable }));
     }
     // The larger one first.
     writeFiles(path, { 'train/a/0.png': await flat(9, 30, '#010203') });
-    await refuses('LP_FILE', /1\.png: its size is not the 9×30/, load);
+    await refuses('LP_FILE', /1\.png: it is 4×4 .* not 9×30/, load);
     const { shape, images } = await load({ size: [2, 3] });
     assert.equal(shape, [3, 2, 3, 3]);
     assert.equal(
@@ -171,6 +172,19 @@ test('sizes that differ need one to stretch to', async () => {
     );
     await refuses('LP_OPTION', /size\[0\] is 0/, () => load({ size: [0, 3] }));
     await refuses('LP_OPTION', /expected \[height, width\]/, () => load({ size: 32 }));
+  });
+});
+
+test('an image whose header claims very many pixels is not decoded as it is', async () => {
+  const bomb = Buffer.from(await png(0));
+  bomb.writeUInt32BE(16000, 16);
+  bomb.writeUInt32BE(16000, 20);
+  bomb.writeUInt32BE(crc32(bomb.subarray(12, 29)), 29);
+  await withFolder({ 'train/a/1.png': bomb }, async (path) => {
+    await refuses('LP_FILE', /1\.png: it is 16000×16000 .* more than 16777216 pixels; pass size/, () =>
+      loadImages({ kind: 'folder', path }),
+    );
+    await refuses('LP_FILE', /1\.png cannot be read/, () => loadImages({ kind: 'folder', path, size: [4, 4] }));
   });
 });
 

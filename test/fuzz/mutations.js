@@ -93,14 +93,19 @@ const moving = fc.oneof(
 );
 
 const change = fc.oneof({ arbitrary: inPlace, weight: 5 }, { arbitrary: moving, weight: 1 });
+
+/** A function that makes one to four changes to bytes. */
+export const changes = fc
+  .array(change, { minLength: 1, maxLength: 4 })
+  .map((list) => (bytes) => list.reduce((changed, apply) => apply(changed), bytes));
 const kinds = ['.npy', '.npz', '.safetensors'].map((kind) => fc.constantFrom(...seeds.filter((seed) => seed.kind === kind)));
 
 /** A seed with one to four changes. Unbiased, as changes of the very beginning would only show that the magic is missing. */
 export const mutated = fc.noBias(
-  fc.tuple(fc.oneof(...kinds), fc.array(change, { minLength: 1, maxLength: 4 })).map(([seed, changes]) => ({
+  fc.tuple(fc.oneof(...kinds), changes).map(([seed, apply]) => ({
     name: seed.name,
     kind: seed.kind,
-    bytes: changes.reduce((bytes, apply) => apply(bytes), seed.bytes),
+    bytes: apply(seed.bytes),
   })),
 );
 
