@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { loadImages } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -186,6 +187,16 @@ test('SVHN: compressed or not, in either order, labels of any type', async () =>
   await withFolder({ 'extra_32x32.mat': matlab([svhnImages(1), matrix('y', 9, [1, 1], 2, [5])]) }, async (path) =>
     assertSet(await loadImages({ kind: 'svhn', path, split: 'extra' }), [5], [32, 32, 3]),
   );
+});
+
+test('SVHN: files that scipy.io.savemat wrote, of smaller images', async () => {
+  // X = pixel(i, y, x, c) for [y, x, c, i] of [5, 4, 3, 3]; y = [[10], [1], [9]], of doubles in the plain one.
+  for (const name of ['scipy-compressed', 'scipy-plain']) {
+    const bytes = readFileSync(new URL(`fixtures/${name}.mat`, import.meta.url));
+    await withFolder({ 'test_32x32.mat': bytes }, async (path) =>
+      assertSet(await loadImages({ kind: 'svhn', path, split: 'test' }), [0, 1, 9], [5, 4, 3]),
+    );
+  }
 });
 
 test('SVHN: other files, lying variables and cuts are refused', async () => {
