@@ -266,19 +266,12 @@ function formatHeader(entries: readonly [string, unknown][]): Uint8Array {
   return header;
 }
 
-/** What a file with one tensor of unsigned bytes is written from. */
-export const bytesPieces = (
-  name: string,
-  shape: readonly number[],
-  bytes: Uint8Array,
-  metadata: Readonly<Record<string, string>>,
-): Uint8Array[] => [
+/** What stands before the elements in a file with one tensor of unsigned bytes. */
+export const bytesHeader = (name: string, shape: readonly number[], metadata: Readonly<Record<string, string>>): Uint8Array =>
   formatHeader([
     [METADATA, metadata],
-    [name, { dtype: 'U8', shape, data_offsets: [0, bytes.length] }],
-  ]),
-  bytes,
-];
+    [name, { dtype: 'U8', shape, data_offsets: [0, storedSize(shape, name)] }],
+  ]);
 
 /** Where the unsigned bytes of that name begin in a file, which is whole, and the file's metadata. */
 export async function locateBytes(

@@ -5,30 +5,43 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withFile, writeFileAtomic } from '../array/files.js';
-import { bytesPieces, locateBytes } from '../array/safetensors.js';
+import { showShape } from '../array/ndarray.js';
+import { bytesHeader, locateBytes } from '../array/safetensors.js';
+import { PIECE } from '../array/stored.js';
 import { LayerpeelError } from '../errors.js';
+import { CHANNELS } from './decode.js';
 import type { Decoded } from './folder.js';
 import { sharedBytes } from './images.js';
-import type { CheckedSource } from './reading.js';
+import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
 
 const KIND = 'layerpeel decoded images';
 
 const cachePath = (folder: string, { split, size }: CheckedSource): string =>
   join(folder, `${split}${size ? `-${size.join('x')}` : ''}.safetensors`);
 
-/** The images of the files with this digest, if they are kept. */
-export async function readCache(source: CheckedSource, digest: string, count: number): Promise<Decoded | undefined> {
+/** The `count` images of the files with this digest, if they are kept and are what the source wants. @throws LP_ABORTED, LP_MEMORY */
+export async function readCache(
+  source: CheckedSource,
+  digest: string,
+  count: number,
+  control: LoadControl,
+): Promise<Decoded | undefined> {
   if (source.cache === false) return undefined;
   try {
     return await withFile(cachePath(source.cache, source), async (file) => {
       const { shape, metadata, position } = await locateBytes(file, 'images');
-      const [n, height, width, channels] = shape as [number, number, number, number];
-      if (metadata.kind !== KIND || metadata.digest !== digest || shape.length !== 4 || n !== count || channels !== 3)
-        return undefined;
-      const unreadable = parseNumbers(metadata.unreadable, n);
-      if (!unreadable) return undefined;
-      const images = sharedBytes(n * height * width * channels, `The images of ${file.path}`);
-      await file.readAt(position, images);
+      const [height, width] = source.size ?? (shape.slice(1) as [number, number]);
+      const unreadable = parseNumbers(metadata.unreadable, count);
+      if (metadata.kind !== KIND || metadata.digest !== digest || !unreadable) return undefined;
+      if (showShape(shape) !== showShape([count, height, width, CHANNELS])) return undefined;
+      if (unreadable.length > 0 && source.onUnreadable === 'refuse') return undefined;
+      const images = sharedBytes(count * height * width * CHANNELS, `The images of ${file.path}`);
+      const progress = new Progress(control, images.length);
+      const fill = file.from(position);
+      for (const piece of piecesOf(images)) {
+        await fill(piece);
+        progress.advance(piece.length);
+      }
       return { images, size: [height, width], unreadable };
     });
   } catch (error) {
@@ -44,15 +57,27 @@ function parseNumbers(text: string | undefined, count: number): number[] | undef
   return values.every((value, k) => Number.isInteger(value) && value < count && value > (values[k - 1] ?? -1)) ? values : undefined;
 }
 
-/** Keeps images; where that is refused, the next load decodes again. */
-export async function writeCache(source: CheckedSource, digest: string, count: number, decoded: Decoded): Promise<void> {
+/** Keeps images; where the disk refuses, the next load decodes again. @throws LP_ABORTED */
+export async function writeCache(source: CheckedSource, digest: string, decoded: Decoded, control: LoadControl): Promise<void> {
   if (source.cache === false) return;
   const { images, size, unreadable } = decoded;
+  const count = images.length / (size[0] * size[1] * CHANNELS);
   const metadata = { kind: KIND, digest, unreadable: unreadable.join(' ') };
+  function* content(): Generator<Uint8Array> {
+    yield bytesHeader('images', [count, ...size, CHANNELS], metadata);
+    for (const piece of piecesOf(images)) {
+      checkSignal(control);
+      yield piece;
+    }
+  }
   try {
     await mkdir(source.cache, { recursive: true });
-    await writeFileAtomic(cachePath(source.cache, source), bytesPieces('images', [count, ...size, 3], images, metadata));
+    await writeFileAtomic(cachePath(source.cache, source), content());
   } catch {
-    // A read-only or full disk is no reason not to go on.
+    checkSignal(control); // what was stopped; a read-only or full disk is no reason not to go on
   }
+}
+
+function* piecesOf(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let start = 0; start < bytes.length; start += PIECE) yield bytes.subarray(start, start + PIECE);
 }

@@ -41,14 +41,10 @@ export interface Decoded {
 export async function loadFolder(source: CheckedSource, control: LoadControl): Promise<ImageSet> {
   const folder = join(source.path, source.split);
   const listing = await listImages(folder, source.classes, control);
-  const count = listing.files.length;
-  const kept = await readCache(source, listing.digest, count);
-  if (kept && (kept.unreadable.length === 0 || source.onUnreadable === 'skip')) {
-    new Progress(control, count).advance(count);
-    return assemble(kept, listing, folder);
-  }
+  const kept = await readCache(source, listing.digest, listing.files.length, control);
+  if (kept) return assemble(kept, listing, folder);
   const decoded = await decodeAll(listing.files, source, control);
-  await writeCache(source, listing.digest, count, decoded);
+  await writeCache(source, listing.digest, decoded, control);
   return assemble(decoded, listing, folder);
 }
 

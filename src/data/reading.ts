@@ -26,6 +26,7 @@ export interface CheckedSource {
 /** Follows a load of `total` units of work. */
 export class Progress {
   private done = 0;
+  private told = 0;
   constructor(
     private readonly control: LoadControl,
     private readonly total: number,
@@ -35,6 +36,9 @@ export class Progress {
   advance(work: number): void {
     checkSignal(this.control);
     this.done += work;
+    // A thousand calls are enough, however small the units are.
+    if (this.done < this.total && this.done - this.told < this.total / 1000) return;
+    this.told = this.done;
     this.control.onProgress?.(this.done / this.total);
   }
 }
