@@ -60,6 +60,12 @@ export function sizeOf(shape: readonly number[], name: string): number {
 
 export const dtypeOf = (data: Float): DType => (data instanceof Float32Array ? 'float32' : 'float64');
 
+/** The array in another dtype, or itself where it has that already. */
+export const withDtype = (array: NDArray, dtype: DType): NDArray =>
+  dtypeOf(array.data) === dtype
+    ? array
+    : { shape: array.shape, data: dtype === 'float32' ? Float32Array.from(array.data) : Float64Array.from(array.data) };
+
 /** Throws `LP_MEMORY` where `what` would need more bytes than this machine has, which would end the process. */
 export function checkRoom(bytes: number, what: string): void {
   if (bytes <= totalmem()) return;

@@ -134,6 +134,8 @@ export function helpOf(command: Command): string {
 
 /** Columns as wide as their widest entry. */
 export function aligned(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  return rows.map((row) => `  ${row.map((entry, column) => entry.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd()).join('\n');
+  const width = (entry = '') => entry.replace(/\p{M}/gu, '').length; // marks stand over the letter before them
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => width(row[column])))) ?? [];
+  const padded = (entry: string, column: number) => entry + ' '.repeat((widths[column] ?? 0) - width(entry));
+  return rows.map((row) => `  ${row.map(padded).join('  ')}`.trimEnd()).join('\n');
 }

@@ -12,6 +12,7 @@ import { Progress } from './progress.js';
 const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   simulate: () => import('./simulate.js'),
   measure: () => import('./measure.js'),
+  evaluate: () => import('./evaluate.js'),
   reproduce: () => import('./reproduce.js'),
   torch: () => import('./torch.js'),
   doctor: () => import('./doctor.js'),

@@ -2,7 +2,7 @@
  * `layerpeel measure`: neural collapse of features in a file.
  */
 import { basename } from 'node:path';
-import { dtypeOf, type NDArray } from '../array/ndarray.js';
+import { withDtype } from '../array/ndarray.js';
 import { openArray, readFloats, readLabels } from '../array/open.js';
 import { type Collapse, collapse } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo } from '../collapse/measures.js';
@@ -96,11 +96,6 @@ const range = (counts: Int32Array): string => {
   const [least, most] = [counts.reduce((a, b) => Math.min(a, b)), counts.reduce((a, b) => Math.max(a, b))];
   return least === most ? `${least}` : `${least} to ${most}`;
 };
-
-const withDtype = (array: NDArray, dtype: 'float32' | 'float64'): NDArray =>
-  dtypeOf(array.data) === dtype
-    ? array
-    : { shape: array.shape, data: dtype === 'float32' ? Float32Array.from(array.data) : Float64Array.from(array.data) };
 
 const valuesOf = (measured: Collapse): [CollapseMeasure, number][] =>
   (Object.keys(collapseMeasures) as CollapseMeasure[]).flatMap((name) => {

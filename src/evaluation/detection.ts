@@ -11,8 +11,9 @@
  *     AUPR    average precision Σ_k (R_k − R_{k−1}) P_k over distinct thresholds; `auprTrapezoid` joins the points (R_k, P_k),
  *             begun at (0, 1), by straight lines instead
  *
- * The literature uses both conventions: with the in-distribution samples as positive class FPR95 is the share of strangers
- * accepted (UL Table 3, Liu et al.); with the strangers as positive class, of friends rejected (OpenOOD). They differ widely.
+ * The literature uses both conventions: with in-distribution samples as the positive class FPR95 is the share of the others
+ * accepted (UL Table 3, Liu et al.); with the others as the positive class, of in-distribution samples rejected (OpenOOD).
+ * They differ widely.
  */
 import { checkArray, describe, type Float, type NDArray } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
@@ -179,8 +180,8 @@ function joined([inDistribution, outOfDistribution]: Sides): Float64Array {
 
 /** @param weights how often each sample counts, those in distribution first. @default once */
 export function detectionOf({ order, ends, shown, inside }: Ranking, positive: Positive, weights?: Int32Array): Detection {
-  const [friends, strangers] = [inside, order.length - inside];
-  const [positives, negatives] = positive === 'in-distribution' ? [friends, strangers] : [strangers, friends];
+  const outside = order.length - inside;
+  const [positives, negatives] = positive === 'in-distribution' ? [inside, outside] : [outside, inside];
   const needed = Math.ceil((19 * positives) / 20);
   let [found, taken] = [0, 0]; // positives and negatives at or beyond the threshold
   let [fpr95, threshold] = [Number.NaN, Number.NaN];

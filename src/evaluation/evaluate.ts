@@ -235,15 +235,15 @@ function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(d
   };
   const ranks = { logits: 2, features: 2, prototypes: 2, biases: 1, featureMean: 1 };
   const arrays = Object.fromEntries(arrayKeys.map((name) => [name, own(given[name], name, ranks[name])]));
-  const strangers = given.outOfDistribution;
-  if (strangers) checkKeys(strangers, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
+  const others = given.outOfDistribution;
+  if (others) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
   return {
     ...arrays,
     labels: given.labels instanceof Int32Array ? copy(given.labels) : given.labels,
     counts: given.counts && Array.from(given.counts),
-    outOfDistribution: strangers && {
-      logits: own(strangers.logits, 'outOfDistribution.logits', 2),
-      features: own(strangers.features, 'outOfDistribution.features', 2),
+    outOfDistribution: others && {
+      logits: own(others.logits, 'outOfDistribution.logits', 2),
+      features: own(others.features, 'outOfDistribution.features', 2),
     },
   };
 }
@@ -354,15 +354,15 @@ function* outOfDistribution(
   { energyTemperature, temperature }: Settings,
 ): Steps<Partial<Record<ScoreName, Score>>> {
   const { features, prototypes } = input;
-  const strangers = input.outOfDistribution;
-  if (!strangers) return {};
+  const others = input.outOfDistribution;
+  if (!others) return {};
   const scores: Partial<Record<ScoreName, Score>> = {};
   const add = (name: ScoreName, sides: Sides, shown = sides) => {
     scores[name] = { ranking: rank(sides, shown), histogram: histogramOf(shown, BINS_OF_SCORES) };
   };
-  let array = strangers.logits;
-  if (!array && strangers.features && prototypes) {
-    array = yield* classifierSteps({ ...input, features: strangers.features, prototypes }, {});
+  let array = others.logits;
+  if (!array && others.features && prototypes) {
+    array = yield* classifierSteps({ ...input, features: others.features, prototypes }, {});
   }
   if (array) {
     const name = 'outOfDistribution.logits';
@@ -382,11 +382,11 @@ function* outOfDistribution(
     const [warmA, warmB] = energyTemperature === 1 ? [a, b] : yield* pair(1 / energyTemperature);
     add('energy', [energiesOf(warmA, energyTemperature), energiesOf(warmB, energyTemperature)]);
   }
-  if (strangers.features && features) {
+  if (others.features && features) {
     const lengths = function* ({ shape, data }: NDArray, name: string): Steps<Float64Array> {
       return yield* norms(data, shape as [number, number], name);
     };
-    add('featureNorm', [yield* lengths(features, 'features'), yield* lengths(strangers.features, 'outOfDistribution.features')]);
+    add('featureNorm', [yield* lengths(features, 'features'), yield* lengths(others.features, 'outOfDistribution.features')]);
   }
   if (Object.keys(scores).length === 0) {
     throw new LayerpeelError(
@@ -434,7 +434,7 @@ function warningsOf({
     warnings.push(`${empty} of ${counts.length} classes have no test sample; balanced accuracy is the mean of the others.`);
   if (input.features && input.prototypes && !input.featureMean) {
     warnings.push(
-      'Features are centred by the mean of the test features; pass featureMean, that of the training set, to decide each sample by itself.',
+      'Features are centred by the mean of these same features; give that of the training set (featureMean) to decide each sample by itself.',
     );
   }
   return warnings;

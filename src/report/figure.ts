@@ -25,8 +25,10 @@ export interface Series {
   readonly name?: string;
   readonly x: Column;
   readonly y: Column;
-  /** `stems` are points with a line down to the axis. @default 'line' */
-  readonly mark?: 'line' | 'points' | 'stems';
+  /** `stems` are points with a line down to the axis; `bars` stand on 0 and reach from `x` to `right`. @default 'line' */
+  readonly mark?: 'line' | 'points' | 'stems' | 'bars';
+  /** The right edges of bars. */
+  readonly right?: Column;
   /** Which colour of the palette, for series that belong together. @default the position of the series */
   readonly color?: number;
   /** Which dash of a line (0 is solid) or shape of points (0 is a disc). @default the position of the series */
@@ -118,9 +120,11 @@ export function lineChart(chart: LineChart): Spec {
   const drawable = chart.series.map((series) => ({ series, runs: runsOf(series, chart.x.scale, chart.y.scale) }));
   const points = drawable.flatMap(({ runs }) => runs.flat());
   const lines = chart.series.every((series) => (series.mark ?? 'line') === 'line');
+  const edges = points.flatMap(({ right }) => right ?? []);
+  const ground = chart.series.some(({ mark }) => mark === 'bars') ? [0] : [];
   const reference = (axis: 'x' | 'y') => rules.flatMap((rule) => rule[axis] ?? []);
-  const x = axisOf(chart.x, points.map((point) => point.x).concat(reference('x')), !lines);
-  const y = axisOf(chart.y, points.map((point) => point.y).concat(reference('y')), true);
+  const x = axisOf(chart.x, points.map((point) => point.x).concat(edges, reference('x')), !lines);
+  const y = axisOf(chart.y, points.map((point) => point.y).concat(ground, reference('y')), true);
   const [xAxis, yAxis] = [axisEncoding(chart.x, x), axisEncoding(chart.y, y)];
   return {
     $schema: SCHEMA,
@@ -281,6 +285,8 @@ function blockMeans(matrix: Column, size: number, block: number): { row: number;
 interface Point {
   readonly x: number;
   readonly y: number;
+  /** Of a bar. */
+  readonly right?: number;
 }
 
 /** The stretches of a series that can be drawn; what cannot parts them. */
@@ -289,7 +295,8 @@ function runsOf(series: Series, xScale: Axis['scale'], yScale: Axis['scale']): P
   const runs: Point[][] = [[]];
   for (let i = 0; i < Math.min(series.x.length, series.y.length); i++) {
     const [x, y] = [series.x[i] as number, series.y[i] as number];
-    if (fits(x, xScale) && fits(y, yScale)) (runs.at(-1) as Point[]).push({ x, y });
+    if (fits(x, xScale) && fits(y, yScale))
+      (runs.at(-1) as Point[]).push(series.right ? { x, y, right: series.right[i] as number } : { x, y });
     else if ((runs.at(-1) as Point[]).length > 0) runs.push([]);
   }
   return runs.filter((run) => run.length > 0);
@@ -334,6 +341,10 @@ function seriesLayers(
 ): Spec[] {
   const pointsOf = (values: Point[]) => ({ data: { values }, mark: { type: 'point', clip, ...style.point }, encoding: { x, y } });
   if (mark === 'points') return [pointsOf(runs.flat())];
+  if (mark === 'bars') {
+    const encoding = { x, x2: { field: 'right' }, y, y2: { datum: 0 } };
+    return [{ data: { values: runs.flat() }, mark: { type: 'rect', clip, ...style.bar }, encoding }];
+  }
   if (mark === 'stems') {
     const stem = { type: 'rule', clip, color: style.line.color, strokeWidth: 1, opacity: 0.45 };
     return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: floor } } }, pointsOf(runs.flat())];
@@ -374,6 +385,7 @@ function styleOf(series: Series, index: number) {
   return {
     line: { color, strokeWidth: 2, strokeDash: DASHES[style % DASHES.length] },
     point: { color, filled: true, opacity: 1, size: 34, shape: SHAPES[style % SHAPES.length] },
+    bar: { fill: color, fillOpacity: 0.3, stroke: color, strokeWidth: 1, strokeDash: DASHES[style % DASHES.length] },
   };
 }
 
@@ -407,10 +419,13 @@ function legendOf(series: readonly Series[], width: number): Spec[] {
   return entries.flatMap(({ name, mark = 'line', style }, index) => {
     const left = sum(columns.slice(0, index % columns.length));
     const y = { value: (Math.floor(index / columns.length) - rows) * LEGEND_ROW + LEGEND_ROW / 2 - 4 };
-    const symbol =
-      mark === 'line'
-        ? { data, mark: { type: 'rule', ...style.line }, encoding: { x: { value: left }, x2: { value: left + sample }, y } }
-        : { data, mark: { type: 'point', ...style.point }, encoding: { x: { value: left + sample / 2 }, y } };
+    const middle = { x: { value: left + sample / 2 }, y };
+    const symbols = {
+      line: { mark: { type: 'rule', ...style.line }, encoding: { x: { value: left }, x2: { value: left + sample }, y } },
+      bars: { mark: { type: 'rect', width: sample - 4, height: 10, ...style.bar }, encoding: middle },
+      points: { mark: { type: 'point', ...style.point }, encoding: middle },
+    };
+    const symbol = { data, ...symbols[mark === 'stems' ? 'points' : mark] };
     const text = { type: 'text', text: name, align: 'left', baseline: 'middle', fontSize: LABEL_SIZE, color: INK };
     return [symbol, { data, mark: text, encoding: { x: { value: left + sample + gap }, y } }];
   });

@@ -40,6 +40,37 @@ test('a chart has its title, axis titles, legend and powers of ten', async () =>
   assert.not.match(svg, /NaN|undefined/);
 });
 
+test('bars stand on 0 from their left to their right edges', async () => {
+  const svg = await renderSvg(
+    lineChart({
+      title: 't',
+      x: { title: 'x', domain: [0, 4] },
+      y: { title: 'y', domain: [0, 10] },
+      width: 400,
+      height: 100,
+      series: [
+        { name: 'a', mark: 'bars', x: [0, 1, 2], right: [1, 2, 4], y: [10, Number.NaN, 5] },
+        { name: 'b', mark: 'bars', x: [3], right: [4], y: [2] },
+      ],
+    }),
+  );
+  checkXml(svg);
+  const bars = Array.from(
+    svg.matchAll(/<path [^>]*d="M([\d.]+),([\d.]+)h([\d.]+)v([\d.]+)h-[\d.]+Z"[^>]*fill-opacity="0.3"/g),
+    (match) => match.slice(1, 5).map(Number),
+  );
+  for (const bar of [
+    [0, 0, 100, 100],
+    [200, 50, 200, 50],
+    [300, 80, 100, 20],
+  ])
+    assert.ok(
+      bars.some((each) => String(each) === String(bar)),
+      `${bar} is not among ${bars.join('; ')}`,
+    );
+  assert.is(bars.filter(([, , , height]) => height > 10).length, 3); // and two of the legend
+});
+
 test('what an axis cannot show leaves a gap', async () => {
   const y = [1, 2, Number.NaN, 3, 4, Number.NEGATIVE_INFINITY, 0, -1, 5, 6];
   const svg = await renderSvg(

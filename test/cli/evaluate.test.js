@@ -1,0 +1,153 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { evaluateSync, randomState, readNpy, writeNpy, writeNpz } from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { array, golden } from '../helpers.js';
+import { run } from './run.js';
+
+const [{ logits: rows, labels: classes, ece, counts: binCounts }] = golden('evaluation');
+const [logits, labels] = [array(rows), Int32Array.from(classes)];
+
+let folder;
+test.before.each(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  await writeNpy(join(folder, 'z.npy'), logits);
+  await writeNpy(join(folder, 'y.npy'), { shape: [labels.length], data: labels });
+});
+test.after.each(() => rm(folder, { recursive: true }));
+
+const evaluate = (args) => run(['evaluate', ...args], { cwd: folder });
+
+/** Columns of a CSV file by their names. */
+async function columnsOf(name) {
+  const [head, ...lines] = (await readFile(join(folder, 'run', name), 'utf8')).trim().split('\r\n');
+  return Object.fromEntries(head.split(',').map((key, i) => [key, lines.map((line) => Number(line.split(',')[i]))]));
+}
+
+test('evaluates the golden logits: a table, one JSON document, a run folder', async () => {
+  const args = ['z.npy', '--labels', 'y.npy', '--counts', '500,100,99,20,19,0', '--resamples', '50', '--seed', '3', '--out', 'run'];
+  const { code, stdout } = await evaluate([...args, '--json']);
+  assert.is(code, 0);
+  const { calibration, accuracy, intervals, groups, predicted } = JSON.parse(stdout);
+  const expected = evaluateSync({ logits, labels, counts: [500, 100, 99, 20, 19, 0] }, { resamples: 50, seed: 3 });
+  assert.ok(Math.abs(calibration.ece - ece) <= 1e-10);
+  assert.equal(calibration.reliability.counts, binCounts);
+  assert.is(accuracy, expected.accuracy);
+  assert.equal(intervals, JSON.parse(JSON.stringify(expected.intervals)));
+  assert.equal(groups.medium.classes, [1, 2, 3]);
+  assert.is(predicted, undefined);
+
+  const { status, files } = JSON.parse(await readFile(join(folder, 'run/run.json'), 'utf8'));
+  assert.is(status, 'complete');
+  for (const file of [
+    'config.json',
+    'metrics.csv',
+    'intervals.csv',
+    'classes.csv',
+    'reliability.csv',
+    'reliability-fitted.csv',
+    'report.html',
+  ])
+    assert.ok(files.includes(file), file);
+  for (const figure of ['classes', 'reliability', 'reliability-fitted', 'confidences'])
+    assert.ok(files.includes(`figures/${figure}.svg`));
+  const config = JSON.parse(await readFile(join(folder, 'run/config.json'), 'utf8'));
+  assert.equal([config.logits, config.labels, config.seed], ['z.npy', 'y.npy', 3]);
+  assert.equal((await columnsOf('metrics.csv'))['calibration.ece'], [calibration.ece]);
+  assert.equal((await columnsOf('intervals.csv')).accuracy, intervals.accuracy);
+  assert.equal((await columnsOf('reliability.csv')).samples, binCounts);
+  assert.equal([...(await readNpy(join(folder, 'run/arrays/predicted.npy'))).data], [...expected.predicted]);
+
+  const table = await evaluate(args);
+  assert.match(table.stdout, /^ {2}accuracy +[\d.]+% \([\d.]+% … [\d.]+%\)$/m);
+  assert.match(table.stdout, /^ {2}ECE at T = 1 +20\.02%/m);
+  assert.match(table.stdout, /^ {2}accuracy of few /m);
+  assert.match(table.stdout, /Report: .*run\/report\.html\n$/);
+});
+
+test('features, prototypes and samples out of distribution, from one file', async () => {
+  const { features, prototypes, labels: y } = randomState({ classes: 4, perClass: 20, dim: 8, seed: 2 });
+  const strange = { shape: [30, 8], data: Float32Array.from({ length: 240 }, (_, i) => Math.sin(i)) };
+  await writeNpz(join(folder, 'a.npz'), { h: features, w: prototypes, y: { shape: [80], data: y }, o: strange });
+  const args = [
+    '--features',
+    'a.npz:h',
+    '--prototypes',
+    'a.npz:w',
+    '--labels',
+    'a.npz:y',
+    '--ood-features',
+    'a.npz:o',
+    '--resamples',
+    '20',
+  ];
+  const { code, stdout } = await evaluate([...args, '--out', 'run']);
+  assert.is(code, 0);
+  assert.match(stdout, /argmax ⟨w − w̄, h − h̄⟩ \+ b +[\d.]+% +\d+ decided otherwise/);
+  for (const score of ['Max softmax', 'Energy', 'Feature norm'])
+    for (const positive of ['in', 'out of'])
+      assert.match(stdout, new RegExp(`^ {2}${score} +${positive} distribution( +[\\d.]+% \\(.*?\\)){3}$`, 'm'));
+  assert.match(stdout, /Warning: Features are centred by the mean of these same features/);
+  const report = await readFile(join(folder, 'run/report.html'), 'utf8');
+  for (const text of ['Out-of-distribution detection', 'Positive class', 'Decision rules', 'Before trusting a number', '95% kept'])
+    assert.ok(report.includes(text), text);
+  assert.not.match(report, /NaN|undefined/);
+  const { inDistribution, outOfDistribution } = await columnsOf('scores-energy.csv');
+  const sum = (values) => values.reduce((all, value) => all + value, 0);
+  assert.equal([sum(inDistribution), sum(outOfDistribution)], [80, 30]);
+});
+
+test('a single sample, decided right, makes a report too', async () => {
+  await writeNpy(join(folder, 'z.npy'), array([[3, 1]]));
+  await writeNpy(join(folder, 'y.npy'), { shape: [1], data: Int32Array.of(0) });
+  const { code, stdout } = await evaluate([
+    'z.npy',
+    '--labels',
+    'y.npy',
+    '--ood-logits',
+    'z.npy',
+    '--resamples',
+    '0',
+    '--out',
+    'run',
+  ]);
+  assert.is(code, 0);
+  assert.match(stdout, /Warning: Every sample is decided right/);
+  assert.ok(!(await readdir(join(folder, 'run'))).includes('intervals.csv'));
+});
+
+test('help, faults of usage, faults of data', async () => {
+  const help = await evaluate(['--help']);
+  assert.is(help.code, 0);
+  assert.match(help.stdout, /--ood-logits FILE/);
+  for (const [args, pattern] of [
+    [['z.npy'], /--labels is missing/],
+    [['--labels', 'y.npy'], /LOGITS\.npy is missing/],
+    [['z.npy', '--labels', 'y.npy', '--bins', 'many'], /--bins is many; expected a number/],
+    [['z.npy', '--labels', 'y.npy', '--counts', '1,,2'], /--counts is 1,,2/],
+    [['z.npy', '--labels', 'y.npy', '--ood', 'z.npy'], /There is no option --ood/],
+  ]) {
+    const { code, stderr } = await evaluate(args);
+    assert.is(code, 2, args.join(' '));
+    assert.match(stderr, pattern);
+  }
+  for (const [args, pattern] of [
+    [['z.npy', '--labels', 'z.npy'], /labels are integers/],
+    [['g.npy', '--labels', 'y.npy'], /g\.npy cannot be read/],
+    [['y.npy', '--labels', 'y.npy'], /y\.npy/],
+    [['z.npy', '--labels', 'y.npy', '--counts', '5,4'], /counts have 2 entries; expected 6/],
+    [['z.npy', '--labels', 'y.npy', '--temperature', '0'], /temperature is 0/],
+    [['z.npy', '--labels', 'y.npy', '--prototypes', 'z.npy'], /prototypes are given without features/],
+  ]) {
+    const { code, stderr, stdout } = await evaluate([...args, '--out', 'run']);
+    assert.is(code, 1, args.join(' '));
+    assert.match(stderr, pattern);
+    assert.match(stderr, /^layerpeel: [^\n]+\n$/);
+    assert.is(stdout, '');
+  }
+  assert.not.ok((await readdir(folder)).includes('run'));
+});
+
+test.run();
