@@ -1,21 +1,20 @@
 /**
  * `layerpeel evaluate`: accuracy, calibration and out-of-distribution detection of a classifier's output in files.
  */
+import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { dtypeOf, type NDArray, withDtype } from '../array/ndarray.js';
-import { readFloats, readLabels } from '../array/open.js';
 import type { GroupName } from '../evaluation/accuracy.js';
 import type { Calibration } from '../evaluation/calibration.js';
 import type { Detection } from '../evaluation/detection.js';
 import {
   type DecisionRule,
   type Evaluation,
-  type EvaluationInput,
   type EvaluationOptions,
   evaluate,
   type ScoreEvaluation,
   type ScoreName,
 } from '../evaluation/evaluate.js';
+import { type EvaluationFiles, evaluationFiles, filesOfRun, readEvaluation } from '../evaluation/files.js';
 import { lineChart, type Series } from '../report/figure.js';
 import type { PageFigure, Section } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
@@ -25,12 +24,13 @@ import { aligned, type Command, type Context, type Outcome, UsageError } from '.
 export const command: Command = {
   name: 'evaluate',
   summary: 'Evaluate a classifier: accuracy, calibration, out-of-distribution detection, from logits or features in files',
-  positionals: ['[LOGITS.npy]'],
+  positionals: ['[LOGITS.npy|RUN]'],
   description:
     'Evaluates logits [n, C] with their labels [n], or the logits that features [n, p], prototypes [C, p] and biases [C] make: accuracy\n' +
     'by class and group, centred decision rules, calibration with a fitted temperature, and with samples of other kinds how well max\n' +
     'softmax, energy and feature norm tell them apart, by either convention of the positive class. Every number comes with a bootstrap\n' +
-    'interval. An array in a .npz or .safetensors file is named after a colon: data.npz:test.',
+    'interval. An array in a .npz or .safetensors file is named after a colon: data.npz:test. Of a run folder, RUN/arrays/logits.npy,\n' +
+    'labels.npy, features.npy and so on are taken, by the names of the options.',
   options: {
     labels: { value: 'FILE', help: 'Labels, integers 0 … C−1 (needed)' },
     features: { value: 'FILE', help: 'Features: for decision rules and the feature norm' },
@@ -58,19 +58,23 @@ export const command: Command = {
     const { args, signal, progress } = context;
     const options = context.options as Readonly<Record<string, string | undefined>>;
     const [path] = args;
-    if (options.labels === undefined) throw new UsageError('--labels is missing: a file with the class of each sample.');
-    if (path === undefined && (options.features === undefined || options.prototypes === undefined)) {
+    const run = path !== undefined && (await stat(path).catch(() => undefined))?.isDirectory();
+    const counts = listOf(options.counts);
+    const given = Object.fromEntries(evaluationFiles.flatMap((name) => (options[name] ? [[name, options[name]]] : [])));
+    const files: EvaluationFiles = { ...(run ? await filesOfRun(path) : { logits: path }), ...given };
+    if (!files.labels) throw new UsageError('--labels is missing: a file with the class of each sample.');
+    if (!files.logits && !(files.features && files.prototypes)) {
       throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
     }
     const settings = settingsOf(options);
-    const result = await evaluate(await read(path, options), {
+    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
+    const result = await evaluate(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
     });
-    const name = basename(path ?? (options.features as string)).replace(/\.[^.]*$/, '');
-    const { out, json, ...files } = options;
-    const config = { logits: path, ...files, ...settings };
+    const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
+    const config = { ...files, ...settings };
     const folder = await context.folder(name, config);
     await saveNumbers(result, folder);
     const { samples, classes } = result;
@@ -117,28 +121,9 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
   };
 }
 
-async function read(path: string | undefined, options: Readonly<Record<string, string | undefined>>): Promise<EvaluationInput> {
-  const floats = async (file: string | undefined) => (file === undefined ? undefined : readFloats(file));
-  const features = await floats(options.features);
-  const like = async (name: string): Promise<NDArray | undefined> => {
-    const array = await floats(options[name]);
-    return array && features ? withDtype(array, dtypeOf(features.data)) : array;
-  };
-  const [oodLogits, oodFeatures] = [await floats(options['ood-logits']), await like('ood-features')];
-  return {
-    logits: await floats(path),
-    features,
-    prototypes: await like('prototypes'),
-    biases: await like('biases'),
-    featureMean: await like('feature-mean'),
-    labels: await readLabels(options.labels as string),
-    counts: options.counts === undefined ? undefined : await readCounts(options.counts),
-    outOfDistribution: oodLogits || oodFeatures ? { logits: oodLogits, features: oodFeatures } : undefined,
-  };
-}
-
-async function readCounts(counts: string): Promise<ArrayLike<number>> {
-  if (/\.(npy|npz|safetensors)(:|$)/i.test(counts)) return readLabels(counts);
+/** Counts as they stand on the command line, unless they are a file's. */
+function listOf(counts: string | undefined): number[] | undefined {
+  if (counts === undefined || /\.(npy|npz|safetensors)(:|$)/i.test(counts)) return undefined;
   const sizes = counts.split(',').map((text) => (text.trim() === '' ? Number.NaN : Number(text)));
   if (sizes.some(Number.isNaN)) {
     throw new UsageError(

@@ -30,6 +30,7 @@ import {
 } from './calibration.js';
 import { classifierSteps } from './decision.js';
 import { type Detection, detectionOf, energiesOf, histogramOf, norms, rank, type ScoreHistogram, type Sides } from './detection.js';
+import { filesOfRun, readEvaluation } from './files.js';
 import {
   checkLabelled,
   checkLogits,
@@ -121,13 +122,16 @@ export interface Evaluation extends Accuracies {
 }
 
 /**
- * Evaluates a classifier on a test set, from logits or from features and prototypes. Arrays are copied when it is called; the
- * loops run on the event loop's thread, a few milliseconds at a time.
+ * Evaluates a classifier on a test set, from logits or from features and prototypes, or from the path of a run folder that
+ * holds them (`arrays/logits.npy`, `arrays/labels.npy` and so on). Arrays are copied when it is called; the loops run on the
+ * event loop's thread, a few milliseconds at a time.
  *
  * @throws `LP_OPTION` for what is missing; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
  */
-export async function evaluate(input: EvaluationInput, options: EvaluationOptions = {}): Promise<Evaluation> {
-  return drive(evaluationSteps(input, options, keep), { signal: options.signal });
+export async function evaluate(input: EvaluationInput | string, options: EvaluationOptions = {}): Promise<Evaluation> {
+  const { signal } = options;
+  if (typeof input !== 'string') return drive(evaluationSteps(input, options, keep), { signal });
+  return drive(evaluationSteps(await readEvaluation(await filesOfRun(input)), options), { signal });
 }
 
 /** `evaluate` on the calling thread. */

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { evaluateSync, randomState, readNpy, writeNpy, writeNpz } from 'layerpeel';
@@ -97,6 +97,25 @@ test('features, prototypes and samples out of distribution, from one file', asyn
   const { inDistribution, outOfDistribution } = await columnsOf('scores-energy.csv');
   const sum = (values) => values.reduce((all, value) => all + value, 0);
   assert.equal([sum(inDistribution), sum(outOfDistribution)], [80, 30]);
+});
+
+test('a run folder is evaluated, and options take the place of its files', async () => {
+  await mkdir(join(folder, 'trained/arrays'), { recursive: true });
+  for (const [from, to] of [
+    ['z', 'logits'],
+    ['y', 'labels'],
+  ])
+    await rename(join(folder, `${from}.npy`), join(folder, `trained/arrays/${to}.npy`));
+  const args = ['trained', '--resamples', '0', '--json'];
+  const plain = await evaluate([...args, '--out', 'run']);
+  assert.is(plain.code, 0);
+  assert.ok(Math.abs(JSON.parse(plain.stdout).calibration.ece - ece) <= 1e-10);
+  await writeNpy(join(folder, 'y.npy'), { shape: [labels.length], data: labels.map((label) => (label + 1) % 6) });
+  const other = await evaluate([...args, '--labels', 'y.npy', '--out', 'run']);
+  assert.ok(JSON.parse(other.stdout).accuracy < JSON.parse(plain.stdout).accuracy);
+  const empty = await evaluate(['run']);
+  assert.is(empty.code, 1);
+  assert.match(empty.stderr, /run is no run folder that can be evaluated/);
 });
 
 test('a single sample, decided right, makes a report too', async () => {

@@ -1,3 +1,6 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import {
   calibrationSync,
@@ -8,6 +11,7 @@ import {
   fitTemperatureSync,
   outOfDistributionScoresSync,
   seededRandom,
+  writeNpy,
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -250,6 +254,27 @@ test('float32 arrays, and copies of them at the call', async () => {
   arrays.outOfDistribution.features.data.fill(Number.NaN);
   labels.fill(-3);
   assert.is(plain(await pending), expected);
+});
+
+test('a run folder is evaluated by its path', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  try {
+    await refuses('LP_FILE', /no run folder.*arrays\/labels\.npy/, () => evaluate(folder));
+    await mkdir(join(folder, 'arrays'));
+    const write = (name, value) => writeNpy(join(folder, 'arrays', `${name}.npy`), value);
+    const { features, prototypes, biases, labels, outOfDistribution } = sample();
+    await write('features', features);
+    await write('prototypes', prototypes);
+    await refuses('LP_FILE', /no run folder/, () => evaluate(folder));
+    await write('labels', { shape: [60], data: labels });
+    await write('biases', biases);
+    await write('counts', { shape: [4], data: Int32Array.of(500, 50, 20, 3) });
+    await write('ood-features', outOfDistribution.features);
+    const arrays = { features, prototypes, biases, labels, outOfDistribution, counts: [500, 50, 20, 3] };
+    assert.is(plain(await evaluate(folder, { resamples: 9 })), plain(evaluateSync(arrays, { resamples: 9 })));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('stops when told, and says how far it is', async () => {

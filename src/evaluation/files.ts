@@ -1,0 +1,62 @@
+/**
+ * The arrays of an evaluation in files, and in run folders: `arrays/<name>.npy`, where training leaves those of the test set
+ * at its end. The names are those of the command line's options.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { dtypeOf, type NDArray, withDtype } from '../array/ndarray.js';
+import { readFloats, readLabels } from '../array/open.js';
+import { LayerpeelError } from '../errors.js';
+import type { EvaluationInput } from './evaluate.js';
+
+export const evaluationFiles = [
+  'logits',
+  'features',
+  'prototypes',
+  'biases',
+  'feature-mean',
+  'labels',
+  'counts',
+  'ood-logits',
+  'ood-features',
+] as const;
+
+/** Paths of files by the names of what they hold. */
+export type EvaluationFiles = Readonly<Partial<Record<(typeof evaluationFiles)[number], string | undefined>>>;
+
+/** @throws `LP_FILE` for a folder without labels, or without logits and without features and prototypes */
+export async function filesOfRun(run: string): Promise<EvaluationFiles> {
+  const folder = join(run, 'arrays');
+  const found: readonly string[] = await readdir(folder).catch(() => []);
+  const files = Object.fromEntries(
+    evaluationFiles.flatMap((name) => (found.includes(`${name}.npy`) ? [[name, join(folder, `${name}.npy`)]] : [])),
+  ) as EvaluationFiles;
+  if (files.labels && (files.logits || (files.features && files.prototypes))) return files;
+  throw new LayerpeelError(
+    'LP_FILE',
+    `${run} is no run folder that can be evaluated; expected arrays/labels.npy in it, and arrays/logits.npy or features.npy with prototypes.npy.`,
+  );
+}
+
+export async function readEvaluation(files: EvaluationFiles): Promise<EvaluationInput> {
+  const floats = async (name: keyof EvaluationFiles) => {
+    const path = files[name];
+    return path === undefined ? undefined : readFloats(path);
+  };
+  const features = await floats('features');
+  const like = async (name: keyof EvaluationFiles): Promise<NDArray | undefined> => {
+    const array = await floats(name);
+    return array && features ? withDtype(array, dtypeOf(features.data)) : array;
+  };
+  const outside = { logits: await floats('ood-logits'), features: await like('ood-features') };
+  return {
+    logits: await floats('logits'),
+    features,
+    prototypes: await like('prototypes'),
+    biases: await like('biases'),
+    featureMean: await like('feature-mean'),
+    labels: await readLabels(files.labels as string),
+    counts: files.counts === undefined ? undefined : await readLabels(files.counts),
+    outOfDistribution: outside.logits || outside.features ? outside : undefined,
+  };
+}
