@@ -19,7 +19,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Logits of a block: enough rows that adding its part to the gradient of the prototypes is little beside computing it.
 constexpr Index kBlockLogits = 1 << 22, kLeastRows = 512;
 // Rows whose logits one thread makes and turns into gradients while they stay in its cache.
-constexpr Index kTile = 128;
+constexpr Index kTile = 256;
 // The part of the gradient of the prototypes that one thread makes at a time.
 constexpr Index kPartClasses = 256, kPartColumns = 256;
 
