@@ -3,6 +3,7 @@ import { lossAndGradient, lossAndGradientSync, lossKinds, randomState, seededRan
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { array, distance, golden, refuses, shuffle, stateOf } from '../helpers.js';
+import { startNode } from '../process.js';
 
 const near = (actual, expected, tolerance, what) =>
   assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
@@ -246,6 +247,94 @@ test('float32 differs from float64 by rounding; labels lie in any order; empty c
   }
 });
 
+const everyLoss = [
+  { kind: 'unhinged', gamma: 0.1 },
+  { kind: 'cross-entropy', labelSmoothing: 0.1 },
+  { kind: 'mse' },
+  { kind: 'hinge' },
+  { kind: 'dot-regression' },
+  { kind: 'adjusted-margin', gamma: 0.2, epsilon: 0.5 },
+];
+
+test('the same bits for any number of threads, and another instruction set to rounding', async () => {
+  // Several tiles of rows, and several blocks of logits.
+  const code = `
+    import { createHash } from 'node:crypto';
+    import { lossAndGradientSync, randomState } from 'layerpeel';
+    const out = [];
+    for (const dtype of ['float32', 'float64']) {
+      for (const [classes, perClass, dim] of [[7, 190, 33], [4001, 1, 5]]) {
+        const state = randomState({ classes, perClass, dim, dtype });
+        state.biases = { shape: [classes], data: state.prototypes.data.slice(0, classes) };
+        for (const loss of ${JSON.stringify(everyLoss)}) {
+          const { value, minMargin, accuracy, ...gradients } = lossAndGradientSync(loss, state);
+          const hash = createHash('sha256').update(JSON.stringify([value, minMargin, accuracy]));
+          const numbers = [value, minMargin, accuracy];
+          for (const { data } of Object.values(gradients)) {
+            hash.update(data);
+            const size = Math.max(1e-300, ...data.map(Math.abs));
+            for (let i = 0; i < data.length; i += 41) numbers.push(data[i] / size);
+          }
+          out.push({ name: [loss.kind, dtype, classes].join(' '), dtype, hash: hash.digest('hex'), numbers });
+        }
+      }
+    }
+    console.log(JSON.stringify(out));`;
+  const [first, ...others] = await Promise.all(
+    [
+      { LAYERPEEL_THREADS: '1' },
+      { LAYERPEEL_THREADS: '2' },
+      { LAYERPEEL_THREADS: '5' },
+      { LAYERPEEL_ISA: 'baseline' },
+      { LAYERPEEL_ISA: 'avx2' },
+    ].map(async (env) => {
+      const { code: exit, stdout, stderr } = await startNode(['--input-type=module', '-e', code], { env }).ended;
+      assert.is(exit, 0, stderr);
+      return { ...env, losses: JSON.parse(stdout) };
+    }),
+  );
+  for (const { losses, LAYERPEEL_ISA: isa, LAYERPEEL_THREADS: threads } of others) {
+    for (const [k, { name, dtype, hash, numbers }] of losses.entries()) {
+      if (threads) assert.is(hash, first.losses[k].hash, `${name}, ${threads} threads`);
+      const bound = dtype === 'float32' ? 2e-5 : 1e-12;
+      for (const [i, x] of numbers.entries()) {
+        const expected = first.losses[k].numbers[i];
+        near(x, expected, bound * (1 + Math.abs(expected)), `${name}, ${isa ?? threads}, number ${i}`);
+      }
+    }
+  }
+});
+
+test('all samples are the sum of any two parts', () => {
+  const state = randomState({ classes: 13, perClass: 101, dim: 17 });
+  shuffle(state.labels, 7);
+  for (const loss of everyLoss) {
+    const whole = lossAndGradientSync(loss, state, { reduction: 'sum' });
+    for (const cut of [1, 255, 256, 257, 1000]) {
+      const parts = [
+        [0, cut],
+        [cut, 1313],
+      ].map(([from, to]) =>
+        lossAndGradientSync(
+          loss,
+          {
+            features: { shape: [to - from, 17], data: state.features.data.slice(17 * from, 17 * to) },
+            prototypes: state.prototypes,
+            labels: state.labels.slice(from, to),
+          },
+          { reduction: 'sum' },
+        ),
+      );
+      near(parts[0].value + parts[1].value, whole.value, 1e-12 * Math.abs(whole.value), `${loss.kind} cut at ${cut}`);
+      const sum = parts[0].prototypes.data.map((x, i) => x + parts[1].prototypes.data[i]);
+      const size = Math.max(...whole.prototypes.data.map(Math.abs));
+      assert.ok(distance(sum, whole.prototypes.data) < 1e-12 * (1 + size), `${loss.kind} cut at ${cut}`);
+      const rows = [...parts[0].features.data, ...parts[1].features.data];
+      assert.ok(distance(rows, whole.features.data) < 1e-12 * (1 + size), `${loss.kind} cut at ${cut}`);
+    }
+  }
+});
+
 test('refuses what makes no loss', async () => {
   const state = sample(6, 3, 4);
   const bad = (loss, options, code, pattern) => refuses(code, pattern, () => lossAndGradientSync(loss, state, options));
@@ -268,7 +357,10 @@ test('refuses what makes no loss', async () => {
   state.features.data.fill(0, 8, 12);
   await bad({ kind: 'mse' }, { normalizeFeatures: true }, 'LP_OPTION', /features\[2\] is zero/);
   state.features.data[9] = Number.NaN;
-  await bad({ kind: 'mse' }, {}, 'LP_NOT_FINITE', /features\[2, 1\] is NaN/);
+  for (const loss of everyLoss) await bad(loss, {}, 'LP_NOT_FINITE', /features\[2, 1\] is NaN/);
+  state.features.data[9] = 1;
+  state.labels[4] = 3;
+  for (const loss of everyLoss) await bad(loss, {}, 'LP_LABEL', /labels\[4\] is 3/);
   assert.is(lossKinds.length, 6);
 });
 
