@@ -31,6 +31,8 @@ inline const Vector<T>& at(const T* x, int v = 0) {
 }
 
 // ---- logits ---------------------------------------------------------------------------------------------------------
+//
+// With their biases, unless features are yet to be normalized.
 
 template <class T, int kVectors, int kClasses>
 void logits_tile(const QuickRun<T>& run, Index lane, Index first) {
@@ -39,8 +41,9 @@ void logits_tile(const QuickRun<T>& run, Index lane, Index first) {
   Vector<T> z[kClasses][kVectors];
 #pragma GCC unroll 10
   for (int c = 0; c < kClasses; c++) {
+    const T start = run.normalized ? T(0) : run.biases[first + c];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; v++) z[c][v] = Vector<T>{};
+    for (int v = 0; v < kVectors; v++) z[c][v] = start - Vector<T>{};
   }
   for (Index j = 0; j < run.dim; j++, h += run.lanes) {
 #pragma GCC unroll 10
@@ -91,20 +94,24 @@ inline Vector<double> exponential_of(Vector<double> x) {
 }
 
 // Of softmax(z) − t, t = (1−s) e_y + s/C: 1 − p_y is the sum of the others, which keeps its digits where y dominates.
+// False where a logit is not finite.
 template <class T>
-void cross_entropy_slopes(const QuickRun<T>& run) {
+bool cross_entropy_slopes(const QuickRun<T>& run) {
   const Index lanes = run.lanes, classes = run.classes;
   const T even = run.smoothing / static_cast<T>(classes), certain = run.smoothing - even;
   using Label = typename LaneLabel<T>::type;
+  Vector<T> broken = {};
   for (Index lane = 0; lane < lanes; lane += Lanes<T>::count) {
     T* z = run.slopes + lane;
     const Vector<Label> labels = at(run.labels + lane);
     const Vector<T> weights = at(run.weights + lane), zero = {};
-    Vector<T> top = at(z), rest = zero, own = zero;
+    Vector<T> top = at(z), sum = top, rest = zero, own = zero;
     for (Index c = 1; c < classes; c++) {
       const Vector<T> x = at(z + c * lanes);
       top = x > top ? x : top;
+      sum += x;
     }
+    broken += zero * sum;
     for (Index c = 0; c < classes; c++) {
       const Vector<T> e = exponential_of(at(z + c * lanes) - top);
       const auto mine = labels == static_cast<Label>(c);
@@ -120,6 +127,9 @@ void cross_entropy_slopes(const QuickRun<T>& run) {
       at(z + c * lanes) = labels == static_cast<Label>(c) ? of_own : other;
     }
   }
+  T total = 0;
+  for (int i = 0; i < Lanes<T>::count; i++) total += broken[i];
+  return total == 0;
 }
 
 template <class T>
@@ -205,12 +215,10 @@ bool slopes(const QuickRun<T>& run) {
     T* __restrict z = run.slopes + c * lanes;
     const T bias = run.biases[c];
     if (run.normalized) {
-      for (Index i = 0; i < lanes; i++) z[i] *= scale[i];
+      for (Index i = 0; i < lanes; i++) z[i] = z[i] * scale[i] + bias;
     }
-    for (Index i = 0; i < lanes; i++) {
-      z[i] += bias;
-      broken[i] += T(0) * (squared ? z[i] * z[i] : z[i]);
-    }
+    if (run.kind == LossKind::cross_entropy) continue;  // sees to it itself
+    for (Index i = 0; i < lanes; i++) broken[i] += T(0) * (squared ? z[i] * z[i] : z[i]);
   }
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -232,7 +240,7 @@ bool slopes(const QuickRun<T>& run) {
       unhinged_slopes(run);
       break;
     default:
-      cross_entropy_slopes(run);
+      if (!cross_entropy_slopes(run)) return false;
   }
   if (run.biased && run.moves_biases) {
     for (Index c = 0; c < classes; c++) {
