@@ -373,6 +373,14 @@ export interface Engine {
   trajectoryLimitState(mode: Mode, handle: object, unit: boolean): Result<RawArrays>;
   trajectoryDispose(handle: object): void;
   sphericalStart(mode: Mode, ...rest: [...StateArrays, gamma: number]): Result<SphericalStart>;
+  /** The predicted classes, and the arrays of numbers of `SoftmaxRows` of native/ops/softmax, one after another. */
+  softmaxRows(
+    mode: Mode,
+    logits: Float,
+    labels: Int32Array | undefined,
+    beta: number,
+    sizes: Omit<Sizes, 'dim'>,
+  ): Result<readonly [predicted: Int32Array, numbers: Float64Array]>;
   sphericalAdvance(
     mode: Mode,
     angles: Float64Array,

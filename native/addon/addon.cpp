@@ -53,6 +53,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("matmul", matmul);
     add("products", products);
     add("projections", projections);
+    add("softmaxRows", softmax_rows);
     add("sphericalAdvance", spherical_advance);
     add("sphericalFeatures", spherical_features);
     add("sphericalLogits", spherical_logits);

@@ -30,6 +30,7 @@ Napi::Value loss_and_gradient(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
 Napi::Value products(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);
+Napi::Value softmax_rows(const Napi::CallbackInfo& info);
 Napi::Value spherical_advance(const Napi::CallbackInfo& info);
 Napi::Value spherical_features(const Napi::CallbackInfo& info);
 Napi::Value spherical_logits(const Napi::CallbackInfo& info);

@@ -16,7 +16,7 @@ import { LayerpeelError } from '../errors.js';
 import { type Control, controlKeys } from '../native.js';
 import { checkKeys, checkNumber, option } from '../options.js';
 import { drive, driveSync, type Steps } from '../tasks.js';
-import { checkLabelled, eachRow, keep, type LabelledRows, type Logits, labelledRows, refuseRow } from './rows.js';
+import { checkLabelled, keep, type LabelledRows, type Logits, labelledRows } from './rows.js';
 
 export interface CalibrationOptions extends Control {
   /** Logits are divided by it. @default 1, which is refused for logits that are cosines (all within [−1, 1]) */
@@ -118,7 +118,8 @@ function* temperatureSteps(
 ): Steps<TemperatureFit> {
   checkKeys(options, controlKeys, option('options'));
   const checked = checkLabelled(logits, labels);
-  return yield* fit({ ...checked, data: copy(checked.data) }, copy(checked.labels));
+  const { fitted } = yield* fit({ ...checked, data: copy(checked.data) }, copy(checked.labels));
+  return fitted;
 }
 
 export const checkTemperature = (value: unknown, path: string): number => checkNumber(value, option(path), { above: 0 });
@@ -197,14 +198,19 @@ export function calibrationOf(
 const [LONGEST, CLOSE] = [Math.log(16), 1e-8];
 const MOST_ITERATIONS = 400;
 
-export function* fit(logits: Logits, labels: Int32Array): Steps<TemperatureFit> {
-  const flat = yield* derivatives(logits, labels, 0);
-  if (flat.first >= 0) return { temperature: Number.POSITIVE_INFINITY, nll: Math.log(logits.classes), iterations: 0 };
-  if (flat.missed === 0) return { temperature: 0, nll: flat.ties, iterations: 0 };
+/** The fit, and the rows at its temperature (at infinite `β`, that is temperature 0, there are none). */
+export function* fit(logits: Logits, labels: Int32Array): Steps<{ fitted: TemperatureFit; rows?: LabelledRows }> {
+  const flat = yield* labelledRows(logits, labels, 0);
+  if (slope(flat) >= 0)
+    return { fitted: { temperature: Number.POSITIVE_INFINITY, nll: mean(flat.nll), iterations: 0 }, rows: flat };
+  if (flat.missed.every((value) => value === 0)) {
+    return { fitted: { temperature: 0, nll: mean(flat.ties.map(Math.log)), iterations: 0 } };
+  }
   let [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]; // of log β
-  let at = -Math.log(flat.spread);
+  let at = -Math.log(-mean(flat.mean));
   for (let iterations = 1; iterations <= MOST_ITERATIONS; iterations++) {
-    const { first, second } = yield* derivatives(logits, labels, Math.exp(at));
+    const rows = yield* labelledRows(logits, labels, Math.exp(at));
+    const [first, second] = [slope(rows), mean(rows.variance)];
     if (first > 0) high = at;
     else low = at;
     const newton = at + Math.max(-LONGEST, Math.min(LONGEST, -first / second || 0));
@@ -213,8 +219,8 @@ export function* fit(logits: Logits, labels: Int32Array): Steps<TemperatureFit> 
     const settled = Math.abs(next - at) <= CLOSE;
     at = next;
     if (!settled) continue;
-    const { nll } = yield* labelledRows(logits, labels, Math.exp(at));
-    return { temperature: Math.exp(-at), nll: nll.reduce((sum, value) => sum + value, 0) / nll.length, iterations };
+    const last = yield* labelledRows(logits, labels, Math.exp(at));
+    return { fitted: { temperature: Math.exp(-at), nll: mean(last.nll), iterations }, rows: last };
   }
   throw new LayerpeelError(
     'LP_INTERNAL',
@@ -222,42 +228,7 @@ export function* fit(logits: Logits, labels: Int32Array): Steps<TemperatureFit> 
   );
 }
 
-interface Derivatives {
-  /** Of the NLL by `β`: the first times `β`, the second times `β²` (at `β = 0` as they are). */
-  readonly first: number;
-  readonly second: number;
-  /** Mean of `z_max − E_p[z]`. */
-  readonly spread: number;
-  /** Mean of `z_max − z_y`: 0 where every sample's own class has the largest logit. */
-  readonly missed: number;
-  /** The NLL as `β → ∞`, where nothing is missed: mean logarithm of how many classes share the largest logit. */
-  readonly ties: number;
-}
+const mean = (values: Float64Array): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** `d NLL/dβ = mean(E_p[z] − z_y)` and `d² NLL/dβ² = mean Var_p[z]`, `p = softmax(βz)`, in units of `1/β`. */
-function* derivatives({ data, samples, classes }: Logits, labels: Int32Array, beta: number): Steps<Derivatives> {
-  const unit = beta || 1;
-  const sums = { first: 0, second: 0, spread: 0, missed: 0, ties: 0 };
-  yield* eachRow(samples, classes, (row, offset) => {
-    let largest = Number.NEGATIVE_INFINITY;
-    for (let j = 0; j < classes; j++) largest = Math.max(largest, data[offset + j] as number);
-    let [mass, mean, square, ties] = [0, 0, 0, 0];
-    for (let j = 0; j < classes; j++) {
-      const z = unit * ((data[offset + j] as number) - largest);
-      const share = beta === 0 ? 1 : Math.exp(z);
-      if (z === 0) ties++;
-      mass += share;
-      mean += share * z;
-      square += share * z * z;
-    }
-    mean /= mass;
-    const missed = unit * (largest - (data[offset + (labels[row] as number)] as number));
-    if (!Number.isFinite(mean + missed)) refuseRow(data, row, classes, 'logits');
-    sums.first += (mean + missed) / samples;
-    sums.second += (square / mass - mean * mean) / samples;
-    sums.spread -= mean / samples;
-    sums.missed += missed / samples;
-    sums.ties += Math.log(ties) / samples;
-  });
-  return sums;
-}
+/** The derivative of the NLL by `log β` (at `β = 0` by `β`): `mean(E_p[x] − x_y)`. */
+const slope = ({ mean: expected, missed }: LabelledRows): number => mean(expected.map((value, i) => value + (missed[i] as number)));

@@ -123,8 +123,7 @@ export interface Evaluation extends Accuracies {
 
 /**
  * Evaluates a classifier on a test set, from logits or from features and prototypes, or from the path of a run folder that
- * holds them (`arrays/logits.npy`, `arrays/labels.npy` and so on). Arrays are copied when it is called; the loops run on the
- * event loop's thread, a few milliseconds at a time.
+ * holds them (`arrays/logits.npy`, `arrays/labels.npy` and so on). Arrays are copied when it is called.
  *
  * @throws `LP_OPTION` for what is missing; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
  */
@@ -173,8 +172,7 @@ function* evaluationSteps(
   progress(0.1);
 
   const rows = yield* labelledRows(logits, labels, 1 / settings.temperature);
-  const temperature = yield* fit(logits, labels);
-  const fittedRows = temperature.temperature > 0 ? yield* labelledRows(logits, labels, 1 / temperature.temperature) : undefined;
+  const { fitted: temperature, rows: fittedRows } = yield* fit(logits, labels);
   progress(0.4);
   const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
   const measured = measure(atTest);

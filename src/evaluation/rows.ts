@@ -1,14 +1,10 @@
 /**
  * One pass over rows of logits `z` at an inverse temperature `β`: of `p = softmax(βz)` what decisions, calibration and scores
- * are made of.
- *
- * All of it comes from the log-odds of the prediction, `log(p_max / (1 − p_max)) = β(z₁ − z₂) − log Σ_{j≠1} e^{β(z_j − z₂)}`
- * with the two largest logits `z₁ ≥ z₂`, which neither overflow nor saturate: where `p_max` rounds to 1 they still tell which
- * of two samples is the more certain one.
+ * are made of, by the engine (native/ops/softmax). Loops over other arrays give the event loop its turn now and then.
  */
-import { checkArray, checkLabels, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import { checkArray, checkLabels, type Float, type NDArray, shared, showShape } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
-import type { Steps } from '../tasks.js';
+import { type Steps, step } from '../tasks.js';
 
 export interface Logits {
   readonly data: Float;
@@ -24,8 +20,14 @@ export interface Rows {
   readonly largest: Float64Array;
   /** `p_max`. */
   readonly confidence: Float64Array;
-  /** `log(p_max / (1 − p_max))`. */
+  /** `log(p_max / (1 − p_max))`, which tells samples apart where `p_max` rounds to 1. */
   readonly logOdds: Float64Array;
+  /** `E_p[x] − x_max`, where `x = βz`, or `z` for `β = 0`. */
+  readonly mean: Float64Array;
+  /** `Var_p[x]`; not for `β = 0`. */
+  readonly variance: Float64Array;
+  /** How many logits equal the largest one. */
+  readonly ties: Float64Array;
 }
 
 /** What labels add to them. */
@@ -34,9 +36,14 @@ export interface LabelledRows extends Rows {
   readonly nll: Float64Array;
   /** `Σ_j (p_j − 1{j = y})²`. */
   readonly brier: Float64Array;
+  /** `x_max − x_y`. */
+  readonly missed: Float64Array;
 }
 
-/** Logits of one turn of the event loop: a millisecond or two. */
+/** The arrays of numbers in the order in which the engine gives them. */
+const NAMES = ['largest', 'confidence', 'logOdds', 'mean', 'variance', 'ties', 'nll', 'brier', 'missed'] as const;
+
+/** Elements of one turn of the event loop: a millisecond or two. */
 const ELEMENTS_PER_TURN = 2 ** 17;
 
 export function checkLogits(logits: unknown, name: string): Logits {
@@ -54,8 +61,7 @@ export function checkLabelled(logits: NDArray, labels: Int32Array): Logits & { l
 }
 
 /** A copy of a caller's array that later turns of the event loop find as it is now; shared memory is read in place. */
-export const keep = <T extends Float | Int32Array>(data: T): T =>
-  data.buffer instanceof SharedArrayBuffer ? data : (data.slice() as T);
+export const keep = <T extends Float | Int32Array>(data: T): T => (data.buffer instanceof SharedArrayBuffer ? data : shared(data));
 
 /** Calls `body` with each row's offset, and lets the event loop turn now and then. */
 export function* eachRow(samples: number, columns: number, body: (row: number, offset: number) => void): Steps<void> {
@@ -77,76 +83,20 @@ export function refuseRow(data: Float, row: number, columns: number, name: strin
   );
 }
 
-export function* labelledRows(logits: Logits, labels: Int32Array, beta: number): Steps<LabelledRows> {
-  const { samples } = logits;
-  const [nll, brier] = [new Float64Array(samples), new Float64Array(samples)];
-  const rows = yield* softmaxRows(logits, beta, 'logits', (row, offset, { top, first, second, sum, squares, rest }) => {
-    const label = labels[row] as number;
-    const z = logits.data[offset + label] as number;
-    const others = rest / (1 + rest); // 1 − p_max
-    const sumOfSquares = squares * (others / sum) ** 2;
-    nll[row] = Math.log1p(rest) + (beta === 0 ? 0 : beta * (first - z));
-    if (label === top) {
-      brier[row] = others ** 2 + sumOfSquares;
-    } else {
-      const p = (Math.exp(beta * (z - second)) / sum) * others;
-      brier[row] = (1 / (1 + rest)) ** 2 + sumOfSquares - p ** 2 + (1 - p) ** 2;
-    }
-  });
-  return { ...rows, nll, brier };
-}
+export const softmaxRows = (logits: Logits, beta: number, name: string): Steps<Rows> => pass(logits, undefined, beta, name);
 
-interface Row {
-  /** The column of the largest logit, it, and the largest of the others. */
-  readonly top: number;
-  readonly first: number;
-  readonly second: number;
-  /** `Σ_{j≠top} e^{β(z_j − second)}` and the same of squares. */
-  readonly sum: number;
-  readonly squares: number;
-  /** `(1 − p_max) / p_max`. */
-  readonly rest: number;
-}
+export const labelledRows = (logits: Logits, labels: Int32Array, beta: number): Steps<LabelledRows> =>
+  pass(logits, labels, beta, 'logits');
 
-type FloatTriple = [Float64Array, Float64Array, Float64Array];
-
-export function* softmaxRows(
-  logits: Logits,
-  beta: number,
-  name: string,
-  visit?: (row: number, offset: number, of: Row) => void,
-): Steps<Rows> {
+function* pass(logits: Logits, labels: Int32Array | undefined, beta: number, name: string): Steps<LabelledRows> {
   const { data, samples, classes } = logits;
-  const predicted = new Int32Array(samples);
-  const [largest, confidence, logOdds] = Array.from({ length: 3 }, () => new Float64Array(samples)) as FloatTriple;
-  yield* eachRow(samples, classes, (row, offset) => {
-    let [top, first, second, zeros] = [0, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
-    for (let j = 0; j < classes; j++) {
-      const z = data[offset + j] as number;
-      zeros += 0 * z;
-      if (z > first) {
-        second = first;
-        first = z;
-        top = j;
-      } else if (z > second) {
-        second = z;
-      }
-    }
-    if (zeros !== 0) refuseRow(data, row, classes, name);
-    let [sum, squares] = [0, 0];
-    for (let j = 0; j < classes; j++) {
-      if (j === top) continue;
-      const share = Math.exp(beta * ((data[offset + j] as number) - second));
-      sum += share;
-      squares += share * share;
-    }
-    const lead = beta === 0 ? 0 : beta * (first - second);
-    const rest = Math.exp(-lead) * sum;
-    predicted[row] = top;
-    largest[row] = first;
-    confidence[row] = 1 / (1 + rest);
-    logOdds[row] = lead - Math.log(sum);
-    visit?.(row, offset, { top, first, second, sum, squares, rest });
+  const [predicted, numbers] = yield* step({
+    call: (engine, mode) => engine.softmaxRows(mode, data, labels, beta, { samples, classes }),
+    wrap: (raw: readonly [Int32Array, Float64Array]) => raw,
   });
-  return { predicted, largest, confidence, logOdds };
+  const arrays = Object.fromEntries(NAMES.map((each, k) => [each, numbers.subarray(k * samples, (k + 1) * samples)]));
+  const rows = { predicted, ...arrays } as unknown as LabelledRows;
+  const bad = rows.confidence.findIndex(Number.isNaN);
+  if (bad !== -1) refuseRow(data, bad, classes, name);
+  return rows;
 }

@@ -10,6 +10,7 @@ import {
   channelStatisticsSync,
   collapseSync,
   crossEntropyFlowSync,
+  fitTemperatureSync,
   gradientFlowSync,
   iteratedDescentSync,
   kernelFlowSync,
@@ -54,6 +55,7 @@ for (const dtype of ['float32', 'float64']) {
   const { labels } = state;
   const sizes = { samples: 12, classes: 3, dim: 5 };
   native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
+  fitTemperatureSync({ shape: [12, 3], data: features.data.subarray(0, 36) }, labels);
   const softLabels = { shape: [12, 3], data: new features.data.constructor(36).fill(1 / 3) };
   lossAndGradientSync({ kind: 'cross-entropy', classWeights: [1, 2, 3] }, { ...state, biases }, { normalizeFeatures: true });
   lossAndGradientSync({ kind: 'cross-entropy', softLabels }, state);

@@ -1,0 +1,2 @@
+#define LP_ISA baseline
+#include "ops/softmax/softmax-inl.h"

@@ -1,0 +1,96 @@
+// Rows of a softmax against probabilities in extended precision: any number of classes, temperature, type and
+// alignment; ties, saturation, rows that are not finite.
+#include "ops/softmax/softmax.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+using namespace lp;
+using namespace lp::test;
+
+struct Rows {
+  explicit Rows(Index n) : predicted(n), numbers(n * SoftmaxRows::kNumbers, -1.0) {}
+  SoftmaxRows out() { return {predicted.data(), numbers.data(), static_cast<Index>(predicted.size())}; }
+  std::vector<int32_t> predicted;
+  std::vector<double> numbers;
+};
+
+template <class T>
+void compare(Index n, Index classes, double scale, double beta, bool labelled) {
+  Random random(n * 17 + classes);
+  const Array<T> z(n * classes, random, classes % 3);
+  std::vector<int32_t> labels(n);
+  for (Index i = 0; i < n * classes; i++) z[i] *= static_cast<T>(scale);
+  for (Index i = 0; i < n; i++) labels[i] = static_cast<int32_t>(random.below(classes));
+  for (Index i = 0; i < n; i += 3) z[i * classes + random.below(classes)] = z[i * classes];  // some ties
+  const Matrix<const T> logits{z.get(), n, classes};
+  Rows fast(n), plain(n);
+  softmax_rows(logits, labelled ? labels.data() : nullptr, beta, fast.out(), Control());
+  softmax_rows_ref(logits, labelled ? labels.data() : nullptr, beta, plain.out());
+  const std::string where = " of n = " + std::to_string(n) + ", C = " + std::to_string(classes) +
+                            ", scale = " + std::to_string(scale) + ", beta = " + std::to_string(beta);
+  check(fast.predicted == plain.predicted, "decisions" + where);
+  const char* names[] = {"largest", "confidence", "log-odds", "mean", "variance", "ties", "nll", "brier", "missed"};
+  for (Index k = 0; k < SoftmaxRows::kNumbers; k++) {
+    if (beta == 0 && k == 4) continue;  // variance
+    for (Index i = 0; i < n; i++) {
+      const double expected = plain.numbers[k * n + i];
+      check_close(fast.numbers[k * n + i], expected, 1e-12 * std::abs(expected) + 1e-14, names[k] + where);
+    }
+  }
+}
+
+void saturates() {
+  const double z[] = {900, 0, 0, 0, 1000, -1e5}, huge[] = {1e200, 0, -1e200};
+  const int32_t labels[] = {0, 0};
+  Rows rows(2);
+  const SoftmaxRows out = rows.out();
+  softmax_rows(Matrix<const double>{z, 2, 3}, labels, 1, out, Control());
+  check(out.confidence[0] == 1 && out.confidence[1] == 1, "saturated confidences");
+  check_close(out.log_odds[0], 900 - std::log(2), 1e-12, "saturated log-odds");
+  check_close(out.nll[1], 1000, 0, "large loss");
+  check(out.mean[0] == 0 && out.variance[0] == 0 && out.nll[0] == 0, "moments of a saturated row");
+  softmax_rows(Matrix<const double>{huge, 1, 3}, labels, 1, rows.out(), Control());
+  for (const double value : rows.numbers) check(!std::isnan(value), "huge logits");
+}
+
+template <class T>
+void marks() {
+  for (Index classes : {2, 5, 40}) {
+    for (const double bad : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+      for (Index at = 0; at < classes; at++) {
+        Random random(7);
+        const Array<T> z(3 * classes, random);
+        z[classes + at] = static_cast<T>(bad);
+        const int32_t labels[] = {0, 0, 0};
+        Rows rows(3);
+        softmax_rows(Matrix<const T>{z.get(), 3, classes}, labels, 1, rows.out(), Control());
+        const double* confidence = rows.out().confidence;
+        check(!std::isnan(confidence[0]) && std::isnan(confidence[1]) && !std::isnan(confidence[2]), "a bad row");
+      }
+    }
+  }
+}
+
+template <class T>
+void all() {
+  for (Index classes : {2, 3, 7, 16, 33, 250}) {
+    for (Index n : {1, 5, 300}) {
+      for (double scale : {1e-3, 1.0, 30.0}) {
+        for (double beta : {0.0, 0.2, 1.0, 10.0}) compare<T>(n, classes, scale, beta, n != 5);
+      }
+    }
+  }
+}
+
+int main() {
+  all<float>();
+  all<double>();
+  saturates();
+  marks<float>();
+  marks<double>();
+  return failures();
+}
