@@ -1,0 +1,122 @@
+"""The peer of training: the same networks in PyTorch, eager, as its users write them.
+
+usage: networks.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128}
+
+Prints {"step": images a second of the training step, "epoch": images a second of an epoch through a DataLoader that crops,
+flips and normalizes, "peak": bytes of memory at most}. Thread counts are those of LAYERPEEL_THREADS (default 2).
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+
+THREADS = int(os.environ.get("LAYERPEEL_THREADS", "2"))
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
+
+import numpy as np  # noqa: E402  (the thread counts must be set first)
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+
+class Block(nn.Module):
+    def __init__(self, channels, out, stride, projected):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.stride, self.added = stride, out - channels
+        self.projection = None
+        if projected and (stride > 1 or self.added):
+            self.projection = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.projection is not None:
+            x = self.projection(x)
+        elif self.added:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+        return F.relu(y + x)
+
+
+class ResNet(nn.Module):
+    def __init__(self, widths, blocks, projected, classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        layers, channels = [], widths[0]
+        for stage, width in enumerate(widths):
+            for block in range(blocks):
+                layers.append(Block(channels, width, 2 if stage > 0 and block == 0 else 1, projected))
+                channels = width
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.layers(F.relu(self.bn1(self.conv1(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+MODELS = {
+    "resnet20": lambda: ResNet((16, 32, 64), 3, False),
+    "resnet18": lambda: ResNet((64, 128, 256, 512), 2, True),
+}
+
+
+class Images(torch.utils.data.Dataset):
+    mean = torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
+    std = torch.tensor([0.2470, 0.2435, 0.2616]).view(3, 1, 1)
+
+    def __init__(self, count):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        self.labels = rng.integers(0, 10, count)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        image = torch.from_numpy(self.images[index]).permute(2, 0, 1).float().div_(255)
+        image = F.pad(image, (4, 4, 4, 4))
+        top, left, flip = torch.randint(0, 9, ()), torch.randint(0, 9, ()), torch.rand(()) < 0.5
+        image = image[:, top : top + 32, left : left + 32]
+        if flip:
+            image = image.flip(2)
+        return (image - self.mean) / self.std, self.labels[index]
+
+
+def main(model, steps, images, batch):
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    network = MODELS[model]()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), y).backward()
+        optimizer.step()
+
+    x, y = torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,))
+    for _ in range(3):
+        step(x, y)
+    seconds = []
+    for _ in range(steps):
+        begin = time.perf_counter()
+        step(x, y)
+        seconds.append(time.perf_counter() - begin)
+
+    loader = torch.utils.data.DataLoader(Images(images), batch, shuffle=True, num_workers=THREADS, drop_last=True)
+    begin = time.perf_counter()
+    for x, y in loader:
+        step(x, y)
+    epoch = len(loader) * batch / (time.perf_counter() - begin)
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    return {"step": batch / statistics.median(seconds), "epoch": epoch, "peak": peak}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(**json.loads(sys.argv[1]))))
