@@ -345,13 +345,17 @@ async function sectionsOf(result: Evaluation, folder: RunFolder): Promise<Sectio
   return sections;
 }
 
-/** Bars around whole numbers. */
-const around = (x: readonly number[]) => ({ mark: 'bars', x: x.map((at) => at - 0.4), right: x.map((at) => at + 0.4) }) as const;
+/** More classes than this are drawn as points, as bars would run into each other. */
+const MOST_BARS = 50;
+
+/** Marks at whole numbers. */
+const marks = (x: readonly number[], classes: number): Pick<Series, 'mark' | 'x' | 'right'> =>
+  classes > MOST_BARS ? { mark: 'points', x } : { mark: 'bars', x: x.map((at) => at - 0.4), right: x.map((at) => at + 0.4) };
 
 async function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation, folder: RunFolder): Promise<PageFigure> {
   const series = (name: string, members: readonly number[]): Series => ({
     name,
-    ...around(members),
+    ...marks(members, classes),
     y: members.map((label) => 100 * (perClass[label] as number)),
   });
   const all = Array.from(perClass.keys());

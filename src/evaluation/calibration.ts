@@ -106,7 +106,8 @@ function* calibrationSteps(
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
   const rows = yield* labelledRows(given, own, 1 / temperature);
   const calibrated = calibrationOf(rows, own, temperature, bins);
-  if (options.temperature === undefined && areCosines(rows, given)) throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated));
+  if (options.temperature === undefined && areCosines(rows, given))
+    throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated, rows));
   return calibrated;
 }
 
@@ -133,14 +134,11 @@ export function areCosines({ largest }: LabelledRows, { data }: Logits): boolean
   return largest.every((value) => value <= bound) && data.every((value) => Math.abs(value) <= bound);
 }
 
-export const cosineAdvice = ({ ece, reliability, temperature }: Calibration): string => {
-  const last = reliability.counts.findLastIndex((count) => count > 0);
-  return (
-    `All logits lie within [−1, 1], as cosines do: at temperature ${temperature} no confidence exceeds ` +
-    `${(reliability.edges[last + 1] as number).toFixed(2)}, whatever the classifier knows, and ECE (${ece.toFixed(3)}) says nothing. ` +
-    'State the temperature (the inverse of the scale the network was trained with), or fit one with fitTemperature.'
-  );
-};
+export const cosineAdvice = ({ ece, temperature }: Calibration, { confidence }: LabelledRows): string =>
+  `All logits lie within [−1, 1], as cosines do: at temperature ${temperature} no confidence exceeds ` +
+  `${confidence.reduce((most, value) => Math.max(most, value), 0).toFixed(3)}, whatever the classifier knows, and ECE ` +
+  `(${ece.toFixed(3)}) says nothing. State the temperature (the inverse of the scale the network was trained with), or fit one ` +
+  'with fitTemperature.';
 
 /** The bin of a confidence: `(k/B, (k+1)/B]`. */
 function binOf(confidence: number, bins: number): number {

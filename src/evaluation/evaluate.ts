@@ -422,7 +422,7 @@ function warningsOf({
       `The logits of ${strays} samples are not ⟨w, h⟩ + b of the features and prototypes given; decision rules are about the latter.`,
     );
   }
-  if (calibration.temperature >= 0.5 && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration));
+  if (calibration.temperature >= 0.5 && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration, rows));
   if (temperature.temperature === 0) {
     warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
   }

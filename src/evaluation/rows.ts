@@ -76,10 +76,10 @@ export function* eachRow(samples: number, columns: number, body: (row: number, o
 export function refuseRow(data: Float, row: number, columns: number, name: string): never {
   const column = data.subarray(row * columns, (row + 1) * columns).findIndex((value) => !Number.isFinite(value));
   if (column === -1)
-    throw new LayerpeelError('LP_NOT_FINITE', `Row ${row} of ${name} spans more than a double holds; scale it down.`);
+    throw new LayerpeelError('LP_NOT_FINITE', `Row ${row} of ${name} is too large to compute with; scale it down.`);
   throw new LayerpeelError(
     'LP_NOT_FINITE',
-    `${name}[${row}, ${column}] is ${data[row * columns + column]}; expected finite numbers. Leave out such samples, or look where they come from.`,
+    `${name}[${row}, ${column}] is ${data[row * columns + column]}; expected finite numbers.`,
   );
 }
 

@@ -3,6 +3,9 @@ import {
   type Collapse,
   collapse,
   collapseSync,
+  detection,
+  type Evaluation,
+  evaluateSync,
   gradientFlowSync,
   LayerpeelError,
   type Limit,
@@ -30,6 +33,13 @@ some.accuracy satisfies number | undefined;
 some.nc1Papyan;
 // @ts-expect-error: not a measure
 collapseSync({ features: a, labels }, { only: ['nc5'] });
+
+export const judged: Evaluation = evaluateSync({ logits: a, labels, counts: [500, 50, 5] }, { bins: 10, seed: 1 });
+judged.groups?.few.accuracy satisfies number | undefined;
+judged.outOfDistribution?.energy?.inDistributionPositive.fpr95 satisfies number | undefined;
+detection([1, 2], new Float32Array(3), { positive: 'in-distribution' }).positive satisfies string;
+// @ts-expect-error: the positive class must be named
+detection([1, 2], [0]);
 
 try {
   matmulSync(a, a);
