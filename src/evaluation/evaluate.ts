@@ -208,7 +208,16 @@ function* evaluationSteps(
     ...(fitted && { fitted }),
     ...(Object.keys(detected).length > 0 && { outOfDistribution: detected }),
     intervals: drawn,
-    warnings: warningsOf({ logits, rows, calibration, temperature, counts, input, strays }),
+    warnings: warningsOf({
+      logits,
+      rows,
+      calibration,
+      stated: options.temperature !== undefined,
+      temperature,
+      counts,
+      input,
+      strays,
+    }),
   };
 }
 
@@ -238,10 +247,11 @@ function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(d
   const ranks = { logits: 2, features: 2, prototypes: 2, biases: 1, featureMean: 1 };
   const arrays = Object.fromEntries(arrayKeys.map((name) => [name, own(given[name], name, ranks[name])]));
   const others = given.outOfDistribution;
+  const labels = (given.labels as { data?: Int32Array } | undefined)?.data ?? given.labels;
   if (others) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
   return {
     ...arrays,
-    labels: given.labels instanceof Int32Array ? copy(given.labels) : given.labels,
+    labels: labels?.length > 0 && labels instanceof Int32Array ? copy(labels) : given.labels,
     counts: given.counts && Array.from(given.counts),
     outOfDistribution: others && {
       logits: own(others.logits, 'outOfDistribution.logits', 2),
@@ -385,6 +395,12 @@ function* outOfDistribution(
     add('energy', [energiesOf(warmA, energyTemperature), energiesOf(warmB, energyTemperature)]);
   }
   if (others.features && features) {
+    if (features.shape[1] !== others.features.shape[1]) {
+      throw new LayerpeelError(
+        'LP_SHAPE',
+        `outOfDistribution.features have ${others.features.shape[1]} columns, but features have ${features.shape[1]}; both come from one network.`,
+      );
+    }
     const lengths = function* ({ shape, data }: NDArray, name: string): Steps<Float64Array> {
       return yield* norms(data, shape as [number, number], name);
     };
@@ -403,6 +419,7 @@ function warningsOf({
   logits,
   rows,
   calibration,
+  stated,
   temperature,
   counts,
   input,
@@ -411,6 +428,8 @@ function warningsOf({
   logits: Logits;
   rows: LabelledRows;
   calibration: Calibration;
+  /** Whether the caller chose its temperature. */
+  stated: boolean;
   temperature: TemperatureFit;
   counts: Int32Array;
   input: EvaluationInput;
@@ -422,7 +441,7 @@ function warningsOf({
       `The logits of ${strays} samples are not ⟨w, h⟩ + b of the features and prototypes given; decision rules are about the latter.`,
     );
   }
-  if (calibration.temperature >= 0.5 && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration, rows));
+  if (!stated && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration, rows));
   if (temperature.temperature === 0) {
     warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
   }

@@ -245,14 +245,14 @@ test('float32 arrays, and copies of them at the call', async () => {
   const arrays = {
     features: narrow(features),
     prototypes: narrow(prototypes),
-    labels,
+    labels: { shape: [60], data: labels },
     outOfDistribution: { features: narrow(outOfDistribution.features) },
   };
   const expected = plain(evaluateSync(arrays, { resamples: 3 }));
   const pending = evaluate(arrays, { resamples: 3 });
   arrays.features.data.fill(Number.NaN);
   arrays.outOfDistribution.features.data.fill(Number.NaN);
-  labels.fill(-3);
+  arrays.labels.data.fill(-3);
   assert.is(plain(await pending), expected);
 });
 
@@ -312,6 +312,15 @@ test('refuses what it cannot evaluate', async () => {
     /logits are \[400, 6\], but features and prototypes make them \[60, 4\]/,
     bad({ logits: array(rows), features, prototypes, labels: new Int32Array(400) }),
   );
+  await refuses(
+    'LP_SHAPE',
+    /3 columns, but features have 6/,
+    bad({ logits, features, outOfDistribution: { features: array([[1, 2, 3]]) } }),
+  );
+  const gone = labels.slice();
+  structuredClone(gone, { transfer: [gone.buffer] });
+  await refuses('LP_DETACHED', /labels have been detached/, bad({ logits, labels: gone }));
+  await refuses('LP_LABEL', /labels are Array/, bad({ logits, labels: [...labels] }));
   await refuses('LP_SHAPE', /counts have 2 entries; expected 6/, bad({ logits, labels: labels.map(() => 0), counts: [1, 2] }));
   await refuses('LP_OPTION', /counts\[1\] is -1/, bad({ logits, counts: [1, -1, 1, 1, 1, 1] }));
   await refuses('LP_LABEL', /labels are undefined/, bad({ logits, labels: undefined }));
