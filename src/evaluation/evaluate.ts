@@ -163,6 +163,12 @@ function* evaluationSteps(
       'prototypes are given without features; decision rules need both. Pass features, or leave out prototypes.',
     );
   }
+  if (options.groups && !input.counts) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      'options.groups is given without counts; pass the training samples of each class as counts.',
+    );
+  }
   const classifier = features && prototypes && { ...input, features, prototypes };
   const plain = classifier && (yield* classifierSteps(classifier, {}));
   const { counts, labels, ...logits } = checkLabelled((input.logits ?? plain) as NDArray, input.labels);

@@ -334,6 +334,7 @@ test('refuses what it cannot evaluate', async () => {
   await refuses('LP_OPTION', /options\.confidence is 0/, bad({ logits }, { confidence: 0 }));
   await refuses('LP_OPTION', /did you mean resamples/, bad({ logits }, { resample: 3 }));
   await refuses('LP_OPTION', /options\.groups\.few is 200/, bad({ logits, counts: [1, 1, 1, 1, 1, 1] }, { groups: { few: 200 } }));
+  await refuses('LP_OPTION', /groups is given without counts/, bad({ logits }, { groups: { few: 2 } }));
   await refuses('LP_OPTION', /arrays is missing/, () => evaluate());
   assert.ok(biases);
 });
