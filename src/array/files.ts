@@ -109,7 +109,8 @@ export async function writeFileAtomic(path: string, content: Content): Promise<v
   }
 }
 
-async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all the bytes at the file's end or present position, however many pieces the system takes them in. */
+export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.length - done, LONGEST_READ));
     done += bytesWritten;
@@ -117,7 +118,7 @@ async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
 }
 
 /** A system error as one sentence that names the path. */
-function fileError(path: string, verb: 'read' | 'written', error: unknown): unknown {
+export function fileError(path: string, verb: 'read' | 'written', error: unknown): unknown {
   if (error instanceof LayerpeelError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   const reason =
