@@ -162,6 +162,14 @@ export {
   crossEntropyFlow,
   crossEntropyFlowSync,
 } from './peeled/flow.js';
-export { type KktCertificate, kktCertificate, kktCertificateSync, type Margins, margins, marginsSync } from './peeled/margins.js';
+export {
+  type CertificateOptions,
+  type KktCertificate,
+  kktCertificate,
+  kktCertificateSync,
+  type Margins,
+  margins,
+  marginsSync,
+} from './peeled/margins.js';
 // Random numbers
 export { type SeededRandom, seededRandom } from './random.js';

@@ -55,6 +55,35 @@ export interface DescentPlan {
   readonly nesterov: boolean;
 }
 
+/** All margins; the smallest of them and `‖W‖² + ‖H‖²`. */
+export type RawMargins = readonly [margins: Float64Array, numbers: readonly [smallest: number, square: number]];
+
+/** The numbers of a `Certificate` of native/ops/margins, and its multipliers `[n, C]` where wanted. */
+export type RawCertificate = readonly [
+  numbers: readonly [logLoss: number, smallest: number, square: number, alignment: number, apart: number, slack: number],
+  multipliers: Float64Array,
+];
+
+/**
+ * The loss, the other numbers of a `Curvature` of native/ops/curvature over it, and features and prototypes of the gradient and
+ * of the eigenvector.
+ */
+export type RawCurvature = readonly [
+  numbers: readonly [
+    loss: number,
+    multiplier: number,
+    tangent: number,
+    eigenvalue: number,
+    residual: number,
+    scale: number,
+    steps: number,
+  ],
+  gradientFeatures: Float64Array,
+  gradientPrototypes: Float64Array,
+  directionFeatures: Float64Array,
+  directionPrototypes: Float64Array,
+];
+
 /** The numbers of samples, classes and dimensions of a state. */
 export interface Sizes {
   readonly samples: number;
@@ -277,6 +306,12 @@ export interface Engine {
     layout: KernelLayout,
     plan: { biased: boolean; from: number; to: number; step: number; tolerance: number; maxSteps: number },
   ): Result<MseOutcome>;
+  margins(mode: Mode, ...rest: StateArrays): Result<RawMargins>;
+  kktCertificate(mode: Mode, ...rest: [...StateArrays, wanted: boolean]): Result<RawCertificate>;
+  tangentCurvature(
+    mode: Mode,
+    ...rest: [...StateArrays, search: { sum: boolean; tolerance: number; steps: number; seed: number }]
+  ): Result<RawCurvature>;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
   /** Where `z` has got to, the next length of step and the sum of the local errors. */
   crossEntropyFlow(

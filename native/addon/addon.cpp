@@ -49,7 +49,9 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("kernelCombine", kernel_combine);
     add("kernelModes", kernel_modes);
     add("kernelMse", kernel_mse);
+    add("kktCertificate", kkt_certificate);
     add("lossAndGradient", loss_and_gradient);
+    add("margins", margins);
     add("matmul", matmul);
     add("products", products);
     add("projections", projections);
@@ -59,6 +61,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("sphericalLogits", spherical_logits);
     add("sphericalMeasure", spherical_measure);
     add("sphericalStart", spherical_start);
+    add("tangentCurvature", tangent_curvature);
     add("trajectoryDispose", trajectory_dispose);
     add("trajectoryDrive", trajectory_drive);
     add("trajectoryLimit", trajectory_limit);

@@ -10,18 +10,23 @@ import {
   channelStatisticsSync,
   collapseSync,
   crossEntropyFlowSync,
+  etfOptimum,
   fitTemperatureSync,
   gradientFlowSync,
   iteratedDescentSync,
   kernelFlowSync,
+  kktCertificateSync,
   lossAndGradientSync,
+  marginsSync,
   matmulSync,
   projectedDescentSync,
   randomState,
   seededRandom,
+  simplexETF,
   spectralProjectionsSync,
   sphericalDescentSync,
   structuredProductsSync,
+  tangentCurvatureSync,
 } from 'layerpeel';
 import { engine } from '../../../lib/native.js';
 
@@ -67,6 +72,10 @@ for (const dtype of ['float32', 'float64']) {
     Array.from(projectedDescentSync(problem, { ...options, steps: 4, resume: checkpoint, batch: undefined }));
   }
   crossEntropyFlowSync({ ...state, biases }).atSync(1);
+  const simplex = simplexETF(3, 5, { dtype });
+  kktCertificateSync({ ...state, features: etfOptimum(simplex, labels), prototypes: simplex });
+  marginsSync(state);
+  tangentCurvatureSync(state, { steps: 3 });
   collapseSync({ ...state, biases });
   const decayed = { gamma: 0.1, weightDecay: 0.01 };
   for (const trajectory of [

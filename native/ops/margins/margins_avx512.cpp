@@ -1,0 +1,2 @@
+#define LP_ISA avx512
+#include "ops/margins/margins-inl.h"

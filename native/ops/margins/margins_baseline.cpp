@@ -1,0 +1,2 @@
+#define LP_ISA baseline
+#include "ops/margins/margins-inl.h"
