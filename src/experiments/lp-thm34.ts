@@ -99,9 +99,9 @@ async function example({ signal, folder, progress }: ExperimentContext) {
         x: { title: 'α' },
         y: { title: 'L' },
         series: [{ x: alphas, y: path }],
-        rules: [{ y: floor, label: 'neural collapse' }],
+        rules: [{ y: floor }],
       }),
-      'Norms stay along the path. At α = ±½ it is at neural collapse.',
+      'Norms stay along the path. At α = ±½ it is at neural collapse (dotted).',
     ),
     await folder.figure(
       'escape',
@@ -122,7 +122,7 @@ async function example({ signal, folder, progress }: ExperimentContext) {
       lineChart({
         title: 'Distance from the saddle',
         x: { title: 'step', domain: [0, 300] },
-        y: { title: '‖θ − θ_saddle‖', scale: 'log' },
+        y: { title: '‖θ − saddle‖', scale: 'log' },
         series: [
           { name: 'measured', x: step, y: pushed.distance },
           { name: '(1 − ηκ/(1 + ηλ))ᵏ', x: step, y: expected.map((y) => (y < 10 ? y : Number.NaN)) },
