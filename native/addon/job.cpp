@@ -5,8 +5,6 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "core/thread_pool.h"
-
 namespace lp::addon {
 namespace {
 
@@ -91,7 +89,7 @@ void destroy(Napi::Env, void*, Job* job) {
 
 }  // namespace
 
-Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish) {
+Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish, const Launch& launch) {
   const Napi::Env env = info.Env();
   if (!is_async(info)) {
     return guarded(env, [&] {
@@ -132,7 +130,7 @@ Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish) {
                settle(info.Env());
                job->notify.Release();
              }));
-  submit([job, settle, turn = job->turn, notify = job->notify] {
+  launch([job, settle, turn = job->turn, notify = job->notify] {
     if (!turn->take()) return;
     job->run();
     // While the environment is closing the call is refused, and the function must not be touched again.

@@ -20,6 +20,7 @@
 #include "core/array.h"
 #include "core/control.h"
 #include "core/memory.h"
+#include "core/thread_pool.h"
 
 namespace lp::addon {
 
@@ -29,8 +30,11 @@ using Finish = std::function<Napi::Value(Napi::Env)>;
 
 inline bool is_async(const Napi::CallbackInfo& info) { return info[0].IsObject(); }
 
+// What takes a job to a thread: the pool's `submit`, or a thread of somebody's own.
+using Launch = std::function<void(std::function<void()>)>;
+
 // Runs `work`, then `finish`, as the mode in info[0] says. What they capture lives until the promise has settled.
-Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish);
+Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish, const Launch& launch = submit);
 
 Napi::Error to_js(Napi::Env env, const char* code, const std::string& message);
 

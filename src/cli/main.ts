@@ -14,6 +14,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   measure: () => import('./measure.js'),
   evaluate: () => import('./evaluate.js'),
   reproduce: () => import('./reproduce.js'),
+  train: () => import('./train.js'),
   torch: () => import('./torch.js'),
   doctor: () => import('./doctor.js'),
 };

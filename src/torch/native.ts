@@ -4,8 +4,9 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import type { Float } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
-import type { Mode, Result } from '../native.js';
+import type { EngineLoss, ImageSizes, Mode, Result, Sizes } from '../native.js';
 import { findLibtorch, packageRoot } from './find.js';
 
 /** What the binary says of itself and of libtorch. */
@@ -18,11 +19,113 @@ export interface TorchInfo {
   readonly cudaDevices: number;
 }
 
-/** The addon's functions; `native/torch/addon` documents each. */
+/** `NetworkLoss` of native/torch/losses. */
+export interface NetworkLossPlan extends EngineLoss {
+  readonly meanRegularization: boolean;
+  readonly rescaled: boolean;
+  readonly cosine: boolean;
+  readonly balanced: boolean;
+  readonly ldamMargins?: Float64Array;
+  readonly ldamScale: number;
+  readonly weightsFrom: number;
+}
+
+/** `Architecture` of native/torch/models. */
+export interface ArchitecturePlan {
+  readonly kind: 'mlp' | 'resnet' | 'cifar-resnet' | 'vgg' | 'densenet';
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly depth: number;
+  readonly widths: Float64Array;
+  readonly imagenetStem: boolean;
+  readonly growth: number;
+  readonly reduction: number;
+  readonly lastRelu: boolean;
+}
+
+/** `TrainerPlan` of native/torch/trainer. */
+export interface TrainerPlan {
+  readonly architecture: ArchitecturePlan;
+  readonly headNorm: boolean;
+  readonly featureScale: number;
+  readonly fixedPrototypes: boolean;
+  readonly bias: boolean;
+  readonly classes: number;
+  readonly loss: NetworkLossPlan;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  readonly prototypeDecay: number;
+  readonly biasDecay: number;
+  readonly normDecay: number;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly ema: number;
+  readonly augmentation: {
+    readonly padding: number;
+    readonly shift: number;
+    readonly flip: boolean;
+    readonly mixup: number;
+    readonly mean: Float64Array;
+    readonly std: Float64Array;
+  };
+  readonly seed: number;
+  readonly device: string;
+  readonly threads: number;
+  readonly channelsLast: boolean;
+  readonly bfloat16: boolean;
+  readonly tf32: boolean;
+}
+
+/** `EpochResult` of native/torch/trainer; `divergedAt` is −1 where all is well. */
+export interface RawEpoch {
+  readonly loss: number;
+  readonly accuracy: number;
+  readonly batches: number;
+  readonly seconds: number;
+  readonly waited: number;
+  readonly divergedAt: number;
+}
+
+type ImageArrays = [images: Uint8Array, sizes: ImageSizes, labels: Int32Array];
+
+/** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
 export interface TorchEngine {
   info(): TorchInfo;
+  /** The value, and the gradients of features, prototypes and biases. */
+  networkLoss(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    sizes: Sizes,
+    plan: NetworkLossPlan,
+  ): Result<[value: Float64Array, features: Float, prototypes: Float, biases: Float]>;
   /** The losses before and after a training step. */
   prove(mode: Mode): Result<[before: number, after: number]>;
+  /** A handle of a network, its training images and test images. */
+  trainerBegin(
+    mode: Mode,
+    plan: TrainerPlan,
+    ...rest: [...ImageArrays, prototypes: Float32Array | undefined, ...(ImageArrays | [])]
+  ): Result<object>;
+  trainerDispose(handle: object): void;
+  /** The learning rates of the epoch's steps. */
+  trainerEpoch(mode: Mode, handle: object, epoch: number, rates: Float64Array): Result<RawEpoch>;
+  /** Of split 0 (training) or 1. */
+  trainerFeatures(
+    mode: Mode,
+    handle: object,
+    split: number,
+    begin: number,
+    count: number,
+    epoch: number,
+  ): Result<{ readonly features: Float32Array; readonly logits: Float32Array; readonly loss: number }>;
+  trainerLayout(handle: object): { readonly name: string; readonly shape: readonly number[] }[];
+  trainerState(mode: Mode, handle: object, names: readonly string[]): Result<Float32Array[]>;
+  trainerRestore(mode: Mode, handle: object, state: readonly Float32Array[]): Result<undefined>;
 }
 
 /** Where the addon is built; `LAYERPEEL_TORCH` names another folder. */
@@ -42,6 +145,9 @@ export function torchEngine(): TorchEngine {
       : 'libtorch is not installed';
     throw new LayerpeelError('LP_NOT_BUILT', `Training needs libtorch: ${reason}. ${command} does what is missing.`);
   }
+  // OpenMP's threads would burn the processor between operations, and where others want it too every operation would wait
+  // for one of them that was descheduled: five times as slow, seen with two cores and a load of seven.
+  process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   try {
     loaded = createRequire(import.meta.url)(binary) as TorchEngine;
     return loaded;

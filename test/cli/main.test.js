@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run, start } from './run.js';
 
-const commands = ['simulate', 'measure', 'evaluate', 'reproduce', 'torch', 'doctor'];
+const commands = ['simulate', 'measure', 'evaluate', 'reproduce', 'train', 'torch', 'doctor'];
 
 test('help and version', async () => {
   const help = await run(['--help']);

@@ -46,7 +46,15 @@ class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
     add("info", lp::addon::info);
+    add("networkLoss", network_loss);
     add("prove", prove);
+    add("trainerBegin", trainer_begin);
+    add("trainerDispose", trainer_dispose);
+    add("trainerEpoch", trainer_epoch);
+    add("trainerFeatures", trainer_features);
+    add("trainerLayout", trainer_layout);
+    add("trainerRestore", trainer_restore);
+    add("trainerState", trainer_state);
   }
 };
 

@@ -6,6 +6,14 @@
 namespace lp::addon {
 
 Napi::Value info(const Napi::CallbackInfo& info);
+Napi::Value network_loss(const Napi::CallbackInfo& info);
 Napi::Value prove(const Napi::CallbackInfo& info);
+Napi::Value trainer_begin(const Napi::CallbackInfo& info);
+Napi::Value trainer_dispose(const Napi::CallbackInfo& info);
+Napi::Value trainer_epoch(const Napi::CallbackInfo& info);
+Napi::Value trainer_features(const Napi::CallbackInfo& info);
+Napi::Value trainer_layout(const Napi::CallbackInfo& info);
+Napi::Value trainer_restore(const Napi::CallbackInfo& info);
+Napi::Value trainer_state(const Napi::CallbackInfo& info);
 
 }  // namespace lp::addon

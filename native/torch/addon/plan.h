@@ -1,0 +1,13 @@
+// What training is told (NetworkLossPlan and TrainerPlan in src/torch/native.ts), checked so that no caller reaches
+// memory it should not.
+#pragma once
+
+#include "addon/job.h"
+#include "torch/trainer/trainer.h"
+
+namespace lp::addon {
+
+NetworkLoss network_loss_in(Napi::Object plan, Index samples, Index classes);
+TrainerPlan trainer_plan_in(Napi::Object plan);
+
+}  // namespace lp::addon

@@ -1,0 +1,85 @@
+#include "torch/trainer/lane.h"
+
+#include <cstdlib>
+#include <thread>
+
+#include "core/control.h"
+
+namespace lp {
+namespace {
+
+// When the process exits under running jobs libtorch frees what it has, so nobody may be computing any more.
+class Running {
+ public:
+  static Running& instance() {
+    static Running* running = [] {
+      std::atexit([] { instance().halt(); });
+      return new Running;
+    }();
+    return *running;
+  }
+  void run(const std::function<void()>& job) {
+    {
+      std::unique_lock lock(mutex_);
+      idle_.wait(lock, [this] { return !halted_; });
+      count_++;
+    }
+    job();
+    std::lock_guard lock(mutex_);
+    if (--count_ == 0) idle_.notify_all();
+  }
+
+ private:
+  void halt() {
+    Control::cancel_all();
+    std::unique_lock lock(mutex_);
+    halted_ = true;
+    idle_.wait(lock, [this] { return count_ == 0; });
+  }
+
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int count_ = 0;
+  bool halted_ = false;
+};
+
+}  // namespace
+
+struct Lane::Queue {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<std::function<void()>> jobs;
+  bool closed = false;
+
+  void serve() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [this] { return closed || !jobs.empty(); });
+      if (jobs.empty()) return;
+      auto job = std::move(jobs.front());
+      jobs.pop_front();
+      lock.unlock();
+      Running::instance().run(job);
+      job = nullptr;
+      lock.lock();
+    }
+  }
+};
+
+Lane::Lane() : queue_(std::make_shared<Queue>()) {
+  std::thread([queue = queue_] { queue->serve(); }).detach();
+}
+
+Lane::~Lane() {
+  std::lock_guard lock(queue_->mutex);
+  queue_->closed = true;
+  queue_->changed.notify_all();
+}
+
+void Lane::post(std::function<void()> job) const {
+  std::lock_guard lock(queue_->mutex);
+  queue_->jobs.push_back(std::move(job));
+  queue_->changed.notify_all();
+}
+
+}  // namespace lp

@@ -1,0 +1,129 @@
+/**
+ * `layerpeel train`: a network from a configuration file,
+ *
+ *     { "data": { "kind": "cifar10", "path": "cifar-10-batches-bin", "augmentation": { "padding": 4, "flip": true } },
+ *       "model": { "kind": "resnet20" }, "loss": { "kind": "cross-entropy" },
+ *       "optimizer": { "learningRate": { "kind": "cosine", "value": 0.1, "period": 30 }, "weightDecay": 5e-4 }, "epochs": 30 }
+ *
+ * Columns and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with `--resume` from
+ * its folder.
+ */
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { LayerpeelError } from '../errors.js';
+import type { RunFolder } from '../report/run-folder.js';
+import { formatNumber } from '../report/ticks.js';
+import { checkpointFile, checkSpace } from '../training/checkpoint.js';
+import type { TrainingConfig } from '../training/config.js';
+import { type Epoch, train } from '../training/train.js';
+import { aligned, type Command, type Context, type Outcome } from './command.js';
+
+const EXAMPLE: TrainingConfig = {
+  data: { kind: 'cifar10', path: 'cifar-10-batches-bin', augmentation: { padding: 4, flip: true } },
+  model: { kind: 'resnet20' },
+  loss: { kind: 'cross-entropy' },
+  optimizer: { learningRate: { kind: 'cosine', value: 0.1, period: 30, warmup: 1 }, momentum: 0.9, weightDecay: 5e-4 },
+  epochs: 30,
+  batch: 128,
+  seed: 0,
+};
+
+export const command: Command = {
+  name: 'train',
+  summary: 'Train a network on images from a configuration file, with neural collapse measured after every epoch',
+  positionals: ['CONFIG.json'],
+  description:
+    'Trains the network that CONFIG.json describes (--example prints one; paths in it are relative to the file). After every epoch\n' +
+    'metrics.csv and a checkpoint are written; --resume goes on from the one in a run folder, on a CPU bit for bit as if the run had\n' +
+    'never stopped. At the end features, logits and labels of the test set, prototypes and biases are kept for layerpeel evaluate.\n' +
+    'Needs libtorch: layerpeel torch install.',
+  options: {
+    resume: { value: 'DIR', help: 'Go on from the checkpoint of this run folder; in it, if --out names it as well' },
+    example: { help: 'Print a configuration to start from' },
+  },
+  examples: ['layerpeel train run.json --out runs/first', 'layerpeel train run.json --resume runs/first --out runs/first'],
+  async run(context: Context): Promise<Outcome> {
+    if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
+    const path = context.args[0] as string;
+    const config = await readConfig(path);
+    const resume = context.options.resume as string | undefined;
+    let folder: RunFolder | undefined;
+    let last: Epoch | undefined;
+    const began = performance.now();
+    const epochs = train(config, {
+      signal: context.signal,
+      onStage: context.progress,
+      ...(resume !== undefined && { resume }),
+      // The folder is made when all has been found sound.
+      async onReady({ parameters, dim, samples, checkpointBytes }) {
+        folder = await context.folder(basename(path, '.json'), config);
+        await checkSpace(folder.path, checkpointBytes);
+        context.log(`${config.model.kind}: ${parameters} parameters, features of ${dim} dimensions; ${samples} images`);
+      },
+    });
+    for await (const epoch of epochs) {
+      if (!folder) break;
+      await epoch.save(join(folder.path, checkpointFile));
+      await folder.metrics(columnsOf(epoch.history));
+      context.log(line(epoch, config.epochs));
+      last = epoch;
+      if (epoch.epoch === config.epochs) await keepArrays(epoch, folder, 'test' in config.data ? config.data.test !== false : true);
+    }
+    if (!folder || !last) {
+      throw new LayerpeelError('LP_CONFIG', `The run has done its ${config.epochs} epochs; ask for more of them to go on.`);
+    }
+    const rows = Object.entries(last.measures).map(([name, value]) => [name, formatNumber(value)]);
+    const seconds = (performance.now() - began) / 1000;
+    return {
+      text: `${aligned(rows)}\n\nTrained for ${formatNumber(seconds)} s: ${folder.path}`,
+      json: { folder: folder.path, seconds, epochs: last.history },
+    };
+  },
+};
+
+async function readConfig(path: string): Promise<TrainingConfig> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} cannot be read: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}.`,
+    );
+  });
+  let config: TrainingConfig & { data?: { path?: unknown } };
+  try {
+    config = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
+  }
+  if (typeof config?.data?.path !== 'string') return config;
+  return { ...config, data: { ...config.data, path: resolve(dirname(path), config.data.path) } } as TrainingConfig;
+}
+
+function columnsOf(history: Epoch['history']): Record<string, number[]> {
+  const names = Object.keys(history[0] ?? {});
+  return Object.fromEntries(names.map((name) => [name, history.map((row) => row[name] ?? Number.NaN)]));
+}
+
+function line({ epoch, measures }: Epoch, epochs: number): string {
+  const { loss, accuracy, testAccuracy, nc1, imagesPerSecond } = measures as Record<string, number | undefined>;
+  const percent = (share: number) => `${(100 * share).toFixed(2)}%`;
+  return [
+    `epoch ${epoch} of ${epochs}`,
+    `loss ${formatNumber(loss as number)}`,
+    `accuracy ${percent(accuracy as number)}`,
+    ...(testAccuracy === undefined ? [] : [`test ${percent(testAccuracy)}`]),
+    ...(nc1 === undefined || Number.isNaN(nc1) ? [] : [`nc1 ${formatNumber(nc1)}`]),
+    `${Math.round(imagesPerSecond as number)} images/s`,
+  ].join(', ');
+}
+
+/** What `layerpeel evaluate` takes of a run folder. */
+async function keepArrays(epoch: Epoch, folder: RunFolder, tested: boolean): Promise<void> {
+  const { features, logits, labels } = await epoch.output(tested ? 'test' : 'train');
+  const { prototypes, biases } = await epoch.classifier();
+  const integers = (data: Int32Array) => ({ shape: [data.length], data });
+  const arrays = {
+    ...{ features, logits, labels: integers(labels), prototypes, counts: integers(epoch.counts) },
+    ...(biases && { biases }),
+  };
+  for (const [name, array] of Object.entries(arrays)) await folder.array(name, array);
+}

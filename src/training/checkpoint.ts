@@ -1,0 +1,86 @@
+/**
+ * Checkpoints of training: one `.safetensors` file, whole or not at all. Its tensors are the network's parameters and
+ * BatchNorm's statistics (`model.…`), their moving averages (`average.…`) and the optimizer's velocities (`velocity.…`); its
+ * metadata holds, as JSON, the configuration, the number of epochs done and the measured epochs. Order of samples, augmentation
+ * and schedule follow from these, so nothing else is needed to go on bit for bit.
+ */
+import { stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
+import { LayerpeelError } from '../errors.js';
+import { run } from '../native.js';
+import { torchEngine } from '../torch/native.js';
+
+/** What a checkpoint says beside its tensors. */
+export interface TrainingProgress {
+  /** Epochs done. */
+  readonly epochs: number;
+  /** The configuration without its images. */
+  readonly config: Record<string, unknown>;
+  /** What was measured of each epoch. */
+  readonly history: readonly Record<string, number>[];
+  /** Training samples of each class. */
+  readonly counts: readonly number[];
+}
+
+export const checkpointFile = 'checkpoint.safetensors';
+
+/** The tensors of a trainer by name, copied. */
+export async function tensorsOf(handle: object, names: readonly string[]): Promise<Float32Array[]> {
+  return run({ call: (_, mode) => torchEngine().trainerState(mode, handle, names), wrap: (data: Float32Array[]) => data });
+}
+
+export async function saveTraining(path: string, handle: object, progress: TrainingProgress): Promise<void> {
+  const layout = torchEngine().trainerLayout(handle);
+  const data = await tensorsOf(
+    handle,
+    layout.map(({ name }) => name),
+  );
+  const tensors = Object.fromEntries(layout.map(({ name, shape }, i) => [name, { shape, data: data[i] as Float32Array }]));
+  await writeSafetensors(path, tensors, { layerpeel: 'training', progress: JSON.stringify(progress) });
+}
+
+/**
+ * Reads a checkpoint, or the one in a run folder, and what it says.
+ * @throws LP_FILE where it is missing, damaged or none of a training
+ */
+export async function readTraining(path: string) {
+  const folder = (await stat(path).catch(() => undefined))?.isDirectory();
+  const file = folder ? join(path, checkpointFile) : path;
+  const { tensors, metadata } = await readSafetensors(file);
+  try {
+    if (metadata.layerpeel !== 'training') throw new Error('its metadata does not name a training');
+    const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
+    return { file, tensors, progress };
+  } catch (cause) {
+    throw new LayerpeelError('LP_FILE', `${file} is no checkpoint of a training: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+type Checkpoint = Awaited<ReturnType<typeof readTraining>>;
+
+/** Takes a trainer to where a checkpoint was. @throws LP_FILE where it is one of another network */
+export async function restoreTraining(handle: object, { file, tensors }: Checkpoint): Promise<void> {
+  const layout = torchEngine().trainerLayout(handle);
+  const known = new Set(layout.map(({ name }) => name));
+  const extra = Object.keys(tensors).find((name) => !known.has(name));
+  const odd = layout.find(({ name, shape }) => String(tensors[name]?.shape) !== String(shape));
+  if (extra !== undefined || odd) {
+    const reason = odd
+      ? `${odd.name} is ${tensors[odd.name] ? `[${tensors[odd.name]?.shape.join(', ')}]` : 'missing'}; expected [${odd.shape.join(', ')}]`
+      : `${extra} is not in this network`;
+    throw new LayerpeelError('LP_FILE', `${file} is a checkpoint of another architecture: ${reason}.`);
+  }
+  const state = layout.map(({ name }) => Float32Array.from((tensors[name] as { data: ArrayLike<number> }).data));
+  await run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, state), wrap: () => undefined });
+}
+
+/** @throws LP_FILE where a folder has no room for a checkpoint beside the one before */
+export async function checkSpace(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize >= 2 * bytes) return;
+  throw new LayerpeelError(
+    'LP_FILE',
+    `${folder} has ${bavail * bsize} bytes left; expected ${2 * bytes}, for a checkpoint beside the one before. Make room or give another folder.`,
+  );
+}

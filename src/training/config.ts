@@ -1,0 +1,318 @@
+/**
+ * What a training run is told: a plain object, so that a run is a JSON file. Every fault is found before training starts and
+ * named with its place.
+ */
+import { type Augmentation, checkAugmentation } from '../data/augment.js';
+import type { ImageSet } from '../data/images.js';
+import type { ImageSource } from '../data/load.js';
+import type { Selection } from '../data/subsets.js';
+import { checkRate, type Rate } from '../dynamics/rates.js';
+import { LayerpeelError } from '../errors.js';
+import { checkLoss, type Loss, type Regularization } from '../losses/losses.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
+import type { NetworkLossPlan } from '../torch/native.js';
+import type { Model } from './models.js';
+
+/** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */
+export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
+  /** The training split. @default 'train' */
+  readonly split?: string;
+  /** The split that is tested on after each epoch; `false` tests on none. @default 'test' */
+  readonly test?: string | false;
+  readonly augmentation?: Augmentation;
+  /** Mean and standard deviation of each channel, of values in 0 … 1. @default those of the training images */
+  readonly normalization?: { readonly mean: readonly number[]; readonly std: readonly number[] };
+}
+
+/** Images in memory. */
+export interface DataSets extends Pick<DataFiles, 'augmentation' | 'normalization'> {
+  readonly train: ImageSet;
+  readonly test?: ImageSet;
+}
+
+export interface WeightDecays {
+  /** Of convolutions and linear layers. @default 0 */
+  readonly weights?: number;
+  /** @default 0 */
+  readonly prototypes?: number;
+  /** @default 0 */
+  readonly biases?: number;
+  /** Of BatchNorm's scales and shifts. @default 0 */
+  readonly norms?: number;
+}
+
+export interface Optimizer {
+  /** A number, or a rate object whose times (`period`, `milestones`, `warmup`) are epochs. @default 0.1 */
+  readonly learningRate?: Exclude<Rate, (time: number) => number>;
+  /** @default 0.9 */
+  readonly momentum?: number;
+  /** @default false */
+  readonly nesterov?: boolean;
+  /** One number is that of every parameter. @default 0 */
+  readonly weightDecay?: number | WeightDecays;
+}
+
+/** Losses of networks: those of the layer-peeled model (soft labels come from mixup), and LDAM. */
+export type TrainingLoss =
+  | Exclude<Loss, { kind: 'dot-regression' }>
+  | (Extract<Loss, { kind: 'dot-regression' }> & {
+      /** Lengths of prototypes that weigh classes alike: by the counts of each batch, as the released code has them. @default false */
+      readonly balanced?: boolean;
+    })
+  | {
+      /** Margins by class sizes (Cao et al. 2019); features and prototypes count by their directions. */
+      readonly kind: 'ldam';
+      /** Of the smallest class. @default 0.5 */
+      readonly largestMargin?: number;
+      /** @default 30 */
+      readonly scale?: number;
+    };
+
+export interface TrainingConfig {
+  readonly data: DataFiles | DataSets;
+  readonly model: Model;
+  readonly loss: TrainingLoss;
+  /** Class weights `(1−β)/(1−β^{n_c})`, of mean 1, from an epoch on (deferred re-weighting): for cross-entropy and LDAM. */
+  readonly reweighting?: { readonly beta?: number; readonly from?: number };
+  /** Of the features before they are normalized, over a batch. */
+  readonly regularization?: Regularization;
+  /** Rescaled learning rates: `‖h‖`, held fixed, multiplies each sample's gradient (UL §4.3). @default false */
+  readonly rescaled?: boolean;
+  readonly optimizer?: Optimizer;
+  readonly epochs: number;
+  /** @default 128 */
+  readonly batch?: number;
+  /** Batches whose mean gradient makes a step. @default 1 */
+  readonly accumulate?: number;
+  /** Decay of averaged weights, which then are what is tested and measured; 0 for none. @default 0 */
+  readonly ema?: number;
+  /** Of the beginning, the order of samples and augmentation. @default 0 */
+  readonly seed?: number;
+  /** `cpu`, `cuda`, `cuda:1`. @default 'cpu' */
+  readonly device?: string;
+  /** libtorch's threads within an operation. @default the package's compute threads */
+  readonly threads?: number;
+  /** `bfloat16` multiplies in it (autocast) and keeps weights in float32. @default 'float32' */
+  readonly precision?: 'float32' | 'bfloat16';
+  /** Keeps the channels of a pixel together in memory. @default true */
+  readonly channelsLast?: boolean;
+  /** Lets CUDA round factors of float32 products to TF32. @default true */
+  readonly tf32?: boolean;
+  /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does. @default 1 */
+  readonly collapseEvery?: number;
+}
+
+const keys = [
+  ...['data', 'model', 'loss', 'reweighting', 'regularization', 'rescaled', 'optimizer', 'epochs', 'batch', 'accumulate'],
+  ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery'],
+];
+const dataKeys = ['augmentation', 'normalization'];
+const setKeys = ['train', 'test', ...dataKeys];
+const sourceKeys = ['kind', 'path', 'split', 'verify', 'classes', 'size', 'onUnreadable', 'cache'];
+const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', ...dataKeys];
+
+/** Of a run, by name, with defaults filled in. */
+export interface Settings {
+  readonly epochs: number;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly ema: number;
+  readonly seed: number;
+  readonly device: string;
+  readonly threads: number | undefined;
+  readonly bfloat16: boolean;
+  readonly channelsLast: boolean;
+  readonly tf32: boolean;
+  readonly collapseEvery: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly decay: Required<WeightDecays>;
+  readonly augmentation: Required<Augmentation>;
+  /** Learning rates of an epoch's steps. */
+  rates(epoch: number, steps: number): Float64Array;
+}
+
+/** Checks all that needs no images. @throws the place's code, with the path to what is wrong */
+export function checkSettings(given: unknown, place: Place): Settings {
+  const config = checkKeys(given, keys, place) as Partial<TrainingConfig>;
+  for (const key of ['data', 'model', 'loss', 'epochs'] as const) {
+    if (config[key] === undefined) throw new LayerpeelError(place.code, `${inside(place, key).path} is missing.`);
+  }
+  const number = (key: keyof TrainingConfig, fallback: number, bounds: Parameters<typeof checkNumber>[2]) =>
+    checkNumber(config[key] ?? fallback, inside(place, key), bounds);
+  const flag = (key: keyof TrainingConfig, fallback: boolean) => checkBoolean(config[key] ?? fallback, inside(place, key));
+  const count = { min: 1, max: 1e6, integer: true };
+  const epochs = checkNumber(config.epochs, inside(place, 'epochs'), count);
+  const here = inside(place, 'optimizer');
+  const optimizer = checkKeys(config.optimizer ?? {}, ['learningRate', 'momentum', 'nesterov', 'weightDecay'], here) as Optimizer;
+  const momentum = checkNumber(optimizer.momentum ?? 0.9, inside(here, 'momentum'), { min: 0, max: 1 });
+  const nesterov = checkBoolean(optimizer.nesterov ?? false, inside(here, 'nesterov'));
+  if (nesterov && momentum === 0) {
+    throw new LayerpeelError(place.code, `${here.path}.nesterov needs momentum above 0; leave one of them out.`);
+  }
+  const device = config.device ?? 'cpu';
+  if (typeof device !== 'string' || !/^(cpu|cuda(:\d+)?)$/.test(device)) {
+    throw new LayerpeelError(place.code, `${place.path}.device is ${show(device)}; expected cpu, cuda or cuda:1.`);
+  }
+  const data = checkData(config.data, inside(place, 'data'));
+  const ema = number('ema', 0, { min: 0, max: 1 });
+  if (ema === 1) throw new LayerpeelError(place.code, `${place.path}.ema is 1, at which the average never moves; expected less.`);
+  return {
+    epochs,
+    batch: number('batch', 128, count),
+    accumulate: number('accumulate', 1, count),
+    ema,
+    seed: number('seed', 0, { min: 0, integer: true }),
+    device,
+    threads: config.threads === undefined ? undefined : number('threads', 1, { min: 1, max: 1024, integer: true }),
+    bfloat16: checkChoice(config.precision ?? 'float32', ['float32', 'bfloat16'], inside(place, 'precision')) === 'bfloat16',
+    channelsLast: flag('channelsLast', true),
+    tf32: flag('tf32', true),
+    collapseEvery: number('collapseEvery', 1, { min: 0, integer: true }),
+    momentum,
+    nesterov,
+    decay: checkDecay(optimizer.weightDecay ?? 0, inside(here, 'weightDecay')),
+    augmentation: checkAugmentation(data.augmentation ?? {}, inside(place, 'data.augmentation')),
+    rates: checkLearningRate(optimizer.learningRate ?? 0.1, epochs, inside(here, 'learningRate')),
+  };
+}
+
+export const inMemory = (data: DataFiles | DataSets): data is DataSets => 'train' in data;
+
+function checkData(given: unknown, place: Place): DataFiles | DataSets {
+  const sets = typeof given === 'object' && given !== null && 'train' in given;
+  return checkKeys(given, sets ? setKeys : fileKeys, place) as unknown as DataFiles | DataSets;
+}
+
+/** The source of a split, and what is selected of the training split. */
+export function partsOf(data: DataFiles): { source: (split: string) => ImageSource; selection: Selection } {
+  const take = (names: readonly string[]) => Object.fromEntries(Object.entries(data).filter(([key]) => names.includes(key)));
+  return {
+    source: (split) => ({ ...take(sourceKeys), split }) as unknown as ImageSource,
+    selection: take(['heldOut', 'imbalance', 'labelNoise']) as Selection,
+  };
+}
+
+function checkDecay(given: unknown, place: Place): Required<WeightDecays> {
+  const names = ['weights', 'prototypes', 'biases', 'norms'] as const;
+  const all = typeof given === 'number' ? Object.fromEntries(names.map((name) => [name, given])) : checkKeys(given, names, place);
+  const decay = (name: string) => checkNumber(all[name] ?? 0, typeof given === 'number' ? place : inside(place, name), { min: 0 });
+  return Object.fromEntries(names.map((name) => [name, decay(name)])) as unknown as Required<WeightDecays>;
+}
+
+/** Times are in epochs; a schedule that cannot be run as it stands is refused. */
+function checkLearningRate(given: unknown, epochs: number, place: Place): Settings['rates'] {
+  if (typeof given === 'function') {
+    throw new LayerpeelError(
+      place.code,
+      `${place.path} is a function; expected a number or a rate object, so that the run is a file.`,
+    );
+  }
+  checkRate(given, place);
+  if (typeof given === 'number') return (_, steps) => new Float64Array(steps).fill(given);
+  const rate = given as { kind: string; period?: number; milestones?: number[]; warmup?: number; timescale?: number };
+  const late = rate.milestones?.find((epoch) => epoch >= epochs);
+  const fault =
+    late !== undefined
+      ? `has the milestone ${late}, which a run of ${epochs} epochs does not reach`
+      : (rate.warmup ?? 0) >= epochs
+        ? `warms up for ${rate.warmup} epochs, but the run has ${epochs}`
+        : rate.kind === 'cosine' && (rate.period as number) < epochs
+          ? `has period ${rate.period}, after which it is 0, but the run has ${epochs} epochs`
+          : undefined;
+  if (fault) throw new LayerpeelError(place.code, `${place.path} ${fault}.`);
+  return (epoch, steps) => {
+    const scaled = (time: number | undefined) => (time === undefined ? {} : time * steps);
+    const times = Object.fromEntries(
+      (['period', 'timescale', 'warmup'] as const).flatMap((key) => (rate[key] === undefined ? [] : [[key, scaled(rate[key])]])),
+    );
+    const milestones = rate.milestones && { milestones: rate.milestones.map((time) => time * steps) };
+    return checkRate({ ...rate, ...times, ...milestones }, place).steps(epoch * steps, steps);
+  };
+}
+
+/** The loss of a network of so many classes, with `counts` training samples each. @throws the place's code */
+export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, place: Place): NetworkLossPlan {
+  const classes = counts.length;
+  const here = inside(place, 'loss');
+  const { kind } = (config.loss ?? {}) as { kind?: unknown };
+  const ldam = kind === 'ldam' ? checkLdam(config.loss, counts, here) : undefined;
+  const balanced =
+    kind === 'dot-regression' && 'balanced' in config.loss && checkBoolean(config.loss.balanced, inside(here, 'balanced'));
+  const { balanced: _, ...loss } = config.loss as Record<string, unknown>;
+  if (balanced && loss.convention !== 'lengths') {
+    throw new LayerpeelError(place.code, `${here.path}.balanced belongs to the convention 'lengths'; set convention.`);
+  }
+  if ('softLabels' in loss) {
+    throw new LayerpeelError(
+      place.code,
+      `${here.path}.softLabels is not for training; expected labels, with mixup or labelSmoothing.`,
+    );
+  }
+  const fixed = config.model.classifier?.kind === 'fixed-etf';
+  if (config.model.classifier?.bias && (kind === 'dot-regression' || ldam)) {
+    throw new LayerpeelError(place.code, `${place.path}.model.classifier.bias is true, but ${kind} has no use for biases.`);
+  }
+  if (kind === 'dot-regression') {
+    if (loss.prototypes === 'fixed' && !fixed) {
+      throw new LayerpeelError(
+        place.code,
+        `${here.path}.prototypes is 'fixed', but the classifier is not; give model.classifier the kind 'fixed-etf', or 'learnable' here.`,
+      );
+    }
+    if (config.model.classifier?.bias) {
+      throw new LayerpeelError(
+        place.code,
+        `${place.path}.model.classifier.bias is true, but dot regression has no use for biases.`,
+      );
+    }
+    loss.prototypes ??= fixed ? 'fixed' : 'learnable';
+  }
+  const { normalize = false, scale = 1 } = config.model.head ?? {};
+  const regularization = config.regularization as Regularization | undefined;
+  const setting = { normalizeFeatures: normalize || ldam !== undefined, ...(regularization && { regularization }) };
+  const plan = checkLoss(ldam ? { kind: 'cross-entropy' } : loss, setting, { samples: 1, classes }, here, place);
+  const weights = checkReweighting(config, counts, inside(place, 'reweighting'));
+  return {
+    ...plan,
+    radius: plan.radius * (normalize ? scale : 1),
+    ...(weights && { classWeights: weights.values }),
+    meanRegularization: (regularization?.normalization ?? 'sum') !== 'sum',
+    rescaled: checkBoolean(config.rescaled ?? false, inside(place, 'rescaled')),
+    cosine: ldam !== undefined,
+    balanced,
+    ...(ldam && { ldamMargins: ldam.margins }),
+    ldamScale: ldam?.scale ?? 1,
+    weightsFrom: weights?.from ?? 0,
+  };
+}
+
+function checkLdam(given: unknown, counts: Int32Array, place: Place): { margins: Float64Array; scale: number } {
+  const { largestMargin, scale } = checkKeys(given, ['kind', 'largestMargin', 'scale'], place);
+  const largest = checkNumber(largestMargin ?? 0.5, inside(place, 'largestMargin'), { above: 0 });
+  const least = counts.reduce((least, count) => Math.min(least, count));
+  return {
+    margins: Float64Array.from(counts, (count) => largest * (count / least) ** -0.25),
+    scale: checkNumber(scale ?? 30, inside(place, 'scale'), { above: 0 }),
+  };
+}
+
+function checkReweighting(
+  config: TrainingConfig,
+  counts: Int32Array,
+  place: Place,
+): { values: Float64Array; from: number } | undefined {
+  if (config.reweighting === undefined) return undefined;
+  const { beta, from } = checkKeys(config.reweighting, ['beta', 'from'], place);
+  if (config.loss.kind !== 'ldam' && (config.loss.kind !== 'cross-entropy' || config.loss.classWeights)) {
+    throw new LayerpeelError(place.code, `${place.path} is for cross-entropy without classWeights and for ldam; leave it out.`);
+  }
+  const b = checkNumber(beta ?? 0.9999, inside(place, 'beta'), { min: 0, max: 1 - 1e-12 });
+  const raw = Float64Array.from(counts, (count) => (1 - b) / (1 - b ** count));
+  const mean = raw.reduce((sum, weight) => sum + weight) / raw.length;
+  const start = checkNumber(from ?? 0, inside(place, 'from'), { min: 0, integer: true });
+  if (start >= config.epochs) {
+    throw new LayerpeelError(place.code, `${place.path}.from is ${start}, but the run has ${config.epochs} epochs; expected less.`);
+  }
+  return { values: raw.map((weight) => weight / mean), from: start };
+}

@@ -1,0 +1,471 @@
+/**
+ * Training of networks on labelled images, an epoch at a time, with neural collapse measured over the training set.
+ */
+import type { NDArray } from '../array/ndarray.js';
+import { collapse } from '../collapse/collapse.js';
+import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
+import { channelStatistics } from '../data/augment.js';
+import { checkImages, classCounts, type ImageSet } from '../data/images.js';
+import { loadImages } from '../data/load.js';
+import { selectImages } from '../data/subsets.js';
+import { aborted, LayerpeelError } from '../errors.js';
+import { type Control, engine, type ImageSizes, run } from '../native.js';
+import { checkKeys, checkNumber, inside, option, type Place } from '../options.js';
+import { type RawEpoch, type TrainerPlan, torchEngine } from '../torch/native.js';
+import { readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
+import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
+import { checkModel } from './models.js';
+
+export interface TrainOptions extends Control {
+  /** A checkpoint, or a run folder with one, of the same configuration: goes on from there. */
+  readonly resume?: string;
+  /** Hears the share of the whole run done, and what is being done. */
+  readonly onStage?: (share: number, doing: string) => void;
+  /** Called when everything has been checked, before training; a rejection ends the run. */
+  readonly onReady?: (about: Ready) => void | Promise<void>;
+}
+
+export interface Ready {
+  /** Of the network, trained or fixed. */
+  readonly parameters: number;
+  /** Dimension of the features. */
+  readonly dim: number;
+  /** Training images. */
+  readonly samples: number;
+  readonly checkpointBytes: number;
+}
+
+/** What the network makes of images, in evaluation mode and without augmentation. */
+export interface NetworkOutput {
+  /** `[n, p]`, as they enter the logits. */
+  readonly features: NDArray<Float32Array>;
+  /** `[n, C]` */
+  readonly logits: NDArray<Float32Array>;
+  readonly labels: Int32Array;
+  /** Mean loss, without regularization. */
+  readonly loss: number;
+}
+
+/** An epoch that is done. Its functions hold until the next one is asked for. */
+export interface Epoch {
+  /** From 1. */
+  readonly epoch: number;
+  /** Numbers by name: what a row of `metrics.csv` has. */
+  readonly measures: Readonly<Record<string, number>>;
+  /** All rows until here, those before a resumed run included. */
+  readonly history: readonly Readonly<Record<string, number>>[];
+  /** Training samples of each class. */
+  readonly counts: Int32Array;
+  /** Writes the state to a `.safetensors` file, whole or not at all. */
+  save(path: string): Promise<void>;
+  /** What the network makes of the training or the test images. */
+  output(split: 'train' | 'test'): Promise<NetworkOutput>;
+  /** Prototypes `[C, p]` and biases `[C]`, averaged where `ema` is set. */
+  classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> }>;
+}
+
+const place: Place = { path: 'config', code: 'LP_CONFIG' };
+/** Samples that go through the network in one call. */
+const CHUNK = 4096;
+
+/**
+ * Trains a network and yields each epoch when it is done. Work is off the event loop, on a thread of its own and libtorch's.
+ * The same configuration and seed give the same bits on a CPU, with the same number of threads, resumed or not.
+ *
+ * @throws `LP_CONFIG` for the configuration, before training starts; `LP_FILE` for images and checkpoints; `LP_BALANCE` for class
+ *   counts that cannot be met; `LP_NOT_FINITE` with epoch and batch where training diverges; `LP_NOT_BUILT`, `LP_DEVICE`,
+ *   `LP_MEMORY`, `LP_ABORTED`
+ */
+export async function* train(config: TrainingConfig, options: TrainOptions = {}): AsyncGenerator<Epoch, void, undefined> {
+  checkKeys(options, ['signal', 'onProgress', 'onStage', 'onReady', 'resume'], option('options'));
+  const { signal, onStage = () => {} } = options;
+  const settings = checkSettings(config, place);
+  torchEngine();
+  const from = options.resume === undefined ? undefined : await readTraining(options.resume);
+  const images = await loadSets(config, options);
+  const counts = classCounts(images.train);
+  checkCounts(counts, images.train);
+  const plan = await planOf(config, settings, images, counts);
+  const description = describe(config);
+  if (from) checkSame(from.progress, description, counts, settings, from.file);
+  const control = signal ? { signal } : {};
+  const handle = await begin(plan, images, control);
+  try {
+    if (from) await restoreTraining(handle, from);
+    await options.onReady?.(about(handle, images.train));
+    const history = [...(from?.progress.history ?? [])];
+    for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
+      if (signal?.aborted) throw aborted(signal);
+      const measures = await runEpoch({ handle, plan, settings, images, done, onStage, control });
+      history.push(measures);
+      const progress = { epochs: done + 1, config: description, history: [...history], counts: [...counts] };
+      yield {
+        epoch: done + 1,
+        measures,
+        history: progress.history,
+        counts,
+        save: (path) => saveTraining(path, handle, progress),
+        output: (split) => output(handle, images, split, plan, done, control),
+        classifier: () => classifierOf(handle, plan),
+      };
+      options.onProgress?.((done + 1) / settings.epochs);
+    }
+  } finally {
+    torchEngine().trainerDispose(handle);
+  }
+}
+
+function about(handle: object, { labels }: ImageSet): Ready {
+  const layout = torchEngine().trainerLayout(handle);
+  const sum = (list: typeof layout) => list.reduce((total, { shape }) => total + shape.reduce((n, extent) => n * extent, 1), 0);
+  const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
+  const dim = layout.find(({ name }) => name === 'model.prototypes')?.shape[1] as number;
+  return { parameters: sum(learned), dim, samples: labels.length, checkpointBytes: 4 * sum(layout) };
+}
+
+interface Sets {
+  readonly train: ImageSet;
+  readonly test?: ImageSet;
+}
+
+async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOptions): Promise<Sets> {
+  if (inMemory(data)) {
+    checkImages(data.train, 'config.data.train');
+    if (data.test) checkImages(data.test, 'config.data.test');
+    return matching({ train: data.train, ...(data.test && { test: data.test }) });
+  }
+  const { source, selection } = partsOf(data);
+  const load = (split: string, more: object = {}) =>
+    loadImages(
+      { ...source(split), ...more },
+      {
+        ...(signal && { signal }),
+        ...(onStage && { onProgress: (share: number) => onStage(0, `reading ${split}: ${Math.round(100 * share)}%`) }),
+      },
+      inside(place, 'data'),
+    );
+  const whole = await load(data.split ?? 'train');
+  const { images: train } = selectImages(whole, selection, inside(place, 'data'));
+  if (data.test === false) return { train };
+  // Numbered as the training set is, and without the classes held out.
+  const numbered = ['idx', 'folder'].includes(data.kind) ? { classes: whole.classes } : {};
+  const { images: test } = selectImages(
+    await load(data.test ?? 'test', numbered),
+    { heldOut: selection.heldOut ?? [] },
+    inside(place, 'data'),
+  );
+  return matching({ train, test });
+}
+
+function matching(sets: Sets): Sets {
+  const { train, test } = sets;
+  if (test && String(test.shape.slice(1)) !== String(train.shape.slice(1))) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `Test images are ${test.shape.slice(1).join('×')}, training images ${train.shape.slice(1).join('×')}; expected one size.`,
+    );
+  }
+  if (test && test.classes.length !== train.classes.length) {
+    throw new LayerpeelError(
+      'LP_LABEL',
+      `The test set has ${test.classes.length} classes, the training set ${train.classes.length}; expected the same.`,
+    );
+  }
+  return sets;
+}
+
+function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
+  const empty = counts.indexOf(0);
+  if (empty !== -1) {
+    throw new LayerpeelError('LP_BALANCE', `Class ${classes[empty]} has no training image; expected at least one of every class.`);
+  }
+  if (counts.length < 2) throw new LayerpeelError('LP_BALANCE', 'There is one class; expected at least two to train between.');
+}
+
+async function planOf(config: TrainingConfig, settings: Settings, { train }: Sets, counts: Int32Array) {
+  const sizes = checkImages(train);
+  const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
+  const biases = !['dot-regression', 'ldam'].includes((config.loss as { kind?: string } | null)?.kind ?? '');
+  const { prototypes, ...model } = checkModel(config.model, sizes, counts.length, { seed, biases }, inside(place, 'model'));
+  if (model.headNorm && sizes.count % batch === 1) {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `The last batch of ${sizes.count} samples by ${batch} would have a single one, which has no variance for model.head.batchNorm; choose another batch.`,
+    );
+  }
+  const loss = checkTrainingLoss(config, counts, place);
+  const { mean, std } = checkNormalization(config.data.normalization ?? (await channelStatistics(train)), sizes.channels);
+  const plan: TrainerPlan = {
+    ...model,
+    classes: counts.length,
+    loss,
+    ...{ momentum, nesterov, batch, accumulate, ema, seed, device, channelsLast, bfloat16, tf32 },
+    ...{ weightDecay: decay.weights, prototypeDecay: decay.prototypes, biasDecay: decay.biases, normDecay: decay.norms },
+    augmentation: { ...settings.augmentation, mean, std },
+    threads: settings.threads ?? engine().info().threads,
+  };
+  return { ...plan, prototypes };
+}
+
+function checkNormalization(given: unknown, channels: number): { mean: Float64Array; std: Float64Array } {
+  const here = inside(place, 'data.normalization');
+  const { mean, std } = checkKeys(given, ['mean', 'std'], here);
+  const list = (values: unknown, key: string, least: number) => {
+    if (!Array.isArray(values) || values.length !== channels) {
+      throw new LayerpeelError('LP_CONFIG', `${here.path}.${key} must be a list of ${channels} numbers, one a channel.`);
+    }
+    return Float64Array.from(values, (value, c) => checkNumber(value, inside(here, `${key}[${c}]`), { min: least, max: 1e6 }));
+  };
+  // A channel that never changes is only shifted.
+  const deviations = Array.isArray(std) ? std.map((value) => (value === 0 ? 1 : value)) : std;
+  return { mean: list(mean, 'mean', -1e6), std: list(deviations, 'std', 1e-6) };
+}
+
+/** The configuration as a checkpoint keeps it: without images in memory. */
+function describe(config: TrainingConfig): Record<string, unknown> {
+  const { data, ...rest } = config;
+  if (!inMemory(data)) return JSON.parse(JSON.stringify(config));
+  const { train, test, ...more } = data;
+  return JSON.parse(JSON.stringify({ ...rest, data: { ...more, train: train.source, test: test?.source } }));
+}
+
+/** What may differ when a run goes on: where it stands and runs, how far it goes and what is watched. */
+const FREE = ['epochs', 'device', 'threads', 'collapseEvery'];
+
+function checkSame(
+  { config, counts, epochs }: { config: Record<string, unknown>; counts: readonly number[]; epochs: number },
+  now: Record<string, unknown>,
+  countsNow: Int32Array,
+  settings: Settings,
+  file: string,
+): void {
+  const strip = (data: unknown) =>
+    typeof data === 'object' && data !== null ? { ...data, path: undefined, cache: undefined } : data;
+  const differs = [...new Set([...Object.keys(config), ...Object.keys(now)])].find((key) => {
+    if (FREE.includes(key)) return false;
+    const [before, after] = [config[key], now[key]].map((value) => JSON.stringify(key === 'data' ? strip(value) : value));
+    return before !== after;
+  });
+  if (differs === 'model') {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${file} is a checkpoint of another architecture: its model is ${JSON.stringify(config.model)}, the configuration's ${JSON.stringify(now.model)}.`,
+    );
+  }
+  if (differs) {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `config.${differs} is not that of ${file}; a run goes on with the configuration it began with.`,
+    );
+  }
+  if (String(counts) !== String(Array.from(countsNow))) {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `${file} was trained on classes of ${counts.join(', ')} images; these have ${countsNow.join(', ')}.`,
+    );
+  }
+  if (epochs > settings.epochs) {
+    throw new LayerpeelError(
+      'LP_CONFIG',
+      `config.epochs is ${settings.epochs}, but ${file} has done ${epochs}; expected at least as many.`,
+    );
+  }
+}
+
+function begin(
+  plan: TrainerPlan & { prototypes: Float32Array | undefined },
+  { train, test }: Sets,
+  control: Control,
+): Promise<object> {
+  const arrays = (set: ImageSet): [Uint8Array, ImageSizes, Int32Array] => [set.images, checkImages(set), set.labels];
+  const { prototypes, ...rest } = plan;
+  return run(
+    {
+      call: (_, mode) =>
+        torchEngine().trainerBegin(mode, rest, ...arrays(train), prototypes, ...(test ? arrays(test) : ([] as []))),
+      wrap: (handle: object) => handle,
+    },
+    control,
+  );
+}
+
+interface Running {
+  readonly handle: object;
+  readonly plan: TrainerPlan;
+  readonly settings: Settings;
+  readonly images: Sets;
+  /** Epochs done before. */
+  readonly done: number;
+  readonly onStage: (share: number, doing: string) => void;
+  readonly control: Control;
+}
+
+/** Trains for one epoch and measures what came of it. */
+async function runEpoch({ handle, plan, settings, images, done, onStage, control }: Running): Promise<Record<string, number>> {
+  const { epochs, batch, accumulate, collapseEvery } = settings;
+  const samples = images.train.labels.length;
+  const rates = settings.rates(done, Math.ceil(Math.ceil(samples / batch) / accumulate));
+  const told = (share: number) => onStage((done + share) / epochs, `epoch ${done + 1} of ${epochs}`);
+  const raw = await run(
+    {
+      call: (_, mode) => torchEngine().trainerEpoch(mode, handle, done, rates),
+      wrap: (result: RawEpoch) => result,
+    },
+    { ...control, onProgress: told },
+  );
+  if (raw.divergedAt >= 0) {
+    throw new LayerpeelError(
+      'LP_NOT_FINITE',
+      `Training diverged in epoch ${done + 1} at batch ${raw.divergedAt + 1} of ${Math.ceil(samples / batch)}: the loss or its gradient is not finite. ` +
+        `${done > 0 ? `The state after epoch ${done} is the last good one; go` : 'Go'} on with a smaller learning rate, or a regularization.`,
+    );
+  }
+  const measures: Record<string, number> = {
+    epoch: done + 1,
+    loss: raw.loss,
+    accuracy: raw.accuracy,
+    learningRate: rates[rates.length - 1] as number,
+  };
+  if (images.test) {
+    onStage((done + 1) / epochs, `testing after epoch ${done + 1}`);
+    const { loss, logits, labels } = await output(handle, images, 'test', plan, done, control);
+    Object.assign(measures, { testLoss: loss, testAccuracy: accuracyOf(logits, labels) });
+  }
+  const watched = collapseEvery > 0 && ((done + 1) % collapseEvery === 0 || done + 1 === epochs);
+  const began = performance.now();
+  if (collapseEvery > 0) {
+    onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
+    Object.assign(measures, watched ? await watch(handle, images, plan, done, control) : unwatched());
+  }
+  return {
+    ...measures,
+    seconds: raw.seconds,
+    imagesPerSecond: samples / raw.seconds,
+    waitedForImages: raw.waited,
+    secondsMeasuring: (performance.now() - began) / 1000,
+  };
+}
+
+async function output(
+  handle: object,
+  images: Sets,
+  split: 'train' | 'test',
+  plan: TrainerPlan,
+  epoch: number,
+  control: Control,
+): Promise<NetworkOutput> {
+  const set = images[split];
+  if (!set) throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
+  const samples = set.labels.length;
+  const { classes } = plan;
+  let features: Float32Array | undefined;
+  const logits = new Float32Array(new SharedArrayBuffer(4 * samples * classes));
+  let [dim, loss] = [0, 0];
+  for (let first = 0; first < samples; first += CHUNK) {
+    const count = Math.min(CHUNK, samples - first);
+    const part = await run(
+      {
+        call: (_, mode) => torchEngine().trainerFeatures(mode, handle, split === 'train' ? 0 : 1, first, count, epoch),
+        wrap: (raw: { features: Float32Array; logits: Float32Array; loss: number }) => raw,
+      },
+      control,
+    );
+    dim = part.features.length / count;
+    // Shared, so that what measures them need not copy.
+    features ??= new Float32Array(new SharedArrayBuffer(4 * samples * dim));
+    features.set(part.features, first * dim);
+    logits.set(part.logits, first * classes);
+    loss += (part.loss * count) / samples;
+  }
+  return {
+    features: { shape: [samples, dim], data: features as Float32Array },
+    logits: { shape: [samples, classes], data: logits },
+    labels: set.labels,
+    loss,
+  };
+}
+
+function accuracyOf({ shape, data }: NDArray, labels: Int32Array): number {
+  const classes = shape[1] as number;
+  let correct = 0;
+  for (const [i, label] of labels.entries()) {
+    let best = 0;
+    for (let c = 1; c < classes; c++) {
+      if ((data[i * classes + c] as number) > (data[i * classes + best] as number)) best = c;
+    }
+    if (best === label) correct++;
+  }
+  return correct / labels.length;
+}
+
+async function classifierOf(handle: object, plan: TrainerPlan) {
+  const kind = plan.ema > 0 ? 'average' : 'model';
+  const names = [`${kind}.prototypes`, ...(plan.bias ? [`${kind}.biases`] : [])];
+  const [prototypes, biases] = await tensorsOf(handle, names);
+  const w = plan.loss.cosine ? directions(prototypes as Float32Array, plan.classes) : (prototypes as Float32Array);
+  return {
+    prototypes: { shape: [plan.classes, w.length / plan.classes], data: w },
+    ...(biases && { biases: { shape: [plan.classes], data: biases } }),
+  };
+}
+
+/** Rows at unit length, as they enter the logits of a cosine classifier. */
+function directions(rows: Float32Array, count: number): Float32Array {
+  const dim = rows.length / count;
+  const norms = Array.from({ length: count }, (_, c) => Math.hypot(...rows.subarray(c * dim, (c + 1) * dim)));
+  return rows.map((value, at) => value / (norms[Math.floor(at / dim)] as number));
+}
+
+/** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
+async function watch(
+  handle: object,
+  images: Sets,
+  plan: TrainerPlan,
+  epoch: number,
+  control: Control,
+): Promise<Record<string, number>> {
+  const { features, loss, labels } = await output(handle, images, 'train', plan, epoch, control);
+  const { prototypes, biases } = await classifierOf(handle, plan);
+  const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, control).catch((error) => {
+    // Of features that have all but left their range there is nothing to measure yet; training finds out itself when they have.
+    if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return undefined;
+    throw error;
+  });
+  if (!found) return { ...unwatched(), trainLoss: loss };
+  const { accuracy, ...measures } = Object.fromEntries(names.map((name) => [name, found[name] as number]));
+  const lengths = found.prototypeNorms as Float64Array;
+  const { shape, data } = found.prototypeCosines as NDArray<Float64Array>;
+  const cosines = data.filter((_, at) => at % ((shape[0] as number) + 1) !== 0);
+  return {
+    trainLoss: loss,
+    trainAccuracy: accuracy as number,
+    ...measures,
+    featureNorm: meanNorm(features),
+    smallestPrototypeNorm: Math.min(...lengths),
+    prototypeNormRatio: Math.max(...lengths) / Math.min(...lengths),
+    smallestPrototypeAngle: (Math.acos(Math.min(1, Math.max(...cosines))) * 180) / Math.PI,
+  };
+}
+
+const names = Object.keys(collapseMeasures) as CollapseMeasure[];
+
+/** The columns of `watch` in an epoch that is not watched. */
+const unwatched = (): Record<string, number> => {
+  const { accuracy: _, ...measures } = Object.fromEntries(names.map((name) => [name, Number.NaN]));
+  const [before, after] = [
+    ['trainLoss', 'trainAccuracy'],
+    ['featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio', 'smallestPrototypeAngle'],
+  ].map((columns) => Object.fromEntries(columns.map((name) => [name, Number.NaN])));
+  return { ...before, ...measures, ...after };
+};
+
+function meanNorm({ shape, data }: NDArray): number {
+  const [samples, dim] = shape as [number, number];
+  let sum = 0;
+  for (let i = 0; i < samples; i++) {
+    let square = 0;
+    for (let j = i * dim; j < (i + 1) * dim; j++) square += (data[j] as number) ** 2;
+    sum += Math.sqrt(square);
+  }
+  return sum / samples;
+}

@@ -1,0 +1,30 @@
+// Small images that a network can learn: each class has a pattern of its own, under noise.
+import { seededRandom } from 'layerpeel';
+
+export function patterns({ classes = 4, perClass = 24, size = 8, channels = 3, seed = 0, noise = 40, counts } = {}) {
+  const shapes = seededRandom(99);
+  const pixels = size * size * channels;
+  const pattern = Array.from({ length: classes }, () =>
+    Array.from({ length: pixels }, () => 55 + 145 * Math.round(shapes.uniform())),
+  );
+  const random = seededRandom(seed);
+  const each = counts ?? new Array(classes).fill(perClass);
+  const labels = Int32Array.from(each.flatMap((count, c) => new Array(count).fill(c)));
+  for (let i = labels.length - 1; i > 0; i--) {
+    const j = Math.floor(random.uniform() * (i + 1));
+    [labels[i], labels[j]] = [labels[j], labels[i]];
+  }
+  const images = new Uint8Array(new SharedArrayBuffer(labels.length * pixels));
+  for (const [i, label] of labels.entries()) {
+    for (let k = 0; k < pixels; k++) {
+      images[i * pixels + k] = Math.max(0, Math.min(255, pattern[label][k] + noise * random.normal()));
+    }
+  }
+  return {
+    images,
+    labels,
+    shape: [labels.length, size, size, channels],
+    classes: Array.from({ length: classes }, (_, c) => `class ${c}`),
+    source: 'patterns',
+  };
+}
