@@ -1,6 +1,7 @@
 #include "ops/losses/losses.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -22,6 +23,8 @@ constexpr Index kBlockLogits = 1 << 22, kLeastRows = 512;
 constexpr Index kTile = 256;
 // The part of the gradient of the prototypes that one thread makes at a time.
 constexpr Index kPartClasses = 256, kPartColumns = 256;
+// Prototypes of at most this size have their gradient made in so many lanes at once; numbers of a tile of one.
+constexpr Index kThin = 1 << 16, kLanes = 16, kThinTile = 1 << 17;
 
 Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
 
@@ -98,21 +101,47 @@ struct LossPass<T>::Workspace {
 
   // ---- losses of all logits -----------------------------------------------------------------------------------------
 
-  Buffer<T> inputs, logits, gradients;  // (block, p) u, (block, C) z and then ∂/∂z, (block, p) ∂/∂u and then ∂/∂h
-  Buffer<double> lengths, bias_sums;    // (block) ‖h‖, (C)
+  // A stretch of the samples, and where its numbers are: u (rows, p), z and then ∂/∂z (rows, C), ∂/∂u and then ∂/∂h
+  // (rows, p), ‖h‖ (rows).
+  struct Tile {
+    Index first, rows;
+    const T* u;
+    T *copy, *z, *g;
+    double* lengths;
+  };
+
+  Buffer<T> inputs, logits, gradients;
+  Buffer<double> lengths, bias_sums;
+  Buffer<T> prototype_sums;  // (lanes, C, p)
   std::vector<Tally> tallies;
 
-  Index block_rows(Index count) const {
-    return std::min(count, std::max(kLeastRows, kBlockLogits / std::max<Index>(classes, 1)));
-  }
-
-  Tally run_dense(const Task& task) {
-    const Index rows = block_rows(task.count), tile = kTile;
-    const bool copied = loss.normalized || task.chosen;
-    if (copied && inputs.size() < rows * p) inputs = Buffer<T>(rows * p);
+  // Makes room for the numbers of `rows` samples.
+  void reserve(const Task& task, Index rows) {
+    if ((loss.normalized || task.chosen) && inputs.size() < rows * p) inputs = Buffer<T>(rows * p);
     if (logits.size() < rows * classes) logits = Buffer<T>(rows * classes);
     if (task.move && gradients.size() < rows * p) gradients = Buffer<T>(rows * p);
     if (lengths.size() < rows) lengths = Buffer<double>(rows);
+  }
+
+  // The samples first … first + rows − 1 of a task, with the numbers from row `at` on.
+  Tile tile_at(const Task& task, Index first, Index rows, Index at) {
+    const bool copied = loss.normalized || task.chosen;
+    T* copy = copied ? inputs.get() + at * p : nullptr;
+    return {first,
+            rows,
+            copied ? copy : task.state.features.row(first),
+            copy,
+            logits.get() + at * classes,
+            task.move ? gradients.get() + at * p : nullptr,
+            lengths.get() + at};
+  }
+
+  Tally run_dense(const Task& task) { return classes * p <= kThin ? run_thin(task) : run_wide(task); }
+
+  // Many prototypes: a block of logits, then its part of their gradient, then the moves.
+  Tally run_wide(const Task& task) {
+    const Index rows = std::min(task.count, std::max(kLeastRows, kBlockLogits / classes)), tile = kTile;
+    reserve(task, rows);
     if (task.biases) {
       if (bias_sums.size() < classes) bias_sums = Buffer<double>(classes);
       std::fill(bias_sums.begin(), bias_sums.end(), 0.0);
@@ -121,52 +150,106 @@ struct LossPass<T>::Workspace {
 
     Tally total;
     for (Index first = 0; first < task.count; first += rows) {
-      const Index count = std::min(rows, task.count - first);
-      const T* u = copied ? inputs.get() : task.state.features.row(first);
-      parallel_for(divide_up(count, tile), 1, task.control, [&](Index k, Index) {
-        const Index begin = k * tile, end = std::min(count, begin + tile);
-        tallies[k] = make_tile(task, first, begin, end, u);
-      });
-      for (Index k = 0; k < divide_up(count, tile); k++) total.add(tallies[k]);
-      add_products(task, first, count, u);
+      const Index count = std::min(rows, task.count - first), tiles = divide_up(count, tile);
+      const auto tile_of = [&](Index k) {
+        return tile_at(task, first + k * tile, std::min(tile, count - k * tile), k * tile);
+      };
+      parallel_for(tiles, 1, task.control, [&](Index k, Index) { tallies[k] = make_tile(task, tile_of(k)); });
+      for (Index k = 0; k < tiles; k++) total.add(tallies[k]);
+      add_products(task, first, count, tile_of(0).u);
       if (!task.move) continue;
-      parallel_for(divide_up(count, tile), 1, task.control, [&](Index k, Index) {
-        const Index begin = k * tile, end = std::min(count, begin + tile);
-        task.move(first + begin, first + end, gradients.get() + begin * p);
+      parallel_for(tiles, 1, task.control, [&](Index k, Index) {
+        const Tile one = tile_of(k);
+        task.move(one.first, one.first + one.rows, one.g);
       });
     }
     for (Index c = 0; c < classes && task.biases; c++) task.biases[c] = static_cast<T>(bias_sums[c]);
     return total;
   }
 
-  // Logits of the rows begin … end − 1 of a block, what they are worth, and the gradient of their features.
-  Tally make_tile(const Task& task, Index first, Index begin, Index end, const T* u) {
+  // Few prototypes: a tile is done with while it is in the cache, and its part of their gradient added to that of its
+  // lane. The lanes follow from the number of samples, so the sum is the same on any number of threads.
+  Tally run_thin(const Task& task) {
+    const Index most = std::clamp(kThinTile / (classes + p), Index(32), kTile);
+    Index tiles = divide_up(task.count, most);
+    if (tiles < kLanes) tiles = static_cast<Index>(std::bit_ceil(static_cast<uint64_t>(tiles)));
+    const Index lanes = std::min(tiles, kLanes), rows = divide_up(task.count, tiles), size = classes * p;
+    reserve(task, lanes * rows);
+    if (task.prototypes.data && prototype_sums.size() < lanes * size) prototype_sums = Buffer<T>(lanes * size);
+    if (task.biases) {
+      if (bias_sums.size() < lanes * classes) bias_sums = Buffer<double>(lanes * classes);
+      std::fill_n(bias_sums.get(), lanes * classes, 0.0);
+    }
+    tallies.assign(lanes, {});
+
+    parallel_for(lanes, 1, task.control, [&](Index lane, Index) {
+      for (Index k = tiles * lane / lanes; k < tiles * (lane + 1) / lanes; k++) {
+        const Index first = std::min(task.count, k * rows), count = std::min(rows, task.count - first);
+        const bool begins = k == tiles * lane / lanes;
+        if (count == 0 && !begins) break;
+        task.control.poll();
+        const Tile tile = tile_at(task, first, count, lane * rows);
+        tallies[lane].add(make_tile(task, tile));
+        if (task.prototypes.data) {
+          T* sum = prototype_sums.get() + lane * size;
+          if (count == 0) std::fill_n(sum, size, T(0));
+          blas::gemm<T>(true, false, classes, p, count, 1, tile.z, classes, tile.u, p, begins ? 0 : 1, sum, p);
+        }
+        if (task.biases) LP_SELECT(add_rows<T>)(tile.z, count, classes, bias_sums.get() + lane * classes);
+        if (task.move) task.move(first, first + count, tile.g);
+      }
+    });
+
+    Tally total;
+    for (const Tally& tally : tallies) total.add(tally);
+    if (task.prototypes.data) {
+      parallel_for(size, 1 << 14, task.control, [&](Index begin, Index end) {
+        T* sum = task.prototypes.data;
+        std::copy(prototype_sums.get() + begin, prototype_sums.get() + end, sum + begin);
+        for (Index lane = 1; lane < lanes; lane++) {
+          const T* part = prototype_sums.get() + lane * size;
+          for (Index k = begin; k < end; k++) sum[k] += part[k];
+        }
+      });
+    }
+    for (Index c = 0; c < classes && task.biases; c++) {
+      double sum = 0;
+      for (Index lane = 0; lane < lanes; lane++) sum += bias_sums[lane * classes + c];
+      task.biases[c] = static_cast<T>(sum);
+    }
+    return total;
+  }
+
+  // Logits of a tile, what they are worth, and the gradient of its features.
+  Tally make_tile(const Task& task, const Tile& tile) {
     const auto transform = LP_SELECT(transform_row<T>);
-    const Index rows = end - begin;
     Tally tally;
-    if (u == inputs.get()) gather(task, first, begin, end);
-    if (loss.regularization != 0 && u != inputs.get()) measure_lengths(task, first, begin, end);
-    T* z = logits.get() + begin * classes;
-    blas::gemm<T>(false, true, rows, classes, p, 1, u + begin * p, p, task.state.prototypes.data, p, 0, z, classes);
+    if (tile.rows == 0) return tally;
+    if (tile.copy) {
+      gather(task, tile);
+    } else if (loss.regularization != 0) {
+      measure_lengths(task, tile);
+    }
+    blas::gemm<T>(false, true, tile.rows, classes, p, 1, tile.u, p, task.state.prototypes.data, p, 0, tile.z, classes);
 
     const RowLoss row{loss.kind == LossKind::mse     ? RowLoss::mse
                       : loss.kind == LossKind::hinge ? RowLoss::hinge
                                                      : RowLoss::cross_entropy,
                       loss.smoothing, loss.margin};
-    for (Index i = 0; i < rows; i++) {
-      const Index sample = task.sample(first + begin + i), y = task.state.labels[sample];
+    for (Index i = 0; i < tile.rows; i++) {
+      const Index sample = task.sample(tile.first + i), y = task.state.labels[sample];
       const double* soft = loss.soft_labels.empty() ? nullptr : loss.soft_labels.data() + sample * classes;
       const double share = weight(y, task.count);
-      const RowResult result = transform(row, z + i * classes, classes, y, task.state.biases, soft, share);
+      const RowResult result = transform(row, tile.z + i * classes, classes, y, task.state.biases, soft, share);
       tally.value += share * result.value;
       tally.min_margin = std::min(tally.min_margin, result.margin);
       tally.correct += result.margin > 0 || (result.margin == 0 && task.measure && first_of_equals(task, sample, y));
-      if (loss.regularization != 0) tally.squares += lengths[begin + i] * lengths[begin + i];
+      if (loss.regularization != 0) tally.squares += tile.lengths[i] * tile.lengths[i];
     }
     if (task.move) {
-      T* g = gradients.get() + begin * p;
-      blas::gemm<T>(false, false, rows, p, classes, 1, z, classes, task.state.prototypes.data, p, 0, g, p);
-      finish(task, first, begin, end);
+      blas::gemm<T>(false, false, tile.rows, p, classes, 1, tile.z, classes, task.state.prototypes.data, p, 0, tile.g,
+                    p);
+      finish(task, tile);
     }
     return tally;
   }
@@ -192,36 +275,38 @@ struct LossPass<T>::Workspace {
     return std::sqrt(square);
   }
 
-  void measure_lengths(const Task& task, Index first, Index begin, Index end) {
-    for (Index i = begin; i < end; i++) lengths[i] = length(task.state.features.row(task.sample(first + i)));
+  void measure_lengths(const Task& task, const Tile& tile) {
+    for (Index i = 0; i < tile.rows; i++) {
+      tile.lengths[i] = length(task.state.features.row(task.sample(tile.first + i)));
+    }
   }
 
   // u of the rows, and ‖h‖.
-  void gather(const Task& task, Index first, Index begin, Index end) {
+  void gather(const Task& task, const Tile& tile) {
     const auto combine = LP_SELECT(combine_row<T>);
-    measure_lengths(task, first, begin, end);
-    for (Index i = begin; i < end; i++) {
-      const Index sample = task.sample(first + i);
+    measure_lengths(task, tile);
+    for (Index i = 0; i < tile.rows; i++) {
+      const Index sample = task.sample(tile.first + i);
       const T* h = task.state.features.row(sample);
-      if (loss.normalized && lengths[i] == 0) refuse_zero("features", sample);
-      combine(h, h, p, loss.normalized ? loss.radius / lengths[i] : 1, 0, inputs.get() + i * p, 0, nullptr);
+      if (loss.normalized && tile.lengths[i] == 0) refuse_zero("features", sample);
+      combine(h, h, p, loss.normalized ? loss.radius / tile.lengths[i] : 1, 0, tile.copy + i * p, 0, nullptr);
     }
   }
 
   // From ∂/∂u to ∂/∂h.
-  void finish(const Task& task, Index first, Index begin, Index end) {
+  void finish(const Task& task, const Tile& tile) {
     if (!loss.normalized && loss.regularization == 0) return;
     const auto combine = LP_SELECT(combine_row<T>);
     const auto products = LP_SELECT(products_of_row<T>);
-    for (Index i = begin; i < end; i++) {
-      const T* h = task.state.features.row(task.sample(first + i));
-      T* g = gradients.get() + i * p;
+    for (Index i = 0; i < tile.rows; i++) {
+      const T* h = task.state.features.row(task.sample(tile.first + i));
+      T* g = tile.g + i * p;
       double scale = 1, back = 2 * loss.regularization;
       if (loss.normalized) {
         double along, square;
         products(h, g, p, &along, &square);
-        scale = loss.radius / lengths[i];
-        back -= scale * along / (lengths[i] * lengths[i]);
+        scale = loss.radius / tile.lengths[i];
+        back -= scale * along / (tile.lengths[i] * tile.lengths[i]);
       }
       combine(g, h, p, scale, back, g, 0, nullptr);
     }
