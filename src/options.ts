@@ -81,13 +81,13 @@ export function checkNumber(value: unknown, place: Place, bounds: Bounds = {}): 
     (max === undefined || value <= max) &&
     (!integer || Number.isSafeInteger(value));
   if (good) return value;
-  const wanted = [
-    integer ? 'an integer' : 'a finite number',
+  const bounded = [
     above !== undefined && `above ${above}`,
     min !== undefined && `of at least ${min}`,
     max !== undefined && `of at most ${max}`,
-  ].filter(Boolean);
-  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted.join(' ')}.`);
+  ].filter((words) => typeof words === 'string');
+  const wanted = [integer ? 'an integer' : 'a finite number', bounded.join(' and ')].filter(Boolean).join(' ');
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted}.`);
 }
 
 export function checkChoice<T extends string>(value: unknown, choices: readonly T[], place: Place): T {

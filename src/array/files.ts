@@ -2,7 +2,7 @@
  * Files: reading at any position with errors that name the file, and writing whole or not at all.
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LayerpeelError } from '../errors.js';
 
@@ -77,6 +77,21 @@ export async function withFile<T>(path: string, use: (file: InputFile) => Promis
   } finally {
     await file.close();
   }
+}
+
+/**
+ * Makes a folder and those above it; one that is there already will do. (`mkdir` of Node with `recursive` tries for ever where a
+ * file system makes no folders and says of each that its parent is missing, as `/proc` does.)
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const made = await mkdir(path).catch((error: NodeJS.ErrnoException) => error);
+  if (made === undefined) return;
+  if (made.code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+  if (made.code !== 'ENOENT' || dirname(path) === path) throw made;
+  await makeFolder(dirname(path));
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error; // somebody else was faster
+  });
 }
 
 /** What a file is written from: text, bytes, or pieces of bytes as they come. */

@@ -86,7 +86,8 @@ export function parse(command: Command, argv: readonly string[]): Parsed {
         Object.keys(known).map((name) => `--${name}`),
       );
     if (!option.value && token.value !== undefined) throw new UsageError(`${token.rawName} takes no value.`);
-    if (option.value && (!token.value || (token.value.startsWith('-') && !token.inlineValue))) {
+    // An option in the place of a value is one that was forgotten; a negative number is a value.
+    if (option.value && (!token.value || (/^-[^\d.]/.test(token.value) && !token.inlineValue))) {
       throw new UsageError(`${token.rawName} needs a value: ${token.rawName} ${option.value}.`);
     }
     if (token.name in options) throw new UsageError(`${token.rawName} is given twice.`);

@@ -363,7 +363,7 @@ async function classFigure({ perClass, balancedAccuracy, groups, classes }: Eval
     'classes',
     lineChart({
       title: 'Accuracy by class',
-      x: { title: 'class', domain: [-0.5, classes - 0.5] },
+      x: { title: 'class', domain: [-0.5, classes - 0.5], whole: true },
       y: { title: 'accuracy, %', domain: [0, 100] },
       rules: [{ y: 100 * balancedAccuracy }],
       series: groups

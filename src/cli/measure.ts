@@ -131,8 +131,8 @@ async function figureSection(measured: Collapse, folder: RunFolder): Promise<Sec
   await draw(
     'spectrum',
     lineChart({
-      title: 'Spectrum of Σ_W Σ_B⁺',
-      x: { title: 'index of the eigenvalue' },
+      title: 'Spectrum of Σ_{W} Σ_{B}⁺',
+      x: { title: 'index of the eigenvalue', domain: [0.5, spectrum.length + 0.5], whole: true },
       y: { title: 'eigenvalue', scale: 'log' },
       series: [{ x: spectrum.map((_, i) => i + 1), y: spectrum, mark: 'stems' }],
     }),
@@ -146,7 +146,7 @@ async function figureSection(measured: Collapse, folder: RunFolder): Promise<Sec
     'norms',
     lineChart({
       title: 'Norms by class',
-      x: { title: 'class' },
+      x: { title: 'class', domain: [-0.5, classes - 0.5], whole: true },
       y: { title: 'norm over the mean norm' },
       rules: [{ y: 1 }],
       series: norms.map(({ name, values }) => {

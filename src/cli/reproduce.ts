@@ -44,7 +44,7 @@ function list(): Outcome {
 
 function verdictText(verdicts: readonly Verdict[]): string {
   const show = (value: string | number) =>
-    typeof value === 'number' ? formatNumber(value, 6) : value.replace(/\^\{([^{}]*)\}/g, '^$1');
+    typeof value === 'number' ? formatNumber(value, 6) : value.replace(/([_^])\{([^{}]*)\}/g, '$1$2');
   return aligned([
     ['', 'statement', 'paper', 'measured', 'difference'],
     ...verdicts.map(({ holds, claim, paper, measured, difference }) => [

@@ -2,9 +2,9 @@
  * Decoded images kept in a file: a `.safetensors` with the one tensor `images`, `[n, height, width, 3]` of bytes, and in its metadata
  * what they were decoded from. It appears whole or not at all, and is ignored where anything of it is not as expected.
  */
-import { mkdir } from 'node:fs/promises';
+
 import { join } from 'node:path';
-import { withFile, writeFileAtomic } from '../array/files.js';
+import { makeFolder, withFile, writeFileAtomic } from '../array/files.js';
 import { showShape } from '../array/ndarray.js';
 import { bytesHeader, locateBytes } from '../array/safetensors.js';
 import { PIECE } from '../array/stored.js';
@@ -71,7 +71,7 @@ export async function writeCache(source: CheckedSource, digest: string, decoded:
     }
   }
   try {
-    await mkdir(source.cache, { recursive: true });
+    await makeFolder(source.cache);
     await writeFileAtomic(cachePath(source.cache, source), content());
   } catch {
     checkSignal(control); // what was stopped; a read-only or full disk is no reason not to go on

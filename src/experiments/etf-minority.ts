@@ -12,7 +12,7 @@ import { etfOptimum } from '../etf/fixed.js';
 import { simplexETF } from '../etf/simplex.js';
 import { lineChart, phaseDiagram } from '../report/figure.js';
 import type { Experiment } from './experiment.js';
-import { last, states } from './fit.js';
+import { course, last, states } from './fit.js';
 import { distance } from './setting.js';
 
 const setting = {
@@ -147,7 +147,7 @@ export const experiment: Experiment = {
           states(
             `E = ${energy}: minority prototypes close up as ρ grows from 1 to ${last(ratios)}`,
             'rises from −1/(K−1)',
-            `${brief(of(energy)[0] as number)} → ${brief(last(of(energy)))}`,
+            course(of(energy)[0] as number, last(of(energy))),
             of(energy).every((cosine, k) => k === 0 || cosine > (of(energy)[k - 1] as number) - 1e-6) &&
               Math.abs((of(energy)[0] as number) + 0.2) < 1e-2,
           ),
@@ -159,7 +159,7 @@ export const experiment: Experiment = {
           (of(1)[ratios.indexOf(100)] as number) > 0.999,
         ),
         states(
-          'Fixed classifier: features reach √(E_H/E_W) w_y at every ρ (Theorem 1), largest distance',
+          'Fixed classifier: features reach √(E_{H}/E_{W}) w_{y} at every ρ (Theorem 1), largest distance',
           '0',
           brief(Math.max(...distances)),
           Math.max(...distances) < 1e-3,
@@ -172,7 +172,11 @@ export const experiment: Experiment = {
         ),
       ],
       sections: [
-        { title: 'Angles of the small classes', formulas: ['min Σ_c n_c ℓ(W h_c, c)   s.t.  ‖h_c‖² ≤ E,  ‖W‖² ≤ K E'], figures },
+        {
+          title: 'Angles of the small classes',
+          formulas: ['min Σ_{c} n_{c} ℓ(W h_{c}, c)   s.t.  ‖h_{c}‖² ≤ E,  ‖W‖² ≤ K E'],
+          figures,
+        },
       ],
     };
   },

@@ -10,7 +10,7 @@ import { contraction, etfOptimum } from '../etf/fixed.js';
 import { simplexETF } from '../etf/simplex.js';
 import { lineChart } from '../report/figure.js';
 import type { Experiment } from './experiment.js';
-import { last, states } from './fit.js';
+import { course, last, states } from './fit.js';
 
 const setting = { classes: 10, perClass: 20, dim: 32, seed: 5, prototypeEnergy: 1, featureEnergy: 1 } as const;
 const steps = 200;
@@ -88,7 +88,7 @@ export const experiment: Experiment = {
       lead: `${perClass} samples of each of ${classes} classes in ${dim} dimensions, unit features and unit ETF prototypes; every sample by its own gradient, projected onto the unit ball.`,
       verdicts: [
         states(
-          'Dot regression at γ = √(E_H/E_W): samples and steps at which a step falls short of (1 + cos∠)/2',
+          'Dot regression at γ = √(E_{H}/E_{W}): samples and steps at which a step falls short of (1 + cos∠)/2',
           '0',
           dr.exceeded,
           dr.exceeded === 0,
@@ -108,14 +108,14 @@ export const experiment: Experiment = {
         states(
           'Dot regression comes closer, ‖H − H*‖ from the start to the end',
           'falls',
-          `${brief(dr.distances[0] as number)} → ${brief(last(dr.distances))}`,
+          course(dr.distances[0] as number, last(dr.distances)),
           last(dr.distances) < (dr.distances[0] as number) / 4,
         ),
       ],
       sections: [
         {
           title: 'Contraction',
-          formulas: ['‖h⁺ − h*‖² ≤ ½ (1 + cos∠(h, w_y)) ‖h − h*‖²'],
+          formulas: ['‖h⁺ − h*‖² ≤ ½ (1 + cos∠(h, w_{y})) ‖h − h*‖²'],
           figures: [
             await folder.figure(
               'contraction',
@@ -141,14 +141,14 @@ export const experiment: Experiment = {
                   { name: 'dot regression', x: at, y: at.map(() => 1) },
                 ],
               }),
-              '(K−1)/K √(E_H/E_W) (1 − cos∠)/(1 − p_y) along a run of cross-entropy at the constant rate 1.',
+              '(K−1)/K √(E_{H}/E_{W}) (1 − cos∠)/(1 − p_{y}) along a run of cross-entropy at the constant rate 1.',
             ),
             await folder.figure(
               'distances',
               lineChart({
                 title: 'Distance to the optimum',
                 x: { title: 'step' },
-                y: { title: '‖H − H*‖_F', scale: 'log' },
+                y: { title: '‖H − H*‖_{F}', scale: 'log' },
                 series: [
                   { name: 'dot regression, γ = 1', x: at, y: dr.distances.slice(0, steps) },
                   { name: 'cross-entropy, γ = 1', x: at, y: ce.distances.slice(0, steps) },

@@ -2,6 +2,7 @@
  * Exponents of growth and decay, fitted to measured curves, and the verdict on a statement that has a number.
  */
 import type { Verdict } from '../report/page.js';
+import { formatNumber } from '../report/ticks.js';
 
 /** Least-squares slope of `y` over `x`, of the points that `use` picks (all that are finite when left out). */
 export function slope(x: ArrayLike<number>, y: ArrayLike<number>, use: (x: number, y: number) => boolean = () => true): number {
@@ -44,6 +45,9 @@ export function exponentOf(
   return slope(times, logs, (t) => t >= first + skip * (last - first));
 }
 
+/** Where a quantity began and where it ended. */
+export const course = (from: number, to: number): string => `${formatNumber(from, 3)} → ${formatNumber(to, 3)}`;
+
 /** The value at the end of a run. */
 export const last = (column: ArrayLike<number>): number => column[column.length - 1] as number;
 
@@ -63,4 +67,4 @@ export function states(claim: string, paper: string, measured: string | number, 
   return { claim, paper, measured, difference: '–', tolerance: '–', holds };
 }
 
-const percent = (share: number): string => `${Number((100 * share).toPrecision(2))} %`;
+const percent = (share: number): string => `${formatNumber(100 * share, 2)} %`;

@@ -11,9 +11,10 @@ import { crossEntropyFlow } from '../peeled/flow.js';
 import { kktCertificate, margins } from '../peeled/margins.js';
 import { seededRandom } from '../random.js';
 import { lineChart } from '../report/figure.js';
+import { formatNumber } from '../report/ticks.js';
 import { collapsed } from './collapsed.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
-import { last, slope, states, vanishes, within } from './fit.js';
+import { course, last, slope, states, vanishes, within } from './fit.js';
 
 const setting = { classes: 5, perClass: 10, dim: 20, scale: 0.3, seed: 1 } as const;
 const { classes, perClass, dim, seed } = setting;
@@ -35,7 +36,7 @@ async function bound({ signal, folder, progress }: ExperimentContext) {
   const random = seededRandom(seed);
   const noisy = { size: [] as number[], gap: [] as number[] };
   for (const size of sizes) {
-    progress(0.2, `noise of ${size.toExponential(0)}`);
+    progress(0.2, `noise of ${formatNumber(size, 1)}`);
     for (let k = 0; k < each; k++) {
       const state = collapsed({ classes, perClass, dim, square: 2 });
       for (const { data } of [state.features, state.prototypes]) {
@@ -56,7 +57,7 @@ async function bound({ signal, folder, progress }: ExperimentContext) {
       lineChart({
         title: 'Margin at collapse over its bound',
         x: { title: '‖H‖/‖W‖', scale: 'log' },
-        y: { title: 'q_min/bound' },
+        y: { title: 'q_{min}/bound' },
         series: [
           { name: 'measured', x: ratios, y: attained, mark: 'points' },
           { name: '2r/(1 + r²)', x: ratios, y: stated },
@@ -69,7 +70,7 @@ async function bound({ signal, folder, progress }: ExperimentContext) {
       lineChart({
         title: 'Gap of states near collapse',
         x: { title: 'norm of the noise over the norm of the state', scale: 'log' },
-        y: { title: '1 − q_min/bound', scale: 'log' },
+        y: { title: '1 − q_{min}/bound', scale: 'log' },
         series: [{ x: noisy.size, y: noisy.gap, mark: 'points' }],
       }),
       'The margin, a smallest one, falls with the first power of the distance: the maximum is a sharp one.',
@@ -173,7 +174,7 @@ export const experiment: Experiment = {
           x: { title: 'log t', scale: 'log' },
           y: { title: '·/(‖W‖² + ‖H‖²)' },
           series: [
-            { name: 'q_min', x: logTime, y: normalized },
+            { name: 'q_{min}', x: logTime, y: normalized },
             { name: 'smoothed margin γ̃', x: logTime, y: smoothed },
           ],
           rules: [{ y: 1 / b, label: '1/(2(K−1)√N)' }],
@@ -185,7 +186,7 @@ export const experiment: Experiment = {
         lineChart({
           title: 'How far the margin is below its bound',
           x: { title: 'log t', scale: 'log' },
-          y: { title: '1 − q_min/bound', scale: 'log' },
+          y: { title: '1 − q_{min}/bound', scale: 'log' },
           series: [{ x: logTime, y: gap }],
         }),
         'In the end like 1/log t, a line of slope −1.',
@@ -214,7 +215,7 @@ export const experiment: Experiment = {
             { name: 'ε of Lemma B.1', x: logTime, y: columns.epsilon },
           ],
         }),
-        'Of θ/√q_min, with multipliers from the softmax weights.',
+        'Of θ/√q_{min}, with multipliers from the softmax weights.',
       ),
       await folder.figure(
         'complementarity',
@@ -236,7 +237,7 @@ export const experiment: Experiment = {
       lead:
         `K = ${classes} classes of N = ${perClass} samples in ${dim} dimensions. Collapse built directly, with features and prototypes of ` +
         `any norms and with noise; then the gradient flow of the summed loss from a random start, in logarithmic time to t = 10²⁸⁸ ` +
-        `(sum of the local errors ${error.toExponential(1)} of the state).`,
+        `(sum of the local errors ${formatNumber(error, 2)} of the state).`,
       verdicts: [
         ...verdicts,
         states(
@@ -246,7 +247,7 @@ export const experiment: Experiment = {
           fell === 0,
         ),
         states(
-          'It stays below q_min/ρ², and above what n(K−1) equal margins would give, times outside',
+          'It stays below q_{min}/ρ², and above what n(K−1) equal margins would give, times outside',
           '0',
           outside,
           outside === 0,
@@ -254,7 +255,7 @@ export const experiment: Experiment = {
         states(
           'The margin never exceeds its bound along the flow, and the gap closes, gap over bound',
           '↓ 0',
-          `${brief(gap[0] as number)} → ${brief(last(gap))}`,
+          course(gap[0] as number, last(gap)),
           gap.every((value, k) => value > 0 && (k === 0 || value < (gap[k - 1] as number))),
         ),
         // The first correction to L t = b/(4q), and twice the gap that the margin still has (‖∇L‖ ≥ 2 q_min L/ρ).
@@ -268,7 +269,7 @@ export const experiment: Experiment = {
           bounded,
         ),
         within(
-          'δ of Lemma B.1 falls like 1/(γ̃ q_min), and so like 1/log t: exponent beyond t = 10¹⁰⁰',
+          'δ of Lemma B.1 falls like 1/(γ̃ q_{min}), and so like 1/log t: exponent beyond t = 10¹⁰⁰',
           -1,
           late(columns.delta),
           crossover,

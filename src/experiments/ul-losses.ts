@@ -10,7 +10,7 @@ import { projectedDescent } from '../dynamics/projected.js';
 import { unhingedBounds, unhingedMinimum } from '../losses/unhinged.js';
 import { lineChart } from '../report/figure.js';
 import type { Experiment } from './experiment.js';
-import { last, states, within } from './fit.js';
+import { course, last, states, within } from './fit.js';
 
 const setting = { classes: 10, perClass: 20, dim: 64, seed: 2 } as const;
 const gamma = 1 / (setting.classes - 1);
@@ -80,11 +80,11 @@ export const experiment: Experiment = {
       state,
       constraints: { features: { kind: 'ball' as const, radius: 1 }, prototypes: { kind: 'ball' as const, radius: 1 } },
     };
-    const course = { learningRates: { features: 20, prototypes: 1 }, steps: 5000, measure: { names: ['loss'] as const }, signal };
+    const descent = { learningRates: { features: 20, prototypes: 1 }, steps: 5000, measure: { names: ['loss'] as const }, signal };
     const losses: number[] = [];
     let end: State = state;
     progress(0.9, 'Lemma 1');
-    for await (const snapshot of projectedDescent(problem, course)) {
+    for await (const snapshot of projectedDescent(problem, descent)) {
       losses.push(...(snapshot.measures.loss ?? []));
       end = snapshot.state;
     }
@@ -110,9 +110,9 @@ export const experiment: Experiment = {
       verdicts: [
         ...Object.entries(nc1).map(([kind, column]) =>
           states(
-            `${kind}: features collapse to their means, tr Σ_W / tr Σ_B`,
+            `${kind}: features collapse to their means, tr Σ_{W} / tr Σ_{B}`,
             '→ 0',
-            `${(column[0] as number).toPrecision(3)} → ${last(column).toPrecision(3)}`,
+            course(column[0] as number, last(column)),
             last(column) < 1e-6,
           ),
         ),
@@ -123,7 +123,12 @@ export const experiment: Experiment = {
           Number((Math.min(...losses) - minimum).toExponential(1)),
           Math.min(...losses) >= minimum - 1e-12,
         ),
-        states('Lemma 1: prototypes add up to nothing, ‖Σ_c w_c‖', '0', Number(sumNorm(end).toExponential(1)), sumNorm(end) < 1e-6),
+        states(
+          'Lemma 1: prototypes add up to nothing, ‖Σ_{c} w_{c}‖',
+          '0',
+          Number(sumNorm(end).toExponential(1)),
+          sumNorm(end) < 1e-6,
+        ),
         states(
           'Lemma 1: the minimum is attained at a simplex ETF alone, mean |cos + 1/(C−1)|',
           '0',
@@ -143,7 +148,7 @@ export const experiment: Experiment = {
           figures: [
             await folder.figure(
               'nc1',
-              chart('Within-class variability', 'tr Σ_W / tr Σ_B', nc1),
+              chart('Within-class variability', 'tr Σ_{W} / tr Σ_{B}', nc1),
               'Exponential for all three under weight decay; the unhinged loss exactly, at any step.',
             ),
             await folder.figure(
@@ -158,17 +163,17 @@ export const experiment: Experiment = {
           text: [
             'The loss sees the angles between prototypes through their sum alone. So with more than three classes every set of prototypes at the bound that adds up to nothing attains the minimum, and descent stops at the first it meets; a simplex ETF is one of them, not the only one that the lemma states.',
           ],
-          formulas: ['min L_γ = −(1+γ) E₁E₂   for ‖w_c‖ ≤ E₁, ‖h_i‖ ≤ E₂'],
+          formulas: ['min L_{γ} = −(1+γ) E₁E₂   for ‖w_{c}‖ ≤ E₁, ‖h_{i}‖ ≤ E₂'],
           figures: [
             await folder.figure(
               'lemma1',
               lineChart({
                 title: 'Projected descent under norm bounds',
                 x: { title: 'step', scale: 'log' },
-                y: { title: 'L_γ − minimum', scale: 'log' },
-                series: [{ x: losses.map((_, k) => k + 1), y: losses.map((loss) => loss - minimum) }],
+                y: { title: 'L_{γ} − minimum', scale: 'log' },
+                series: [{ x: losses.map((_, k) => k + 1), y: losses.map((loss) => Math.max(loss - minimum, Number.EPSILON)) }],
               }),
-              'How far the loss is above −(1+γ).',
+              'How far the loss is above −(1+γ), down to rounding.',
             ),
           ],
         },

@@ -11,10 +11,10 @@
  * and the first one carries `file_version = "brain.Event:2"`. Each record is handed to the system in one piece before
  * its promise resolves, so the file of a process that is killed reads well up to its last record.
  */
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileError, writeAll } from '../array/files.js';
+import { fileError, makeFolder, writeAll } from '../array/files.js';
 import { LayerpeelError } from '../errors.js';
 import { show } from '../options.js';
 
@@ -33,7 +33,7 @@ export class EventWriter {
    */
   static async open(folder: string): Promise<EventWriter> {
     const seconds = Math.floor(Date.now() / 1000);
-    await mkdir(folder, { recursive: true }).catch((error) => {
+    await makeFolder(folder).catch((error) => {
       throw fileError(folder, 'written', error);
     });
     for (let number = 0; ; number++) {

@@ -3,7 +3,7 @@
  *
  * One house style: Okabe and Ito's colours (distinct to colour-blind readers) with a dash or a shape beside, so that
  * figures also read in grey; legends above the plot; axes with a title; white ground, so that figures print.
- * Vega is loaded when the first figure is drawn, not before.
+ * Titles and names may carry `_{…}` and `^{…}` for sub- and superscripts. Vega is loaded when the first figure is drawn, not before.
  */
 import { linearTicks, logTicks, type Ticks } from './ticks.js';
 
@@ -18,6 +18,8 @@ export interface Axis {
   readonly scale?: 'linear' | 'log';
   /** Ends of the axis; what lies outside is not drawn. @default those of the data */
   readonly domain?: readonly [number, number];
+  /** Whether it counts, so that only whole numbers are marked. @default false */
+  readonly whole?: boolean;
 }
 
 export interface Series {
@@ -311,7 +313,8 @@ function axisOf(axis: Axis, values: readonly number[], widen: boolean): Ticks {
     }
     if (low > high) [low, high] = axis.scale === 'log' ? [0.1, 1] : [0, 1];
   }
-  return (axis.scale === 'log' ? logTicks : linearTicks)(low, high, widen && !axis.domain);
+  if (axis.scale === 'log') return logTicks(low, high, widen && !axis.domain);
+  return linearTicks(low, high, widen && !axis.domain, axis.whole);
 }
 
 function axisEncoding(axis: Axis, ticks: Ticks): Spec {
@@ -320,7 +323,13 @@ function axisEncoding(axis: Axis, ticks: Ticks): Spec {
     type: 'quantitative',
     title: axis.title,
     scale: { type: axis.scale ?? 'linear', domain: ticks.domain, nice: false, ...(axis.scale === 'log' ? {} : { zero: false }) },
-    axis: { values: ticks.values, labelExpr: `(${JSON.stringify(labels)})[datum.value]`, grid: true, labelOverlap: false },
+    axis: {
+      values: ticks.values,
+      labelExpr: `(${JSON.stringify(labels)})[datum.value]`,
+      grid: true,
+      labelOverlap: false,
+      labelFlush: false,
+    },
   };
 }
 
@@ -431,10 +440,13 @@ function legendOf(series: readonly Series[], width: number): Spec[] {
   });
 }
 
+/** A sub- or superscript: which, and its text. */
+const SCRIPTS = /([_^])\{([^{}]*)\}/g;
+
 /** Width of a text in Helvetica or Arial, near enough for a layout. */
 function textWidth(text: string, fontSize: number): number {
   let units = 0;
-  for (const character of text) {
+  for (const character of text.replace(SCRIPTS, '$2')) {
     if (/[ijl.,:;'|!()[\]⁻¹ ]/.test(character)) units += 0.3;
     else if (/[mwMW@%∞]/.test(character)) units += 0.87;
     else if (/[⁰²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉]/.test(character)) units += 0.37;
@@ -460,14 +472,28 @@ export async function renderSvg(spec: Spec): Promise<string> {
   }
 }
 
-/** Adds the description, rounds coordinates to a hundredth of a pixel, and draws neighbouring shapes of one colour as one path. */
+/**
+ * Adds the description, sets scripts, rounds coordinates to a hundredth of a pixel, and draws neighbouring shapes of one colour
+ * as one path.
+ */
 function finish(svg: string, description: string): string {
-  const label = description.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  const label = description.replace(SCRIPTS, '$1$2').replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
   return svg
     .replace('<svg ', `<svg role="img" aria-label="${label}" `)
+    .replace(/(<text[^>]*>)([^<]*)(?=<\/text>)/g, (_, tag: string, text: string) => tag + withScripts(text))
     .replace(/ d="[^"]*"/g, (path) => path.replace(/-?\d+\.\d{3,}(?:e-\d+)?/g, (value) => String(Number(Number(value).toFixed(2)))))
     .replace(/(?:<path d="[^"]*" fill="([^"]*)"\/>)(?:<path d="[^"]*" fill="\1"\/>)+/g, (paths, fill: string) => {
       const outline = Array.from(paths.matchAll(/ d="([^"]*)"/g), (match) => match[1]).join('');
       return `<path d="${outline}" fill="${fill}"/>`;
     });
+}
+
+/** A text with its scripts lowered or raised by a shift that the text after them takes back. */
+function withScripts(text: string): string {
+  const [start = '', ...rest] = text.split(/(?=[_^]\{[^{}]*\})/);
+  return rest.reduce((line, piece) => {
+    const [, kind, script, after] = piece.match(/^([_^])\{([^{}]*)\}(.*)$/s) as string[];
+    const shift = kind === '_' ? 3 : -4;
+    return `${line}<tspan dy="${shift}" font-size="75%">${script}</tspan>${after ? `<tspan dy="${-shift}">${after}</tspan>` : ''}`;
+  }, start);
 }

@@ -243,6 +243,7 @@ figure { margin: 0; min-width: 0; }
 figure svg { display: block; max-width: 100%; height: auto; }
 figcaption { font: .85rem/1.45 Helvetica, Arial, 'Liberation Sans', sans-serif; color: #333; margin-top: .5rem; max-width: 34rem; }
 footer { font-size: .95rem; }
+.verdicts td { white-space: nowrap; }
 @media screen and (max-width: 36rem) {
   main { padding-top: 1.5rem; }
   h1 { font-size: 1.55rem; }
@@ -251,7 +252,7 @@ footer { font-size: .95rem; }
   .verdicts, .verdicts tbody { display: block; min-width: 0; }
   .verdicts thead { display: none; }
   .verdicts tr { display: grid; grid-template-columns: 1fr 1fr; gap: .1rem 1rem; padding: .6rem 0; border-bottom: 1px solid var(--line); }
-  .verdicts th, .verdicts td { display: block; border: 0; padding: 0; text-align: left; }
+  .verdicts th, .verdicts td { display: block; border: 0; padding: 0; text-align: left; white-space: normal; }
   .verdicts th, .verdicts td:last-child { grid-column: 1 / -1; }
   .verdicts td[data-label]::before { content: attr(data-label) ': '; color: var(--soft); }
 }
@@ -264,6 +265,7 @@ footer { font-size: .95rem; }
   p { max-width: none; orphans: 3; widows: 3; }
   .figures { grid-template-columns: 1fr 1fr; gap: 1rem 1.25rem; }
   figure, tr, .formula { break-inside: avoid; }
+  .formula { break-after: avoid; }
   thead { display: table-header-group; }
   .wide { overflow: visible; }
   table { font-size: 8.5pt; min-width: 0; }

@@ -8,8 +8,8 @@
  * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so.
  */
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
-import { writeFileAtomic } from '../array/files.js';
+import { join, resolve } from 'node:path';
+import { makeFolder, writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
@@ -39,8 +39,8 @@ export class RunFolder {
   static async create(command: string, config: unknown, out?: string): Promise<RunFolder> {
     const path = out === undefined ? await freshFolder(command) : await givenFolder(out);
     const folder = new RunFolder(path, command);
-    await mkdir(join(path, 'figures'), { recursive: true });
-    await mkdir(join(path, 'arrays'), { recursive: true });
+    await makeFolder(join(path, 'figures'));
+    await makeFolder(join(path, 'arrays'));
     await folder.finish('running');
     await folder.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
     return folder;
@@ -102,7 +102,7 @@ const safe = (name: string): string => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').
 async function freshFolder(command: string): Promise<string> {
   const time = new Date().toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
   const stem = resolve('runs', safe(`${command}-${time}`));
-  await mkdir(resolve('runs'), { recursive: true }).catch(refuse(stem));
+  await makeFolder(resolve('runs')).catch(refuse(stem));
   for (let attempt = 1; ; attempt++) {
     const path = attempt === 1 ? stem : `${stem}-${attempt}`;
     const made = await mkdir(path).then(
@@ -125,7 +125,7 @@ async function givenFolder(out: string): Promise<string> {
       `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
     );
   }
-  await mkdir(path, { recursive: true }).catch(refuse(path));
+  await makeFolder(path).catch(refuse(path));
   return path;
 }
 
@@ -138,8 +138,9 @@ async function isRunFolder(path: string): Promise<boolean> {
 }
 
 const refuse = (path: string) => (error: NodeJS.ErrnoException) => {
-  const reason = error.code === 'EACCES' || error.code === 'EPERM' ? 'permission is denied' : error.message;
-  throw new LayerpeelError('LP_FILE', `The folder ${path} for ${basename(path)} cannot be made: ${reason}.`, { cause: error });
+  const denied = error.code === 'EACCES' || error.code === 'EPERM';
+  const reason = denied ? 'permission is denied' : error.code === 'EROFS' ? 'its file system is read-only' : error.message;
+  throw new LayerpeelError('LP_FILE', `The folder ${path} cannot be made: ${reason}.`, { cause: error });
 };
 
 /** A field in quotes where RFC 4180 asks for them. */

@@ -40,8 +40,9 @@ function plain(digits: string): string {
 /**
  * Ticks at multiples of 1, 2 or 5 times a power of ten.
  * @param widen whether the axis ends at the ticks beyond the data (else exactly at the data)
+ * @param whole whether only whole numbers are marked
  */
-export function linearTicks(lowest: number, highest: number, widen: boolean, count = 5): Ticks {
+export function linearTicks(lowest: number, highest: number, widen: boolean, whole = false, count = 5): Ticks {
   let [low, high] = [lowest, highest];
   // A span below what labels can show is a constant: draw it through the middle.
   if (high - low <= 1e-6 * Math.max(Math.abs(low), Math.abs(high))) {
@@ -50,7 +51,8 @@ export function linearTicks(lowest: number, highest: number, widen: boolean, cou
   }
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * (rough / power > 5 ? 10 : rough / power > 2 ? 5 : rough / power > 1 ? 2 : 1);
+  const round = power * (rough / power > 5 ? 10 : rough / power > 2 ? 5 : rough / power > 1 ? 2 : 1);
+  const step = whole ? Math.max(1, round) : round;
   const slack = 1e-9;
   const first = widen ? Math.floor(low / step + slack) : Math.ceil(low / step - slack);
   const last = widen ? Math.ceil(high / step - slack) : Math.floor(high / step + slack);

@@ -29,6 +29,8 @@ test('wrong usage exits 2 with the nearest right name and nothing on standard ou
     [['doctor', '--jsn'], /did you mean --json/],
     [['doctor', '--out'], /--out needs a value/],
     [['doctor', '--out', '--json'], /--out needs a value/],
+    [['evaluate', '--labels', 'y.npy', '--bins', '--json'], /--bins needs a value/],
+    [['evaluate', 'z.npy', '--bins', '-3x', '--labels', 'y.npy'], /--bins is -3x; expected a number/],
     [['doctor', '--json=yes'], /takes no value/],
     [['doctor', '--json', '--json'], /twice/],
     [['doctor', 'now'], /one argument too many/],

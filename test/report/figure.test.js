@@ -40,6 +40,30 @@ test('a chart has its title, axis titles, legend and powers of ten', async () =>
   assert.not.match(svg, /NaN|undefined/);
 });
 
+test('scripts are lowered and raised, without a trace of their notation', async () => {
+  const svg = await renderSvg(
+    lineChart({
+      title: 'Spectrum of Σ_{W} Σ_{B}⁺',
+      x: { title: '10^{k}' },
+      y: { title: 'file_name' },
+      series: [
+        { name: 'q_{a < b}', x: [0, 1], y: [0, 1] },
+        { name: 'r', x: [0, 1], y: [1, 0] },
+      ],
+    }),
+  );
+  checkXml(svg);
+  assert.ok(
+    svg.includes(
+      'Spectrum of Σ<tspan dy="3" font-size="75%">W</tspan><tspan dy="-3"> Σ</tspan><tspan dy="3" font-size="75%">B</tspan><tspan dy="-3">⁺</tspan><',
+    ),
+  );
+  assert.ok(svg.includes('10<tspan dy="-4" font-size="75%">k</tspan></text>'));
+  assert.ok(svg.includes('q<tspan dy="3" font-size="75%">a &lt; b</tspan></text>'));
+  assert.ok(svg.includes('>file_name</text>'));
+  assert.ok(svg.includes('aria-label="Spectrum of Σ_W Σ_B⁺"'));
+});
+
 test('bars stand on 0 from their left to their right edges', async () => {
   const svg = await renderSvg(
     lineChart({
@@ -181,6 +205,8 @@ test('ticks are round and inside their axis', () => {
   assert.equal(linearTicks(715.678, 715.683, true).labels, ['715.678', '715.679', '715.680', '715.681', '715.682', '715.683']);
   assert.equal(linearTicks(-0.9, 0.2, true).labels, ['−1.0', '−0.5', '0.0', '0.5']);
   assert.equal(linearTicks(0, 5e-7, false).labels, ['0', '10⁻⁷', '2×10⁻⁷', '3×10⁻⁷', '4×10⁻⁷', '5×10⁻⁷']);
+  assert.equal(linearTicks(-0.5, 1.5, false, true).labels, ['0', '1']);
+  assert.equal(linearTicks(-0.5, 9.5, false, true).labels, ['0', '2', '4', '6', '8']);
   assert.equal(logTicks(3e-13, 2, true).labels, ['10⁻¹²', '10⁻¹⁰', '10⁻⁸', '10⁻⁶', '10⁻⁴', '10⁻²', '10⁰']);
   for (const ticks of [
     logTicks(1.1, 3, true),

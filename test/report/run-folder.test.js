@@ -58,6 +58,15 @@ test('a folder of somebody else is refused and stays as it is; one of ours is us
   assert.equal(await json(root, 'empty', 'config.json'), { a: 2 });
 });
 
+test('a folder that cannot be made is refused at once', async () => {
+  const file = join(root, 'file');
+  await writeFile(file, '');
+  await rejects(RunFolder.create('simulate', {}, join(file, 'run')), /file[/\\]run cannot be made/);
+  // Of every folder to be made here the kernel says that its parent is missing.
+  if (process.platform === 'linux')
+    await rejects(RunFolder.create('simulate', {}, '/proc/layerpeel/run'), /\/proc\/layerpeel\/run cannot/);
+});
+
 test('columns of unequal length are refused', async () => {
   const folder = await RunFolder.create('simulate', {}, join(root, 'x'));
   const error = await folder.metrics({ a: [1], b: [1, 2] }).catch((caught) => caught);
