@@ -1,6 +1,7 @@
 """The peer of training: the same networks in PyTorch, eager, as its users write them.
 
-usage: networks.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128}
+usage: networks.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128, "layout": "contiguous"
+                            or "channels last"}
 
 Prints {"step": images a second of the training step, "epoch": images a second of an epoch through a DataLoader that crops,
 flips and normalizes, "peak": bytes of memory at most}. Thread counts are those of LAYERPEEL_THREADS (default 2).
@@ -88,13 +89,15 @@ class Images(torch.utils.data.Dataset):
         return (image - self.mean) / self.std, self.labels[index]
 
 
-def main(model, steps, images, batch):
+def main(model, steps, images, batch, layout):
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    network = MODELS[model]()
+    layout = torch.channels_last if layout == "channels last" else torch.contiguous_format
+    network = MODELS[model]().to(memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 
     def step(x, y):
+        x = x.to(memory_format=layout)
         optimizer.zero_grad()
         F.cross_entropy(network(x), y).backward()
         optimizer.step()

@@ -367,6 +367,64 @@ const suites = {
     );
   },
 
+  async training() {
+    const torch = await import('layerpeel/torch');
+    if (!torch.torchState().usable) {
+      console.error(`training: left out, since libtorch is ${torch.torchState().statement}`);
+      return;
+    }
+    const batch = 128;
+    for (const [model, images] of [
+      ['resnet20', 6400],
+      ['resnet18', 1280],
+    ]) {
+      const ours = JSON.parse(
+        execFileSync(process.execPath, [`${here}training.js`, JSON.stringify({ model, images, batch })], {
+          env: { ...process.env, LAYERPEEL_THREADS: threads },
+        }),
+      );
+      const perSecond = (rate) => `${rate.toPrecision(3)} images/s`;
+      const against = (name, rate, theirs, bar) =>
+        row(
+          `${model}, batch ${batch}, float32, ${name}`,
+          perSecond(rate),
+          theirs ? `PyTorch, ${theirs.layout} ${perSecond(theirs.rate)}` : 'no peer',
+          theirs ? times(rate / theirs.rate) : '–',
+          `≥ ${bar} ×`,
+          theirs && rate / theirs.rate >= bar,
+        );
+      let least;
+      for (const layout of ['contiguous', 'channels last']) {
+        const theirs =
+          hasPeers &&
+          JSON.parse(
+            execFileSync(python, [`${here}networks.py`, JSON.stringify({ model, steps: 20, images, batch, layout })], {
+              env: { ...process.env, LAYERPEEL_THREADS: threads },
+            }),
+          );
+        against('training step', ours.step, theirs && { layout, rate: theirs.step }, 1);
+        against('whole epoch', ours.epoch, theirs && { layout, rate: theirs.epoch }, 1.3);
+        least = theirs && Math.min(least ?? theirs.peak, theirs.peak);
+      }
+      row(
+        `${model}, peak memory of training`,
+        `${(ours.peak / 1e6).toFixed(0)} MB`,
+        least ? `PyTorch ${(least / 1e6).toFixed(0)} MB` : 'no peer',
+        least ? times(ours.peak / least) : '–',
+        '≤ 1 ×',
+        least && ours.peak <= least,
+      );
+      row(
+        `${model}, collapse measured after an epoch`,
+        `${show(ours.measuring)}, of it the network's forward pass ${show(ours.forward)}`,
+        `an epoch ${show(ours.seconds)}`,
+        share(ours.measuring / ours.seconds),
+        '≤ 10 %',
+        ours.measuring <= 0.1 * ours.seconds,
+      );
+    }
+  },
+
   async package() {
     const code = "const t = performance.now(); await import('layerpeel'); console.log(performance.now() - t)";
     const runs = Array.from({ length: 9 }, () =>
