@@ -5,8 +5,8 @@
  *       "model": { "kind": "resnet20" }, "loss": { "kind": "cross-entropy" },
  *       "optimizer": { "learningRate": { "kind": "cosine", "value": 0.1, "period": 30 }, "weightDecay": 5e-4 }, "epochs": 30 }
  *
- * Columns and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with `--resume` from
- * its folder.
+ * Columns, report and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with
+ * `--resume` from its folder.
  */
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -15,7 +15,8 @@ import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile, checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
-import { type Epoch, train } from '../training/train.js';
+import { reportTraining } from '../training/report.js';
+import { type Epoch, type Ready, train } from '../training/train.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
 
 const EXAMPLE: TrainingConfig = {
@@ -34,8 +35,8 @@ export const command: Command = {
   positionals: ['CONFIG.json'],
   description:
     'Trains the network that CONFIG.json describes (--example prints one; paths in it are relative to the file). After every epoch\n' +
-    'metrics.csv and a checkpoint are written; --resume goes on from the one in a run folder, on a CPU bit for bit as if the run had\n' +
-    'never stopped. At the end features, logits and labels of the test set, prototypes and biases are kept for layerpeel evaluate.\n' +
+    'metrics.csv, report.html and a checkpoint are written; --resume goes on from the one in a run folder, on a CPU bit for bit as\n' +
+    'if the run had never stopped. At the end features, logits and labels of the test set, prototypes and biases are kept for layerpeel evaluate.\n' +
     'Needs libtorch: layerpeel torch install.',
   options: {
     resume: { value: 'DIR', help: 'Go on from the checkpoint of this run folder; in it, if --out names it as well' },
@@ -47,39 +48,85 @@ export const command: Command = {
     const path = context.args[0] as string;
     const config = await readConfig(path);
     const resume = context.options.resume as string | undefined;
-    let folder: RunFolder | undefined;
-    let last: Epoch | undefined;
+    let records: Records | undefined;
     const began = performance.now();
     const epochs = train(config, {
       signal: context.signal,
       onStage: context.progress,
       ...(resume !== undefined && { resume }),
       // The folder is made when all has been found sound.
-      async onReady({ parameters, dim, samples, checkpointBytes }) {
-        folder = await context.folder(basename(path, '.json'), config);
-        await checkSpace(folder.path, checkpointBytes);
+      async onReady(ready) {
+        const name = basename(path, '.json');
+        records = new Records(await context.folder(name, config), { name, config, ...ready });
+        const { parameters, dim, samples } = ready;
         context.log(`${config.model.kind}: ${parameters} parameters, features of ${dim} dimensions; ${samples} images`);
+        await records.begin();
       },
     });
-    for await (const epoch of epochs) {
-      if (!folder) break;
-      await epoch.save(join(folder.path, checkpointFile));
-      await folder.metrics(columnsOf(epoch.history));
-      context.log(line(epoch, config.epochs));
-      last = epoch;
-      if (epoch.epoch === config.epochs) await keepArrays(epoch, folder, 'test' in config.data ? config.data.test !== false : true);
+    try {
+      for await (const epoch of epochs) {
+        context.log(line(epoch, config.epochs));
+        await records?.add(epoch);
+      }
+    } catch (error) {
+      await records?.end((error as Error).message);
+      throw error;
     }
-    if (!folder || !last) {
+    const { last, folder, report } = records as unknown as Records;
+    if (!last) {
       throw new LayerpeelError('LP_CONFIG', `The run has done its ${config.epochs} epochs; ask for more of them to go on.`);
     }
     const rows = Object.entries(last.measures).map(([name, value]) => [name, formatNumber(value)]);
     const seconds = (performance.now() - began) / 1000;
     return {
-      text: `${aligned(rows)}\n\nTrained for ${formatNumber(seconds)} s: ${folder.path}`,
-      json: { folder: folder.path, seconds, epochs: last.history },
+      text: `${aligned(rows)}\n\nTrained for ${formatNumber(seconds)} s.\n\nReport: ${report}`,
+      json: { folder: folder.path, report, seconds, epochs: last.history },
     };
   },
 };
+
+/** What a run leaves in its folder. */
+class Records {
+  last: Epoch | undefined;
+  report = '';
+  private drawn = Number.NEGATIVE_INFINITY;
+  private drawing = 0;
+
+  constructor(
+    readonly folder: RunFolder,
+    private readonly about: { readonly name: string; readonly config: TrainingConfig } & Ready,
+  ) {}
+
+  async begin(): Promise<void> {
+    await checkSpace(this.folder.path, this.about.checkpointBytes);
+    await this.draw();
+  }
+
+  async add(epoch: Epoch): Promise<void> {
+    this.last = epoch;
+    await epoch.save(join(this.folder.path, checkpointFile));
+    this.folder.add(checkpointFile);
+    await this.folder.metrics(columnsOf(epoch.history));
+    const { epochs, data } = this.about.config;
+    const ended = epoch.epoch === epochs;
+    if (ended) await keepArrays(epoch, this.folder, 'test' in data ? data.test !== false : true);
+    // A page takes as long to draw as many a small epoch: such epochs share one.
+    if (ended || performance.now() - this.drawn > 10 * this.drawing) await this.draw();
+  }
+
+  /** Of a run that ends early. */
+  async end(ending: string): Promise<void> {
+    await this.draw(ending);
+  }
+
+  private async draw(ending?: string): Promise<void> {
+    const began = performance.now();
+    const { history } = this.last ?? this.about;
+    this.report = await reportTraining({ ...this.about, history, ...(ending !== undefined && { ending }) }, this.folder);
+    this.drawn = performance.now();
+    this.drawing = this.drawn - began;
+  }
+}
 
 async function readConfig(path: string): Promise<TrainingConfig> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {

@@ -46,6 +46,11 @@ export class RunFolder {
     return folder;
   }
 
+  /** Lists a file that was written into the folder by other means. */
+  add(file: string): void {
+    this.files.add(file);
+  }
+
   /** Writes columns of one length as `<name>.csv` (RFC 4180), every number with all its digits. */
   async metrics(columns: Readonly<Record<string, Column>>, name = 'metrics'): Promise<void> {
     await this.write(`${safe(name)}.csv`, csvPieces(columns));

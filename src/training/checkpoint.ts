@@ -51,7 +51,11 @@ export async function readTraining(path: string) {
   try {
     if (metadata.layerpeel !== 'training') throw new Error('its metadata does not name a training');
     const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
-    return { file, tensors, progress };
+    // JSON has null for NaN: of what was not measured.
+    const history = progress.history.map((row) =>
+      Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? Number.NaN])),
+    );
+    return { file, tensors, progress: { ...progress, history } };
   } catch (cause) {
     throw new LayerpeelError('LP_FILE', `${file} is no checkpoint of a training: ${(cause as Error).message}.`, { cause });
   }

@@ -33,6 +33,10 @@ export interface Ready {
   /** Training images. */
   readonly samples: number;
   readonly checkpointBytes: number;
+  /** Training samples of each class. */
+  readonly counts: Int32Array;
+  /** Of the epochs before, where a run is resumed. */
+  readonly history: Epoch['history'];
 }
 
 /** What the network makes of images, in evaluation mode and without augmentation. */
@@ -92,8 +96,8 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   const handle = await begin(plan, images, control);
   try {
     if (from) await restoreTraining(handle, from);
-    await options.onReady?.(about(handle, images.train));
     const history = [...(from?.progress.history ?? [])];
+    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history] });
     for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
       const measures = await runEpoch({ handle, plan, settings, images, done, onStage, control });
@@ -115,7 +119,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   }
 }
 
-function about(handle: object, { labels }: ImageSet): Ready {
+function about(handle: object, { labels }: ImageSet) {
   const layout = torchEngine().trainerLayout(handle);
   const sum = (list: typeof layout) => list.reduce((total, { shape }) => total + shape.reduce((n, extent) => n * extent, 1), 0);
   const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
