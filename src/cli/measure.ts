@@ -65,8 +65,8 @@ export const command: Command = {
     const report = await folder.report({
       title: `Neural collapse of ${basename(path)}`,
       lead:
-        `${formatNumber(samples, 12)} features of ${dim} dimensions in ${classes} classes of ` +
-        `${range(counts)} samples${prototypes ? ', with the prototypes of their classifier' : ''}.`,
+        `${formatNumber(samples, 12)} features of ${counted(dim, 'dimension')} in ${classes} classes of ` +
+        `${range(counts)}${prototypes ? ', with the prototypes of their classifier' : ''}.`,
       sections: [await figureSection(measured, folder), tableSection(values)],
       parameters: { ...config, samples, classes, dim, counts: Array.from(counts) },
     });
@@ -92,9 +92,11 @@ export const command: Command = {
   },
 };
 
+const counted = (count: number, noun: string): string => `${formatNumber(count, 12)} ${noun}${count === 1 ? '' : 's'}`;
+
 const range = (counts: Int32Array): string => {
   const [least, most] = [counts.reduce((a, b) => Math.min(a, b)), counts.reduce((a, b) => Math.max(a, b))];
-  return least === most ? `${least}` : `${least} to ${most}`;
+  return `${least === most ? '' : `${formatNumber(least, 12)} to `}${counted(most, 'sample')}`;
 };
 
 const valuesOf = (measured: Collapse): [CollapseMeasure, number][] =>
@@ -136,7 +138,7 @@ async function figureSection(measured: Collapse, folder: RunFolder): Promise<Sec
       y: { title: 'eigenvalue', scale: 'log' },
       series: [{ x: spectrum.map((_, i) => i + 1), y: spectrum, mark: 'stems' }],
     }),
-    `The ${spectrum.length} eigenvalues that can differ from 0: within-class variance against that between classes, by direction.`,
+    `The ${counted(spectrum.length, 'eigenvalue')} that can differ from 0: within-class variance against that between classes, by direction.`,
   );
   const norms = [
     { name: 'centred class means', values: measured.classNorms },

@@ -1,7 +1,7 @@
 /**
  * `layerpeel reproduce`: the papers' numerical experiments, each with a verdict.
  */
-import { experiments } from '../experiments/index.js';
+import { experiments, papers } from '../experiments/index.js';
 import type { Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, unknown } from './command.js';
@@ -12,7 +12,8 @@ export const command: Command = {
   positionals: ['[ID]'],
   description:
     'Runs an experiment of the papers with the exact engine and writes a run folder with a report: the figures, and each of the\n' +
-    "paper's statements beside the measured number. Without ID, or with --list, lists the experiments.",
+    "paper's statements beside the measured number. Without ID, or with --list, lists the experiments.\n\n" +
+    aligned(Object.entries(papers)),
   options: { list: { help: 'List the experiments' } },
   examples: ['layerpeel reproduce', 'layerpeel reproduce fig1 --out runs/fig1'],
   async run(context: Context): Promise<Outcome> {
@@ -29,7 +30,14 @@ export const command: Command = {
     const { title, source, config, summary } = experiment;
     const folder = await context.folder(experiment.id, config);
     const { lead, verdicts, sections } = await experiment.run({ signal: context.signal, progress: context.progress, folder });
-    const report = await folder.report({ title: `${source}: ${title}`, lead, verdicts, sections, parameters: config });
+    const letters = source.split(' ')[0] as string;
+    const report = await folder.report({
+      title: `${source}: ${title}`,
+      lead,
+      verdicts,
+      sections: [...sections, { title: 'Paper', text: [`${letters} is ${papers[letters]}.`] }],
+      parameters: config,
+    });
     return {
       text: [`${source}: ${title}`, summary, '', verdictText(verdicts), '', `Report: ${report}`].join('\n'),
       json: { id: experiment.id, title, source, verdicts, folder: folder.path, report },

@@ -16,6 +16,13 @@ import { experiment as ulFig9 } from './ul-fig9.js';
 import { experiment as ulFig15 } from './ul-fig15.js';
 import { experiment as ulLosses } from './ul-losses.js';
 
+/** The papers, by the letters that an experiment's source begins with. */
+export const papers: Readonly<Record<string, string>> = {
+  UL: 'Zhou et al., On the dynamics under the unhinged loss and beyond, 2023',
+  LP: 'Ji et al., An unconstrained layer-peeled perspective on neural collapse, 2022',
+  ETF: 'Yang et al., Inducing neural collapse in imbalanced learning, 2022',
+};
+
 export const experiments: readonly Experiment[] = [
   ulFig1,
   ulFig4,

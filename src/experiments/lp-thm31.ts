@@ -22,7 +22,9 @@ const samples = classes * perClass;
 const ratios = Array.from({ length: 41 }, (_, k) => 10 ** ((k - 20) / 20));
 const sizes = Array.from({ length: 26 }, (_, k) => 10 ** ((k - 25) / 5));
 const each = 8; // states of a size
-const exponents = Array.from({ length: 145 }, (_, k) => k * 2);
+const lastExponent = 288;
+/** Of ten: evenly spaced on the logarithmic axis of log t. */
+const exponents = Array.from({ length: 145 }, (_, k) => lastExponent ** (k / 144));
 
 const brief = (x: number) => Number(x.toPrecision(4));
 
@@ -108,7 +110,7 @@ async function follow({ signal, folder, progress }: ExperimentContext) {
   const certified: { at: number; gap: number; stationarity: number; epsilon: number; complementarity: number; delta: number }[] =
     [];
   for (const [at, t] of time.entries()) {
-    progress(0.3 + (0.7 * at) / time.length, `t = 10^${exponents[at]}`);
+    progress(0.3 + (0.7 * at) / time.length, `t = 10^${Math.round(exponents[at] as number)}`);
     if (Number.isNaN(measured.smoothedMargin[at] as number)) continue; // not yet separated: L ≥ log 2
     const now = await flow.at(t, { signal });
     const { gap, bound } = await margins(now, { signal });
@@ -138,7 +140,7 @@ export const experiment: Experiment = {
   title: 'the margin, its bound, and the way there',
   source: 'LP Theorems 3.1, 3.2',
   summary: 'The bound at and near collapse; smoothed margin, rate of the loss and KKT certificates along the flow to t = 10²⁸⁸',
-  config: { ...setting, sizes, each, flow: { exponents: [0, 2, 288] } },
+  config: { ...setting, sizes, each, flow: { lastExponent } },
   async run(context): Promise<Findings> {
     const { figures, verdicts } = await bound(context);
     const { columns, error } = await follow(context);

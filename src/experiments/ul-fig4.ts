@@ -3,6 +3,8 @@
  * λ* = (1+γ)/(C√N), tends to that of W1⁺ at it and vanishes above it, while ‖H‖ and ‖W‖ approach each other at a pace
  * that does not depend on λ. The paper does not print its coefficients; one of each regime is taken.
  */
+
+import { formatNumber } from '../report/ticks.js';
 import type { Experiment } from './experiment.js';
 import { exponentOf, last, slope, states, vanishes, within } from './fit.js';
 import { type Curve, configOf, draw, growthExponent, traceAll } from './regularized.js';
@@ -26,7 +28,7 @@ export const experiment: Experiment = {
     const [below, at, above] = runs as [(typeof runs)[0], (typeof runs)[0], (typeof runs)[0]];
     const growth = (run: (typeof runs)[0]) => slope(times, run.columns.logPrototypeNorm, (t) => t > 0.7 * lastStep);
     return {
-      lead: 'Descent at γ = 1/(C−1) and η1 = η2 = 0.1 with three weight decays, exactly, from one random start; λ* = (1+γ)/(C√N).',
+      lead: 'Descent at γ = 1/(C−1) and η₁ = η₂ = 0.1 with three weight decays, exactly, from one random start; λ* = (1+γ)/(C√N).',
       verdicts: [
         within('λ = λ*/2: ‖W‖ diverges, exponent per step', growthExponent(below), growth(below), 0.01),
         vanishes('λ = λ*: W converges to W1⁺, ‖W(t) − W1⁺‖ at the end', last(at.columns.prototypeDistance), 1e-6),
@@ -34,7 +36,7 @@ export const experiment: Experiment = {
         states(
           'λ = 2λ*: ‖W‖ → 0, log ‖W‖ at the end',
           '→ −∞',
-          last(above.columns.logPrototypeNorm).toFixed(1),
+          formatNumber(last(above.columns.logPrototypeNorm), 3),
           last(above.columns.logPrototypeNorm) < -10,
         ),
         ...runs.map((run) =>

@@ -28,7 +28,7 @@ export const experiment: Experiment = {
   async run(context) {
     const runs = await traceAll(context, curves, times);
     return {
-      lead: 'Descent with η1 = η2 = 0.1 and, for each γ, its critical weight decay λ* = (1+γ)/(C√N), exactly, from one random start.',
+      lead: 'Descent with η₁ = η₂ = 0.1 and, for each γ, its critical weight decay λ* = (1+γ)/(C√N), exactly, from one random start.',
       verdicts: runs.flatMap((run) => {
         const { label, gamma, columns, weightDecay } = run;
         const accuracy = last(columns.accuracy);

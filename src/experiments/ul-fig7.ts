@@ -29,7 +29,7 @@ export const experiment: Experiment = {
   async run(context) {
     const runs = await traceAll(context, curves, times);
     return {
-      lead: 'Descent at γ = 1/(C−1) and η1 = η2 = 0.1 with five weight decays, exactly, from one random start; λ* = (1+γ)/(C√N) ≈ 0.0032.',
+      lead: 'Descent at γ = 1/(C−1) and η₁ = η₂ = 0.1 with five weight decays, exactly, from one random start; λ* = (1+γ)/(C√N) ≈ 0.0032.',
       verdicts: runs.flatMap((run) => {
         const { label, columns, weightDecay } = run;
         const end = last(columns.prototypeDistance);

@@ -29,7 +29,7 @@ export const experiment: Experiment = {
   async run(context) {
     const runs = await traceAll(context, curves, times);
     return {
-      lead: 'Descent at γ = 1/(C−1), λ = λ* and η2 = 0.5 with five rates η1 = s η2 of the features, exactly, from one random start.',
+      lead: 'Descent at γ = 1/(C−1), λ = λ* and η₂ = 0.5 with five rates η₁ = s η₂ of the features, exactly, from one random start.',
       verdicts: runs.map((run) =>
         within(
           `${run.label}: ‖H(t) − H̄‖ falls, exponent per step`,

@@ -150,7 +150,7 @@ export function lineChart(chart: LineChart): Spec {
           series.mark ?? 'line',
           runs.map((run) => thin(run, pixelOf(chart.x, x, width, series.mark))),
           place,
-          { floor: y.domain[0], clip: Boolean(chart.x.domain ?? chart.y.domain) },
+          { x: x.domain, y: y.domain, clip: Boolean(chart.x.domain ?? chart.y.domain) },
         );
       }),
       ...legendOf(chart.series, width),
@@ -346,9 +346,15 @@ function seriesLayers(
   mark: Series['mark'],
   runs: Point[][],
   { x, y }: { x: Spec; y: Spec },
-  { floor, clip }: { floor: number; clip: boolean },
+  plot: { x: Ticks['domain']; y: Ticks['domain']; clip: boolean },
 ): Spec[] {
-  const pointsOf = (values: Point[]) => ({ data: { values }, mark: { type: 'point', clip, ...style.point }, encoding: { x, y } });
+  const { clip } = plot;
+  // A point is in the plot or not; one at the edge is drawn whole.
+  const inside = (value: number, [low, high]: Ticks['domain']) => value >= low && value <= high;
+  const pointsOf = (points: Point[]) => {
+    const values = clip ? points.filter((point) => inside(point.x, plot.x) && inside(point.y, plot.y)) : points;
+    return { data: { values }, mark: { type: 'point', ...style.point }, encoding: { x, y } };
+  };
   if (mark === 'points') return [pointsOf(runs.flat())];
   if (mark === 'bars') {
     const encoding = { x, x2: { field: 'right' }, y, y2: { datum: 0 } };
@@ -356,7 +362,7 @@ function seriesLayers(
   }
   if (mark === 'stems') {
     const stem = { type: 'rule', clip, color: style.line.color, strokeWidth: 1, opacity: 0.45 };
-    return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: floor } } }, pointsOf(runs.flat())];
+    return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: plot.y[0] } } }, pointsOf(runs.flat())];
   }
   const lone = runs.filter((run) => run.length === 1).flat();
   return [

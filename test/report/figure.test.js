@@ -40,6 +40,20 @@ test('a chart has its title, axis titles, legend and powers of ten', async () =>
   assert.not.match(svg, /NaN|undefined/);
 });
 
+test('points at the edge of a given domain are drawn whole, points beyond it not at all', async () => {
+  const svg = await renderSvg(
+    lineChart({
+      title: 't',
+      x: { title: 'x', domain: [0, 2], whole: true },
+      y: { title: 'y' },
+      series: [{ mark: 'points', x: [0, 1, 2, 2.01, -3], y: [1, 2, 3, 2, 2] }],
+    }),
+  );
+  checkXml(svg);
+  assert.is(svg.match(/fill="#0072B2"/g).length, 3);
+  assert.not.match(svg, /clip-path/);
+});
+
 test('scripts are lowered and raised, without a trace of their notation', async () => {
   const svg = await renderSvg(
     lineChart({
