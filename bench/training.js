@@ -11,7 +11,7 @@ const { model, images, batch } = JSON.parse(process.argv[2]);
 const random = seededRandom(0);
 
 const set = {
-  images: new Uint8Array(new SharedArrayBuffer(pixels.length)),
+  images: new Uint8Array(new SharedArrayBuffer(images * 32 * 32 * 3)),
   shape: [images, 32, 32, 3],
   labels: Int32Array.from({ length: images }, (_, i) => i % 10),
   classes: Array.from('0123456789'),
