@@ -4,12 +4,12 @@ import { spawn } from 'node:child_process';
 const [node, ...before] = JSON.parse(process.env.LAYERPEEL_TEST_NODE ?? JSON.stringify([process.execPath]));
 
 /** Starts Node.js on `args` (its own flags, a file, the file's arguments); `ended` resolves when it is over. */
-export function startNode(args, { env = {}, cwd } = {}) {
-  const child = spawn(node, [...before, ...args], { cwd, env: { ...process.env, CI: '', ...env } });
+export function startNode(args, { env = {}, cwd, stdio } = {}) {
+  const child = spawn(node, [...before, ...args], { cwd, stdio, env: { ...process.env, CI: '', ...env } });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) {
-    child[stream].setEncoding('utf8');
-    child[stream].on('data', (text) => {
+    child[stream]?.setEncoding('utf8');
+    child[stream]?.on('data', (text) => {
       output[stream] += text;
     });
   }

@@ -58,7 +58,7 @@ export const command: Command = {
     const { args, signal, progress } = context;
     const options = context.options as Readonly<Record<string, string | undefined>>;
     const [path] = args;
-    const run = path !== undefined && (await stat(path).catch(() => undefined))?.isDirectory();
+    const run = path !== undefined && (!ARRAY_FILE.test(path) || (await stat(path).catch(() => undefined))?.isDirectory());
     const counts = listOf(options.counts);
     const given = Object.fromEntries(evaluationFiles.flatMap((name) => (options[name] ? [[name, options[name]]] : [])));
     const files: EvaluationFiles = { ...(run ? await filesOfRun(path) : { logits: path }), ...given };
@@ -121,9 +121,12 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
   };
 }
 
+/** The path of an array, with its name in the file if need be. */
+const ARRAY_FILE = /\.(npy|npz|safetensors)(:|$)/i;
+
 /** Counts as they stand on the command line, unless they are a file's. */
 function listOf(counts: string | undefined): number[] | undefined {
-  if (counts === undefined || /\.(npy|npz|safetensors)(:|$)/i.test(counts)) return undefined;
+  if (counts === undefined || ARRAY_FILE.test(counts)) return undefined;
   const sizes = counts.split(',').map((text) => (text.trim() === '' ? Number.NaN : Number(text)));
   if (sizes.some(Number.isNaN)) {
     throw new UsageError(

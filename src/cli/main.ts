@@ -136,8 +136,9 @@ const toJson = (value: unknown): string =>
 // A reader that has seen enough (`| head`) is no error.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(process.exitCode ?? 0);
+    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+    if (stream === process.stdout) progress.log(`layerpeel: Standard output cannot be written: ${error.message}.`);
+    process.exit(1);
   });
 }
 

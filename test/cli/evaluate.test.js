@@ -116,6 +116,7 @@ test('a run folder is evaluated, and options take the place of its files', async
   const empty = await evaluate(['run']);
   assert.is(empty.code, 1);
   assert.match(empty.stderr, /run is no run folder that can be evaluated/);
+  assert.match((await run(['evaluate', 'nowhere'], { cwd: folder })).stderr, /nowhere is no run folder/);
 });
 
 test('a single sample, decided right, makes a report too', async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -97,6 +97,15 @@ test('a reader that closes standard output is no error', async () => {
   const { code, stderr } = await ended;
   assert.is(code, 0);
   assert.is(stderr, '');
+});
+
+test('standard output on a full disk is an error in a sentence', async () => {
+  const full = await open('/dev/full', 'w').catch(() => undefined);
+  if (!full) return console.log('  (skipped: there is no /dev/full here)');
+  const { code, stderr } = await run(['simulate', '--example'], { stdio: ['ignore', full.fd, 'pipe'] });
+  await full.close();
+  assert.is(code, 1);
+  assert.match(stderr, /^layerpeel: Standard output cannot be written: ENOSPC[^\n]*\n$/);
 });
 
 test.run();
