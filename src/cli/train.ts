@@ -122,7 +122,9 @@ class Records {
   private async draw(ending?: string): Promise<void> {
     const began = performance.now();
     const { history } = this.last ?? this.about;
-    this.report = await reportTraining({ ...this.about, history, ...(ending !== undefined && { ending }) }, this.folder);
+    const theory = await this.last?.theory();
+    const more = { ...(theory !== undefined && { theory }), ...(ending !== undefined && { ending }) };
+    this.report = await reportTraining({ ...this.about, history, ...more }, this.folder);
     this.drawn = performance.now();
     this.drawing = this.drawn - began;
   }

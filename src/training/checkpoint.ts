@@ -1,15 +1,18 @@
 /**
  * Checkpoints of training: one `.safetensors` file, whole or not at all. Its tensors are the network's parameters and
- * BatchNorm's statistics (`model.…`), their moving averages (`average.…`) and the optimizer's velocities (`velocity.…`); its
- * metadata holds, as JSON, the configuration, the number of epochs done and the measured epochs. Order of samples, augmentation
- * and schedule follow from these, so nothing else is needed to go on bit for bit.
+ * BatchNorm's statistics (`model.…`), their moving averages (`average.…`), the optimizer's velocities (`velocity.…`) and the
+ * state that the theory beside the run begins from (`theory.…`); its metadata holds, as JSON, the configuration, the number of
+ * epochs done and what was measured. Order of samples, augmentation and schedule follow from these, so nothing else is needed
+ * to go on bit for bit.
  */
 import { stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../errors.js';
 import { run } from '../native.js';
 import { torchEngine } from '../torch/native.js';
+import type { Observation } from './theory.js';
 
 /** What a checkpoint says beside its tensors. */
 export interface TrainingProgress {
@@ -21,22 +24,29 @@ export interface TrainingProgress {
   readonly history: readonly Record<string, number>[];
   /** Training samples of each class. */
   readonly counts: readonly number[];
+  /** What the theory beside the run has seen. */
+  readonly observations: readonly Observation[];
 }
 
 export const checkpointFile = 'checkpoint.safetensors';
+
+const THEORY = 'theory.';
 
 /** The tensors of a trainer by name, copied. */
 export async function tensorsOf(handle: object, names: readonly string[]): Promise<Float32Array[]> {
   return run({ call: (_, mode) => torchEngine().trainerState(mode, handle, names), wrap: (data: Float32Array[]) => data });
 }
 
-export async function saveTraining(path: string, handle: object, progress: TrainingProgress): Promise<void> {
+/** @param start what the theory beside the run begins from */
+export async function saveTraining(path: string, handle: object, progress: TrainingProgress, start?: State): Promise<void> {
   const layout = torchEngine().trainerLayout(handle);
   const data = await tensorsOf(
     handle,
     layout.map(({ name }) => name),
   );
   const tensors = Object.fromEntries(layout.map(({ name, shape }, i) => [name, { shape, data: data[i] as Float32Array }]));
+  const { labels: _, ...theory } = start ?? {};
+  for (const [name, array] of Object.entries(theory)) tensors[THEORY + name] = array as NDArray<Float32Array>;
   await writeSafetensors(path, tensors, { layerpeel: 'training', progress: JSON.stringify(progress) });
 }
 
@@ -52,16 +62,25 @@ export async function readTraining(path: string) {
     if (metadata.layerpeel !== 'training') throw new Error('its metadata does not name a training');
     const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
     // JSON has null for NaN: of what was not measured.
-    const history = progress.history.map((row) =>
-      Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? Number.NaN])),
-    );
-    return { file, tensors, progress: { ...progress, history } };
+    const numbers = <Row extends object>(rows: readonly Row[]) =>
+      rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? Number.NaN])) as Row);
+    const [history, observations] = [numbers(progress.history), numbers(progress.observations)];
+    const part = (theory: boolean) =>
+      Object.entries(tensors).flatMap(([name, tensor]) =>
+        name.startsWith(THEORY) === theory ? [[theory ? name.slice(THEORY.length) : name, tensor] as const] : [],
+      );
+    return {
+      file,
+      tensors: Object.fromEntries(part(false)),
+      start: Object.fromEntries(part(true)) as Partial<Omit<State, 'labels'>>,
+      progress: { ...progress, history, observations },
+    };
   } catch (cause) {
     throw new LayerpeelError('LP_FILE', `${file} is no checkpoint of a training: ${(cause as Error).message}.`, { cause });
   }
 }
 
-type Checkpoint = Awaited<ReturnType<typeof readTraining>>;
+export type Checkpoint = Awaited<ReturnType<typeof readTraining>>;
 
 /** Takes a trainer to where a checkpoint was. @throws LP_FILE where it is one of another network */
 export async function restoreTraining(handle: object, { file, tensors }: Checkpoint): Promise<void> {

@@ -7,6 +7,7 @@ import { type PageFigure, type Section, type Table, withScripts } from '../repor
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import type { TrainingConfig } from './config.js';
+import type { Comparison } from './theory.js';
 
 type Row = Readonly<Record<string, number>>;
 
@@ -19,6 +20,8 @@ export interface TrainingReport {
   readonly counts: ArrayLike<number>;
   /** Parameters of the network. */
   readonly parameters: number;
+  /** The layer-peeled model beside the network, or a sentence why it is not. */
+  readonly theory?: Comparison | string;
   /** How the run ended, in a sentence, where it ended early. */
   readonly ending?: string;
 }
@@ -218,6 +221,7 @@ export async function reportTraining(report: TrainingReport, folder: RunFolder):
     const figures = await drawAll(plan.figures, report, folder);
     if (figures.length > 0) sections.push({ title: plan.title, figures, ...(plan.text && { text: [plan.text] }) });
   }
+  if (report.theory !== undefined) sections.splice(1, 0, await theorySection(report.theory, folder));
   const last = history.at(-1);
   return folder.report({
     title: `${config.model.kind} trained under ${config.loss.kind}: ${name}`,
@@ -290,6 +294,71 @@ function falls(series: readonly Pick<Series, 'y'>[]): boolean {
   const values = series.flatMap(({ y }) => Array.from(y));
   const [least, most] = [Math.min(...values), Math.max(...values)];
   return least > 0 && most > 5 * least;
+}
+
+async function theorySection(theory: Comparison | string, folder: RunFolder): Promise<Section> {
+  const title = 'Theory beside it';
+  if (typeof theory === 'string') return { title, text: [theory] };
+  const { zeta, measured, predicted, curve, clock, statement, anchored } = theory;
+  const epoch = zeta.map((_, k) => k);
+  await folder.metrics(
+    { epoch, zeta, measured, predicted, ...(anchored && { cosine: anchored.cosine, norm: anchored.norm }) },
+    'theory',
+  );
+  const network = { name: 'network', mark: 'points', color: 1, style: 0 } as const;
+  const figures = [
+    await folder.figure(
+      'theory',
+      lineChart({
+        title: theory.title,
+        x: { title: 'ζ, sum of the learning rates of the steps' },
+        y: { title: theory.quantity === 'loss' ? 'mean loss' : 'distance', scale: falls([{ y: measured }]) ? 'log' : 'linear' },
+        series: [
+          { name: 'model', x: curve.zeta, y: curve.predicted, color: 0, style: 0 },
+          { ...network, x: zeta, y: measured },
+        ],
+      }),
+      `The network after each epoch, and the model from the same start at the time t = ${formatNumber(clock)} ζ.`,
+    ),
+  ];
+  if (anchored) {
+    const chart = { x: { title: 'epoch', whole: true }, width: 400 };
+    figures.push(
+      await folder.figure(
+        'theory-cosine',
+        lineChart({
+          ...chart,
+          title: 'Class means towards their limit',
+          y: { title: 'mean cosine' },
+          series: [{ ...network, mark: 'line', x: epoch, y: anchored.cosine }],
+          rules: [{ y: 1 }],
+        }),
+        'Cosine between the mean feature of a class and the direction of MᵀW that the model gives it, mean over the classes.',
+      ),
+      await folder.figure(
+        'theory-norm',
+        lineChart({
+          ...chart,
+          title: 'Length of the features',
+          y: { title: '‖H‖', scale: falls([{ y: anchored.norm }]) ? 'log' : 'linear' },
+          series: [{ ...network, mark: 'line', x: epoch, y: anchored.norm }],
+          rules: anchored.limitNorm === undefined ? [] : [{ y: anchored.limitNorm, label: '‖MᵀW/λ‖' }],
+        }),
+        anchored.limitNorm === undefined
+          ? 'Norm of the features of the probe; without decay the model has them grow for ever.'
+          : 'Norm of the features of the probe; the line is the limit of the model.',
+      ),
+    );
+  }
+  return {
+    title,
+    text: [
+      `The layer-peeled model lets features move freely. It begins from the features and prototypes that the network had before its first step, of ` +
+        'a probe of the training images; a network moves its features through its weights, so the one factor of its clock is fitted.',
+      statement,
+    ],
+    figures,
+  };
 }
 
 function tableOf(row: Row): Table {

@@ -1,7 +1,7 @@
 /**
  * Training of networks on labelled images, an epoch at a time, with neural collapse measured over the training set.
  */
-import type { NDArray } from '../array/ndarray.js';
+import type { NDArray, State } from '../array/ndarray.js';
 import { collapse } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { channelStatistics } from '../data/augment.js';
@@ -12,9 +12,11 @@ import { aborted, LayerpeelError } from '../errors.js';
 import { type Control, engine, type ImageSizes, run } from '../native.js';
 import { checkKeys, checkNumber, inside, option, type Place } from '../options.js';
 import { type RawEpoch, type TrainerPlan, torchEngine } from '../torch/native.js';
-import { readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
+import { Beside, probeOf, type Stretch, theorySetting } from './beside.js';
+import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
 import { checkModel } from './models.js';
+import type { Comparison } from './theory.js';
 
 export interface TrainOptions extends Control {
   /** A checkpoint, or a run folder with one, of the same configuration: goes on from there. */
@@ -64,6 +66,8 @@ export interface Epoch {
   save(path: string): Promise<void>;
   /** What the network makes of the training or the test images. */
   output(split: 'train' | 'test'): Promise<NetworkOutput>;
+  /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
+  theory(): Promise<Comparison | string>;
   /** Prototypes `[C, p]` and biases `[C]`, averaged where `ema` is set. */
   classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> }>;
 }
@@ -97,18 +101,26 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   try {
     if (from) await restoreTraining(handle, from);
     const history = [...(from?.progress.history ?? [])];
+    const { look, zetaAt, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
+    const beside = await Beside.begin(setting, () => look(0), before);
     await options.onReady?.({ ...about(handle, images.train), counts, history: [...history] });
     for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
       const measures = await runEpoch({ handle, plan, settings, images, done, onStage, control });
       history.push(measures);
-      const progress = { epochs: done + 1, config: description, history: [...history], counts: [...counts] };
+      await beside.observe(zetaAt(done + 1), () => look(done));
+      const { start, observations } = beside;
+      const progress = {
+        ...{ epochs: done + 1, config: description, history: [...history], counts: [...counts] },
+        observations: [...observations],
+      };
       yield {
         epoch: done + 1,
         measures,
         history: progress.history,
         counts,
-        save: (path) => saveTraining(path, handle, progress),
+        save: (path) => saveTraining(path, handle, progress, start),
+        theory: () => beside.compare(),
         output: (split) => output(handle, images, split, plan, done, control),
         classifier: () => classifierOf(handle, plan),
       };
@@ -125,6 +137,50 @@ function about(handle: object, { labels }: ImageSet) {
   const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
   const dim = layout.find(({ name }) => name === 'model.prototypes')?.shape[1] as number;
   return { parameters: sum(learned), dim, samples: labels.length, checkpointBytes: 4 * sum(layout) };
+}
+
+interface Begun {
+  readonly handle: object;
+  readonly config: TrainingConfig;
+  readonly settings: Settings;
+  readonly plan: TrainerPlan;
+  readonly images: Sets;
+  readonly counts: Int32Array;
+  readonly control: Control;
+}
+
+/** What the theory beside a run is made of: how to look at the probe, and `ζ`, the sum of learning rates, after so many epochs. */
+function theoryOf({ handle, config, settings, plan, images, counts, control }: Begun, from?: Checkpoint) {
+  const { labels: all } = images.train;
+  const probe = probeOf(all, counts);
+  const labels = Int32Array.from(probe.flatMap(({ first, count }) => Array.from(all.subarray(first, first + count))));
+  const look = async (epoch: number): Promise<State> => {
+    const parts: Float32Array[] = [];
+    for (const { first, count } of probe) parts.push((await pass(handle, 0, { first, count }, epoch, control)).features);
+    const dim = (parts[0] as Float32Array).length / (probe[0] as Stretch).count;
+    const data = new Float32Array(labels.length * dim);
+    let at = 0;
+    for (const part of parts) {
+      data.set(part, at);
+      at += part.length;
+    }
+    return { features: { shape: [labels.length, dim], data }, labels, ...(await classifierOf(handle, plan)) };
+  };
+  const steps = stepsOf(settings, all.length);
+  const zetaAt = (epochs: number) =>
+    Array.from({ length: epochs }, (_, epoch) => settings.rates(epoch, steps).reduce((sum, rate) => sum + rate, 0)).reduce(
+      (sum, part) => sum + part,
+      0,
+    );
+  const { features, prototypes, ...rest } = from?.start ?? {};
+  return {
+    look,
+    zetaAt,
+    setting: theorySetting(config, { batch: Math.min(settings.batch, all.length), probe: labels.length }),
+    ...(from &&
+      features &&
+      prototypes && { before: { start: { ...rest, features, prototypes, labels }, observations: from.progress.observations } }),
+  };
 }
 
 interface Sets {
@@ -306,9 +362,9 @@ interface Running {
 
 /** Trains for one epoch and measures what came of it. */
 async function runEpoch({ handle, plan, settings, images, done, onStage, control }: Running): Promise<Record<string, number>> {
-  const { epochs, batch, accumulate, collapseEvery } = settings;
+  const { epochs, batch, collapseEvery } = settings;
   const samples = images.train.labels.length;
-  const rates = settings.rates(done, Math.ceil(Math.ceil(samples / batch) / accumulate));
+  const rates = settings.rates(done, stepsOf(settings, samples));
   const told = (share: number) => onStage((done + share) / epochs, `epoch ${done + 1} of ${epochs}`);
   const raw = await run(
     {
@@ -350,6 +406,19 @@ async function runEpoch({ handle, plan, settings, images, done, onStage, control
   };
 }
 
+const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
+
+/** A stretch of a split through the network, in evaluation mode. */
+function pass(handle: object, split: number, { first, count }: Stretch, epoch: number, control: Control) {
+  return run(
+    {
+      call: (_, mode) => torchEngine().trainerFeatures(mode, handle, split, first, count, epoch),
+      wrap: (raw: { features: Float32Array; logits: Float32Array; loss: number }) => raw,
+    },
+    control,
+  );
+}
+
 async function output(
   handle: object,
   images: Sets,
@@ -367,13 +436,7 @@ async function output(
   let [dim, loss] = [0, 0];
   for (let first = 0; first < samples; first += CHUNK) {
     const count = Math.min(CHUNK, samples - first);
-    const part = await run(
-      {
-        call: (_, mode) => torchEngine().trainerFeatures(mode, handle, split === 'train' ? 0 : 1, first, count, epoch),
-        wrap: (raw: { features: Float32Array; logits: Float32Array; loss: number }) => raw,
-      },
-      control,
-    );
+    const part = await pass(handle, split === 'train' ? 0 : 1, { first, count }, epoch, control);
     dim = part.features.length / count;
     // Shared, so that what measures them need not copy.
     features ??= new Float32Array(new SharedArrayBuffer(4 * samples * dim));

@@ -1,0 +1,86 @@
+// Theory beside a run: the model's limit reached by a network, the same when resumed, and what is said where there is none.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readSafetensors, simplexETF } from 'layerpeel';
+import { train } from 'layerpeel/torch';
+import * as assert from 'uvu/assert';
+import { patterns } from './images.js';
+import { torchSuite } from './torch.js';
+
+const test = torchSuite('theory beside a run');
+
+const data = { train: patterns(), test: patterns({ seed: 1 }) };
+const anchored = {
+  data,
+  model: { kind: 'mlp', widths: [32, 16], classifier: { kind: 'fixed-etf' } },
+  loss: { kind: 'unhinged', gamma: 1 / 3 },
+  regularization: { weight: 1e-3 },
+  optimizer: { learningRate: 0.01 },
+  epochs: 12,
+  batch: 16,
+};
+
+async function last(config, options) {
+  let theory;
+  for await (const epoch of train(config, options)) {
+    if (epoch.epoch === config.epochs) theory = await epoch.theory();
+  }
+  return theory;
+}
+
+test('features under fixed prototypes come to MᵀW/λ', async () => {
+  const { zeta, measured, predicted, clock, statement, anchored: seen } = await last(anchored);
+  assert.match(statement, /MᵀW\/λ/);
+  assert.is(zeta.length, 13);
+  // Six batches an epoch, at a rate of 0.01.
+  assert.ok(Math.abs(zeta[12] - 0.72) < 1e-12);
+  // A sample's loss and its regularization, −⟨m, h⟩ + 0.001·16 ‖h‖² with m = w_y − γ Σ w_j, are least at h = m/0.032.
+  const { data: w } = simplexETF(4, 16, { seed: 0 });
+  const m = Array.from({ length: 16 }, (_, k) => w[k] - (w[16 + k] + w[32 + k] + w[48 + k]) / 3);
+  const limit = (Math.hypot(...m) / 0.032) * Math.sqrt(96);
+  assert.ok(Math.abs(seen.limitNorm / limit - 1) < 1e-4, `${seen.limitNorm}, not ${limit}`);
+  assert.ok(Math.abs(seen.norm[12] / limit - 1) < 0.1, `norm is ${seen.norm[12]}`);
+  assert.ok(seen.cosine[0] < 0.5 && seen.cosine[12] > 0.99, `cosine is ${seen.cosine[12]}`);
+  assert.ok(clock > 0 && measured[12] < 0.1 * measured[0]);
+  assert.ok(Math.abs(predicted[0] / measured[0] - 1) < 1e-4);
+});
+
+for (const [name, change] of Object.entries({
+  'unhinged loss, fixed prototypes': {},
+  'cross-entropy': { model: { kind: 'mlp', widths: [32, 16] }, loss: { kind: 'cross-entropy' }, regularization: undefined },
+})) {
+  test(`a resumed run has the theory of one that never stopped: ${name}`, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+    try {
+      const { regularization, ...rest } = { ...anchored, epochs: 4, ...change };
+      const config = regularization ? { ...rest, regularization } : rest;
+      const file = join(folder, 'checkpoint.safetensors');
+      for await (const epoch of train(config)) {
+        await epoch.save(file);
+        if (epoch.epoch === 2) break;
+      }
+      const { tensors } = await readSafetensors(file);
+      assert.equal(tensors['theory.features'].shape, [96, 16]);
+      const resumed = await last(config, { resume: file });
+      assert.is(resumed.measured.length, 5);
+      assert.equal(resumed, await last(config));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+}
+
+for (const [reason, change] of [
+  [/does not cover mse/, { loss: { kind: 'mse' } }],
+  [/does not cover cross-entropy with mixup/, { loss: { kind: 'cross-entropy' }, data: { ...data, augmentation: { mixup: 0.2 } } }],
+  [/does not cover cross-entropy with smoothed labels/, { loss: { kind: 'cross-entropy', labelSmoothing: 0.1 } }],
+  [/collapseEvery/, { loss: { kind: 'cross-entropy' }, collapseEvery: 0 }],
+]) {
+  test(`says why there is none: ${reason.source}`, async () => {
+    const { regularization: _, ...rest } = anchored;
+    assert.match(await last({ ...rest, model: { kind: 'mlp' }, epochs: 1, ...change }), reason);
+  });
+}
+
+test.run();
