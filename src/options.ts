@@ -86,7 +86,7 @@ export function checkNumber(value: unknown, place: Place, bounds: Bounds = {}): 
     min !== undefined && `of at least ${min}`,
     max !== undefined && `of at most ${max}`,
   ].filter((words) => typeof words === 'string');
-  const wanted = [integer ? 'an integer' : 'a finite number', bounded.join(' and ')].filter(Boolean).join(' ');
+  const wanted = [integer ? 'an integer' : 'a finite number', bounded.join(' and ').replace('and of', 'and')].join(' ').trim();
   throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted}.`);
 }
 

@@ -3,6 +3,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
+import { LayerpeelError } from '../errors.js';
 import type { GroupName } from '../evaluation/accuracy.js';
 import type { Calibration } from '../evaluation/calibration.js';
 import type { Detection } from '../evaluation/detection.js';
@@ -72,7 +73,7 @@ export const command: Command = {
       ...settings,
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
-    });
+    }).catch(inArguments);
     const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
     const config = { ...files, ...settings };
     const folder = await context.folder(name, config);
@@ -119,6 +120,13 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
     ...given(Object.entries(NUMBERS).map(([name, key]) => [key, number(name)])),
     ...(Object.keys(groups).length > 0 && { groups }),
   };
+}
+
+/** Names the options as they are typed: `options.energyTemperature` is `--energy-temperature`. */
+function inArguments(error: unknown): never {
+  if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
+  const typed = (_: string, key: string) => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  throw new UsageError(error.message.replaceAll(/\boptions\.(?:groups\.)?(\w+)/g, typed));
 }
 
 /** The path of an array, with its name in the file if need be. */

@@ -146,6 +146,12 @@ test('help, faults of usage, faults of data', async () => {
     [['z.npy'], /--labels is missing/],
     [['--labels', 'y.npy'], /LOGITS\.npy is missing/],
     [['z.npy', '--labels', 'y.npy', '--bins', 'many'], /--bins is many; expected a number/],
+    [['z.npy', '--labels', 'y.npy', '--temperature', '0'], /--temperature is 0/],
+    [['z.npy', '--labels', 'y.npy', '--bins', '0'], /--bins is 0; expected an integer of at least 1 and at most 1000000\./],
+    [
+      ['z.npy', '--labels', 'y.npy', '--energy-temperature', '-1'],
+      /--energy-temperature is -1; expected a finite number above 0\./,
+    ],
     [['z.npy', '--labels', 'y.npy', '--counts', '1,,2'], /--counts is 1,,2/],
     [['z.npy', '--labels', 'y.npy', '--ood', 'z.npy'], /There is no option --ood/],
   ]) {
@@ -158,7 +164,6 @@ test('help, faults of usage, faults of data', async () => {
     [['g.npy', '--labels', 'y.npy'], /g\.npy cannot be read/],
     [['y.npy', '--labels', 'y.npy'], /y\.npy/],
     [['z.npy', '--labels', 'y.npy', '--counts', '5,4'], /counts have 2 entries; expected 6/],
-    [['z.npy', '--labels', 'y.npy', '--temperature', '0'], /temperature is 0/],
     [['z.npy', '--labels', 'y.npy', '--prototypes', 'z.npy'], /prototypes are given without features/],
   ]) {
     const { code, stderr, stdout } = await evaluate([...args, '--out', 'run']);
