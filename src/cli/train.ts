@@ -8,9 +8,10 @@
  * Columns, report and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with
  * `--resume` from its folder.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { LayerpeelError } from '../errors.js';
+import { EventWriter } from '../report/events.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile, checkSpace } from '../training/checkpoint.js';
@@ -69,10 +70,14 @@ export const command: Command = {
         await records?.add(epoch);
       }
     } catch (error) {
-      await records?.end((error as Error).message);
+      // What ended the run is told, whatever becomes of its report.
+      const { message, cause } = error as Error;
+      await records?.end(context.signal.aborted && cause instanceof Error ? cause.message : message).catch(() => {});
       throw error;
     }
-    const { last, folder, report } = records as unknown as Records;
+    const ended = records as unknown as Records;
+    await ended.end();
+    const { last, folder, report } = ended;
     if (!last) {
       throw new LayerpeelError('LP_CONFIG', `The run has done its ${config.epochs} epochs; ask for more of them to go on.`);
     }
@@ -91,6 +96,7 @@ class Records {
   report = '';
   private drawn = Number.NEGATIVE_INFINITY;
   private drawing = 0;
+  private events: EventWriter | undefined;
 
   constructor(
     readonly folder: RunFolder,
@@ -98,7 +104,12 @@ class Records {
   ) {}
 
   async begin(): Promise<void> {
-    await checkSpace(this.folder.path, this.about.checkpointBytes);
+    const { config, checkpointBytes, history } = this.about;
+    await checkSpace(this.folder.path, checkpointBytes);
+    if (config.tensorboard) {
+      this.events = await freshEvents(this.folder);
+      for (const row of history) await this.write(row);
+    }
     await this.draw();
   }
 
@@ -107,6 +118,7 @@ class Records {
     await epoch.save(join(this.folder.path, checkpointFile));
     this.folder.add(checkpointFile);
     await this.folder.metrics(columnsOf(epoch.history));
+    await this.write(epoch.measures);
     const { epochs, data } = this.about.config;
     const ended = epoch.epoch === epochs;
     if (ended) await keepArrays(epoch, this.folder, 'test' in data ? data.test !== false : true);
@@ -114,20 +126,34 @@ class Records {
     if (ended || performance.now() - this.drawn > 10 * this.drawing) await this.draw();
   }
 
-  /** Of a run that ends early. */
-  async end(ending: string): Promise<void> {
-    await this.draw(ending);
+  /** @param ending why the run ends early */
+  async end(ending?: string): Promise<void> {
+    await this.events?.close();
+    if (ending !== undefined) await this.draw(ending);
+  }
+
+  /** Hands an epoch to TensorBoard: what was measured of it. */
+  private async write({ epoch = 0, ...columns }: Epoch['measures']): Promise<void> {
+    await this.events?.scalars(epoch, Object.fromEntries(Object.entries(columns).filter(([, value]) => !Number.isNaN(value))));
   }
 
   private async draw(ending?: string): Promise<void> {
     const began = performance.now();
     const { history } = this.last ?? this.about;
-    const theory = await this.last?.theory();
-    const more = { ...(theory !== undefined && { theory }), ...(ending !== undefined && { ending }) };
-    this.report = await reportTraining({ ...this.about, history, ...more }, this.folder);
+    const theory = await this.about.theory();
+    this.report = await reportTraining({ ...this.about, history, theory, ...(ending !== undefined && { ending }) }, this.folder);
     this.drawn = performance.now();
     this.drawing = this.drawn - began;
   }
+}
+
+/** An event file in place of those of a run before in this folder: TensorBoard would draw both. */
+async function freshEvents(folder: RunFolder): Promise<EventWriter> {
+  const before = (await readdir(folder.path)).filter((file) => file.startsWith('events.out.tfevents.'));
+  for (const file of before) await rm(join(folder.path, file));
+  const events = await EventWriter.open(folder.path);
+  folder.add(basename(events.path));
+  return events;
 }
 
 async function readConfig(path: string): Promise<TrainingConfig> {

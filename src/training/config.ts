@@ -100,11 +100,13 @@ export interface TrainingConfig {
   readonly tf32?: boolean;
   /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does. @default 1 */
   readonly collapseEvery?: number;
+  /** Whether `layerpeel train` writes event files for TensorBoard into the run folder. @default false */
+  readonly tensorboard?: boolean;
 }
 
 const keys = [
   ...['data', 'model', 'loss', 'reweighting', 'regularization', 'rescaled', 'optimizer', 'epochs', 'batch', 'accumulate'],
-  ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery'],
+  ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery', 'tensorboard'],
 ];
 const dataKeys = ['augmentation', 'normalization'];
 const setKeys = ['train', 'test', ...dataKeys];
@@ -154,6 +156,7 @@ export function checkSettings(given: unknown, place: Place): Settings {
   if (typeof device !== 'string' || !/^(cpu|cuda(:\d+)?)$/.test(device)) {
     throw new LayerpeelError(place.code, `${place.path}.device is ${show(device)}; expected cpu, cuda or cuda:1.`);
   }
+  flag('tensorboard', false);
   const data = checkData(config.data, inside(place, 'data'));
   const ema = number('ema', 0, { min: 0, max: 1 });
   if (ema === 1) throw new LayerpeelError(place.code, `${place.path}.ema is 1, at which the average never moves; expected less.`);

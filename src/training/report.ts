@@ -21,7 +21,7 @@ export interface TrainingReport {
   /** Parameters of the network. */
   readonly parameters: number;
   /** The layer-peeled model beside the network, or a sentence why it is not. */
-  readonly theory?: Comparison | string;
+  readonly theory: Comparison | string;
   /** How the run ended, in a sentence, where it ended early. */
   readonly ending?: string;
 }
@@ -221,7 +221,7 @@ export async function reportTraining(report: TrainingReport, folder: RunFolder):
     const figures = await drawAll(plan.figures, report, folder);
     if (figures.length > 0) sections.push({ title: plan.title, figures, ...(plan.text && { text: [plan.text] }) });
   }
-  if (report.theory !== undefined) sections.splice(1, 0, await theorySection(report.theory, folder));
+  sections.splice(1, 0, await theorySection(report.theory, folder));
   const last = history.at(-1);
   return folder.report({
     title: `${config.model.kind} trained under ${config.loss.kind}: ${name}`,
@@ -245,6 +245,7 @@ function leadOf({ config, history, counts, parameters, ending }: TrainingReport)
     `${formatNumber(parameters, 12)} parameters, trained on ${formatNumber(samples, 12)} images of ${counts.length} classes.`,
     `${epoch} of ${config.epochs} epochs ${epoch === 1 ? 'is' : 'are'} done${right.length > 0 ? `; ${right.join(' and ')} are decided right` : ''}.`,
     ...(ending ? [ending] : []),
+    ...(ending && epoch > 0 ? ['`--resume` goes on from here.'] : []),
   ].join(' ');
 }
 

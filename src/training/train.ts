@@ -39,6 +39,7 @@ export interface Ready {
   readonly counts: Int32Array;
   /** Of the epochs before, where a run is resumed. */
   readonly history: Epoch['history'];
+  theory: Epoch['theory'];
 }
 
 /** What the network makes of images, in evaluation mode and without augmentation. */
@@ -103,7 +104,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     const history = [...(from?.progress.history ?? [])];
     const { look, zetaAt, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
     const beside = await Beside.begin(setting, () => look(0), before);
-    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history] });
+    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history], theory: () => beside.compare() });
     for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
       const measures = await runEpoch({ handle, plan, settings, images, done, onStage, control });

@@ -1,4 +1,6 @@
 // Small images that a network can learn: each class has a pattern of its own, under noise.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { seededRandom } from 'layerpeel';
 
 export function patterns({ classes = 4, perClass = 24, size = 8, channels = 3, seed = 0, noise = 40, counts } = {}) {
@@ -27,4 +29,24 @@ export function patterns({ classes = 4, perClass = 24, size = 8, channels = 3, s
     classes: Array.from({ length: classes }, (_, c) => `class ${c}`),
     source: 'patterns',
   };
+}
+
+/** An IDX pair of patterns, which `layerpeel train` reads from files. */
+export async function idxFiles(folder) {
+  const header = (type, ...extents) => {
+    const bytes = Buffer.alloc(4 + 4 * extents.length);
+    bytes.set([0, 0, type, extents.length]);
+    extents.forEach((extent, k) => {
+      bytes.writeInt32BE(extent, 4 + 4 * k);
+    });
+    return bytes;
+  };
+  for (const [name, set] of [
+    ['train', patterns({ channels: 1 })],
+    ['t10k', patterns({ channels: 1, seed: 1 })],
+  ]) {
+    const [n] = set.shape;
+    await writeFile(join(folder, `${name}-images-idx3-ubyte`), Buffer.concat([header(8, n, 8, 8), set.images]));
+    await writeFile(join(folder, `${name}-labels-idx1-ubyte`), Buffer.concat([header(8, n), Uint8Array.from(set.labels)]));
+  }
 }

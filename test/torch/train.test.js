@@ -7,7 +7,7 @@ import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run, start } from '../cli/run.js';
 import { refuses } from '../helpers.js';
-import { patterns } from './images.js';
+import { idxFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
 const test = torchSuite('training');
@@ -230,26 +230,6 @@ test('checkpoints of another architecture, configuration or of none are refused'
     await refuses('LP_FILE', /short/, () => resume({}, join(folder, 'short.safetensors')));
   });
 });
-
-/** An IDX pair of patterns, which `layerpeel train` reads from files. */
-async function idxFiles(folder) {
-  const header = (type, ...extents) => {
-    const bytes = Buffer.alloc(4 + 4 * extents.length);
-    bytes.set([0, 0, type, extents.length]);
-    extents.forEach((extent, k) => {
-      bytes.writeInt32BE(extent, 4 + 4 * k);
-    });
-    return bytes;
-  };
-  for (const [name, set] of [
-    ['train', patterns({ channels: 1 })],
-    ['t10k', patterns({ channels: 1, seed: 1 })],
-  ]) {
-    const [n] = set.shape;
-    await writeFile(join(folder, `${name}-images-idx3-ubyte`), Buffer.concat([header(8, n, 8, 8), set.images]));
-    await writeFile(join(folder, `${name}-labels-idx1-ubyte`), Buffer.concat([header(8, n), Uint8Array.from(set.labels)]));
-  }
-}
 
 test('layerpeel train: columns, checkpoint and arrays; killed at any moment it goes on', async () => {
   await inFolder(async (folder) => {
