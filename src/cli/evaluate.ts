@@ -124,7 +124,7 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
 
 /** Names the options as they are typed: `options.energyTemperature` is `--energy-temperature`. */
 function inArguments(error: unknown): never {
-  if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
+  if (!(error instanceof LayerpeelError) || !error.message.startsWith('options.')) throw error;
   const typed = (_: string, key: string) => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   throw new UsageError(error.message.replaceAll(/\boptions\.(?:groups\.)?(\w+)/g, typed));
 }
