@@ -22,6 +22,7 @@ if [ "$name" = sanitize ]; then
   ASAN_OPTIONS=detect_leaks=$leaks ctest --test-dir "build/$name" --output-on-failure
   # Node.js itself is not instrumented, and does not free what it holds when it ends.
   export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:allocator_may_return_null=1 LD_PRELOAD
+  export LAYERPEEL_TORCH=$PWD/build/no-torch  # nor is libtorch
   LD_PRELOAD=$(c++ -print-file-name=libasan.so)
 else
   ctest --test-dir "build/$name" --output-on-failure

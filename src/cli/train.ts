@@ -119,9 +119,9 @@ class Records {
     this.folder.add(checkpointFile);
     await this.folder.metrics(columnsOf(epoch.history));
     await this.write(epoch.measures);
-    const { epochs, data } = this.about.config;
+    const { epochs } = this.about.config;
     const ended = epoch.epoch === epochs;
-    if (ended) await keepArrays(epoch, this.folder, 'test' in data ? data.test !== false : true);
+    if (ended) await keepArrays(epoch, this.folder);
     // A page takes as long to draw as many a small epoch: such epochs share one.
     if (ended || performance.now() - this.drawn > 10 * this.drawing) await this.draw();
   }
@@ -192,13 +192,15 @@ function line({ epoch, measures }: Epoch, epochs: number): string {
 }
 
 /** What `layerpeel evaluate` takes of a run folder. */
-async function keepArrays(epoch: Epoch, folder: RunFolder, tested: boolean): Promise<void> {
-  const { features, logits, labels } = await epoch.output(tested ? 'test' : 'train');
+async function keepArrays(epoch: Epoch, folder: RunFolder): Promise<void> {
+  const { features, logits, labels } = await epoch.output(epoch.splits.includes('test') ? 'test' : 'train');
   const { prototypes, biases } = await epoch.classifier();
+  const outside = epoch.splits.includes('heldOut') ? await epoch.output('heldOut') : undefined;
   const integers = (data: Int32Array) => ({ shape: [data.length], data });
   const arrays = {
     ...{ features, logits, labels: integers(labels), prototypes, counts: integers(epoch.counts) },
     ...(biases && { biases }),
+    ...(outside && { 'ood-logits': outside.logits, 'ood-features': outside.features }),
   };
   for (const [name, array] of Object.entries(arrays)) await folder.array(name, array);
 }

@@ -88,8 +88,6 @@ export interface RawEpoch {
   readonly divergedAt: number;
 }
 
-type ImageArrays = [images: Uint8Array, sizes: ImageSizes, labels: Int32Array];
-
 /** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
 export interface TorchEngine {
   info(): TorchInfo;
@@ -105,16 +103,16 @@ export interface TorchEngine {
   ): Result<[value: Float64Array, features: Float, prototypes: Float, biases: Float]>;
   /** The losses before and after a training step. */
   prove(mode: Mode): Result<[before: number, after: number]>;
-  /** A handle of a network, its training images and test images. */
+  /** A handle of a network with splits of images, the first of which it trains on. */
   trainerBegin(
     mode: Mode,
     plan: TrainerPlan,
-    ...rest: [...ImageArrays, prototypes: Float32Array | undefined, ...(ImageArrays | [])]
+    prototypes: Float32Array | undefined,
+    ...splits: (Uint8Array | ImageSizes | Int32Array)[]
   ): Result<object>;
   trainerDispose(handle: object): void;
   /** The learning rates of the epoch's steps. */
   trainerEpoch(mode: Mode, handle: object, epoch: number, rates: Float64Array): Result<RawEpoch>;
-  /** Of split 0 (training) or 1. */
   trainerFeatures(
     mode: Mode,
     handle: object,

@@ -9,7 +9,7 @@ import { checkImages, classCounts, type ImageSet } from '../data/images.js';
 import { loadImages } from '../data/load.js';
 import { selectImages } from '../data/subsets.js';
 import { aborted, LayerpeelError } from '../errors.js';
-import { type Control, engine, type ImageSizes, run } from '../native.js';
+import { type Control, engine, run } from '../native.js';
 import { checkKeys, checkNumber, inside, option, type Place } from '../options.js';
 import { type RawEpoch, type TrainerPlan, torchEngine } from '../torch/native.js';
 import { Beside, probeOf, type Stretch, theorySetting } from './beside.js';
@@ -65,8 +65,9 @@ export interface Epoch {
   readonly counts: Int32Array;
   /** Writes the state to a `.safetensors` file, whole or not at all. */
   save(path: string): Promise<void>;
-  /** What the network makes of the training or the test images. */
-  output(split: 'train' | 'test'): Promise<NetworkOutput>;
+  readonly splits: readonly Split[];
+  /** What the network makes of the training images, the test images, or those of classes held out. */
+  output(split: Split): Promise<NetworkOutput>;
   /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
   theory(): Promise<Comparison | string>;
   /** Prototypes `[C, p]` and biases `[C]`, averaged where `ema` is set. */
@@ -122,6 +123,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         counts,
         save: (path) => saveTraining(path, handle, progress, start),
         theory: () => beside.compare(),
+        splits: splitsOf(images),
         output: (split) => output(handle, images, split, plan, done, control),
         classifier: () => classifierOf(handle, plan),
       };
@@ -187,7 +189,13 @@ function theoryOf({ handle, config, settings, plan, images, counts, control }: B
 interface Sets {
   readonly train: ImageSet;
   readonly test?: ImageSet;
+  /** Images of classes that are held out: of the test split where there is one. */
+  readonly heldOut?: ImageSet;
 }
+
+export type Split = keyof Sets;
+
+const splitsOf = (sets: Sets): Split[] => (['train', 'test', 'heldOut'] as const).filter((split) => sets[split]);
 
 async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOptions): Promise<Sets> {
   if (inMemory(data)) {
@@ -206,16 +214,16 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
       inside(place, 'data'),
     );
   const whole = await load(data.split ?? 'train');
-  const { images: train } = selectImages(whole, selection, inside(place, 'data'));
-  if (data.test === false) return { train };
+  const { images: train, heldOut } = selectImages(whole, selection, inside(place, 'data'));
+  if (data.test === false) return { train, ...(heldOut && { heldOut }) };
   // Numbered as the training set is, and without the classes held out.
   const numbered = ['idx', 'folder'].includes(data.kind) ? { classes: whole.classes } : {};
-  const { images: test } = selectImages(
+  const tested = selectImages(
     await load(data.test ?? 'test', numbered),
     { heldOut: selection.heldOut ?? [] },
     inside(place, 'data'),
   );
-  return matching({ train, test });
+  return matching({ train, test: tested.images, ...(tested.heldOut && { heldOut: tested.heldOut }) });
 }
 
 function matching(sets: Sets): Sets {
@@ -333,17 +341,17 @@ function checkSame(
   }
 }
 
-function begin(
-  plan: TrainerPlan & { prototypes: Float32Array | undefined },
-  { train, test }: Sets,
-  control: Control,
-): Promise<object> {
-  const arrays = (set: ImageSet): [Uint8Array, ImageSizes, Int32Array] => [set.images, checkImages(set), set.labels];
+function begin(plan: TrainerPlan & { prototypes: Float32Array | undefined }, sets: Sets, control: Control): Promise<object> {
   const { prototypes, ...rest } = plan;
+  // Labels of classes that the network does not have stand for nothing.
+  const labels = (split: Split, set: ImageSet) => (split === 'heldOut' ? new Int32Array(set.labels.length) : set.labels);
+  const splits = splitsOf(sets).flatMap((split) => {
+    const set = sets[split] as ImageSet;
+    return [set.images, checkImages(set), labels(split, set)];
+  });
   return run(
     {
-      call: (_, mode) =>
-        torchEngine().trainerBegin(mode, rest, ...arrays(train), prototypes, ...(test ? arrays(test) : ([] as []))),
+      call: (_, mode) => torchEngine().trainerBegin(mode, rest, prototypes, ...splits),
       wrap: (handle: object) => handle,
     },
     control,
@@ -423,7 +431,7 @@ function pass(handle: object, split: number, { first, count }: Stretch, epoch: n
 async function output(
   handle: object,
   images: Sets,
-  split: 'train' | 'test',
+  split: Split,
   plan: TrainerPlan,
   epoch: number,
   control: Control,
@@ -437,7 +445,7 @@ async function output(
   let [dim, loss] = [0, 0];
   for (let first = 0; first < samples; first += CHUNK) {
     const count = Math.min(CHUNK, samples - first);
-    const part = await pass(handle, split === 'train' ? 0 : 1, { first, count }, epoch, control);
+    const part = await pass(handle, splitsOf(images).indexOf(split), { first, count }, epoch, control);
     dim = part.features.length / count;
     // Shared, so that what measures them need not copy.
     features ??= new Float32Array(new SharedArrayBuffer(4 * samples * dim));
@@ -494,6 +502,7 @@ async function watch(
 ): Promise<Record<string, number>> {
   const { features, loss, labels } = await output(handle, images, 'train', plan, epoch, control);
   const { prototypes, biases } = await classifierOf(handle, plan);
+  const began = performance.now();
   const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, control).catch((error) => {
     // Of features that have all but left their range there is nothing to measure yet; training finds out itself when they have.
     if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return undefined;
@@ -508,6 +517,7 @@ async function watch(
     trainLoss: loss,
     trainAccuracy: accuracy as number,
     ...measures,
+    secondsCollapse: (performance.now() - began) / 1000,
     featureNorm: meanNorm(features),
     smallestPrototypeNorm: Math.min(...lengths),
     prototypeNormRatio: Math.max(...lengths) / Math.min(...lengths),
@@ -522,7 +532,7 @@ const unwatched = (): Record<string, number> => {
   const { accuracy: _, ...measures } = Object.fromEntries(names.map((name) => [name, Number.NaN]));
   const [before, after] = [
     ['trainLoss', 'trainAccuracy'],
-    ['featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio', 'smallestPrototypeAngle'],
+    ['secondsCollapse', 'featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio', 'smallestPrototypeAngle'],
   ].map((columns) => Object.fromEntries(columns.map((name) => [name, Number.NaN])));
   return { ...before, ...measures, ...after };
 };

@@ -5,8 +5,8 @@ import { suite } from 'uvu';
 export function torchSuite(name) {
   const tests = suite(name);
   const sanitized = process.env.LD_PRELOAD?.includes('libasan');
-  const { usable, statement } = torchState();
-  if (usable && !sanitized) return tests;
+  const { usable, statement } = sanitized ? {} : torchState();
+  if (usable) return tests;
   if (process.env.CI && !sanitized) {
     tests('libtorch is there', () => {
       throw new Error(statement);

@@ -25,8 +25,8 @@ async function all(config, options) {
 
 /** The measures without those of time. */
 const timeless = (rows) =>
-  rows.map(({ seconds, imagesPerSecond, waitedForImages, secondsMeasuring, ...rest }) => {
-    assert.ok(seconds > 0 && imagesPerSecond > 0 && waitedForImages >= 0 && secondsMeasuring >= 0);
+  rows.map(({ seconds, imagesPerSecond, waitedForImages, secondsMeasuring, secondsCollapse, ...rest }) => {
+    assert.ok(seconds > 0 && imagesPerSecond > 0 && waitedForImages >= 0 && secondsMeasuring >= secondsCollapse);
     return rest;
   });
 

@@ -1,5 +1,5 @@
 // A network in training behind a handle: see torch/trainer.
-//   trainerBegin(mode, plan, images, sizes, labels, beginning?, test images?, sizes, labels) → handle
+//   trainerBegin(mode, plan, beginning?, images, sizes, labels, more images, sizes, labels, …) → handle
 //   trainerEpoch(mode, handle, epoch, rates) → { loss, accuracy, batches, seconds, waited, divergedAt }
 //   trainerFeatures(mode, handle, split, begin, count, epoch) → { features, logits, loss }
 //   trainerLayout(handle) → [{ name, shape }] of the state
@@ -81,13 +81,14 @@ Napi::Value trainer_begin(const Napi::CallbackInfo& info) {
     auto plan = std::make_shared<TrainerPlan>(trainer_plan_in(info[1].As<Napi::Object>()));
     const auto session = std::make_shared<Session>();
     auto splits = std::make_shared<std::vector<Split>>();
-    splits->push_back(split_argument(info, 2, plan->classes, *session));
-    if (info[5].IsTypedArray()) {
-      const auto array = info[5].As<Napi::Float32Array>();
-      const Input<float> beginning(info, 5, array.ElementLength());
+    if (info[2].IsTypedArray()) {
+      const auto array = info[2].As<Napi::Float32Array>();
+      const Input<float> beginning(info, 2, array.ElementLength());
       plan->beginning.assign(beginning.get(), beginning.get() + array.ElementLength());
     }
-    if (info[6].IsTypedArray()) splits->push_back(split_argument(info, 6, plan->classes, *session));
+    for (size_t index = 3; index == 3 || index < info.Length(); index += 3) {
+      splits->push_back(split_argument(info, index, plan->classes, *session));
+    }
     return run_there(
         info, session, [=](Control&) { session->trainer = std::make_shared<Trainer>(*plan, *splits); },
         [=](Napi::Env env) -> Napi::Value {
