@@ -14,6 +14,7 @@ import { LayerpeelError } from '../errors.js';
 import { EventWriter } from '../report/events.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
+import { torchEngine } from '../torch/native.js';
 import { checkpointFile, checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
 import { reportTraining } from '../training/report.js';
@@ -141,7 +142,9 @@ class Records {
     const began = performance.now();
     const { history } = this.last ?? this.about;
     const theory = await this.about.theory();
-    this.report = await reportTraining({ ...this.about, history, theory, ...(ending !== undefined && { ending }) }, this.folder);
+    const { libtorch } = torchEngine().info();
+    const more = { history, theory, libtorch, ...(ending !== undefined && { ending }) };
+    this.report = await reportTraining({ ...this.about, ...more }, this.folder);
     this.drawn = performance.now();
     this.drawing = this.drawn - began;
   }

@@ -22,6 +22,8 @@ export interface TrainingReport {
   readonly parameters: number;
   /** The layer-peeled model beside the network, or a sentence why it is not. */
   readonly theory: Comparison | string;
+  /** The version of libtorch. */
+  readonly libtorch: string;
   /** How the run ended, in a sentence, where it ended early. */
   readonly ending?: string;
 }
@@ -227,7 +229,7 @@ export async function reportTraining(report: TrainingReport, folder: RunFolder):
     title: `${config.model.kind} trained under ${config.loss.kind}: ${name}`,
     lead: leadOf(report),
     sections: [...sections, ...(last ? [{ title: `Epoch ${last.epoch}`, tables: [tableOf(last)] }] : [])],
-    parameters: config as unknown as Record<string, unknown>,
+    parameters: { ...config, libtorch: report.libtorch },
   });
 }
 
@@ -302,10 +304,12 @@ async function theorySection(theory: Comparison | string, folder: RunFolder): Pr
   if (typeof theory === 'string') return { title, text: [theory] };
   const { zeta, measured, predicted, curve, clock, statement, anchored } = theory;
   const epoch = zeta.map((_, k) => k);
-  await folder.metrics(
-    { epoch, zeta, measured, predicted, ...(anchored && { cosine: anchored.cosine, norm: anchored.norm }) },
-    'theory',
-  );
+  const more = anchored && {
+    ...{ cosine: anchored.cosine, norm: anchored.norm },
+    ...{ predictedCosine: anchored.predicted.cosine, predictedNorm: anchored.predicted.norm },
+  };
+  await folder.metrics({ epoch, zeta, measured, predicted, ...more }, 'theory');
+  const model = { name: 'model', color: 0, style: 0 } as const;
   const network = { name: 'network', mark: 'points', color: 1, style: 0 } as const;
   const figures = [
     await folder.figure(
@@ -315,7 +319,7 @@ async function theorySection(theory: Comparison | string, folder: RunFolder): Pr
         x: { title: 'ζ, sum of the learning rates of the steps' },
         y: { title: theory.quantity === 'loss' ? 'mean loss' : 'distance', scale: falls([{ y: measured }]) ? 'log' : 'linear' },
         series: [
-          { name: 'model', x: curve.zeta, y: curve.predicted, color: 0, style: 0 },
+          { ...model, x: curve.zeta, y: curve.predicted },
           { ...network, x: zeta, y: measured },
         ],
       }),
@@ -323,15 +327,18 @@ async function theorySection(theory: Comparison | string, folder: RunFolder): Pr
     ),
   ];
   if (anchored) {
-    const chart = { x: { title: 'epoch', whole: true }, width: 400 };
+    const x = { title: 'epoch', whole: true };
     figures.push(
       await folder.figure(
         'theory-cosine',
         lineChart({
-          ...chart,
+          x,
           title: 'Class means towards their limit',
           y: { title: 'mean cosine' },
-          series: [{ ...network, mark: 'line', x: epoch, y: anchored.cosine }],
+          series: [
+            { ...model, x: epoch, y: anchored.predicted.cosine },
+            { ...network, x: epoch, y: anchored.cosine },
+          ],
           rules: [{ y: 1 }],
         }),
         'Cosine between the mean feature of a class and the direction of MᵀW that the model gives it, mean over the classes.',
@@ -339,10 +346,13 @@ async function theorySection(theory: Comparison | string, folder: RunFolder): Pr
       await folder.figure(
         'theory-norm',
         lineChart({
-          ...chart,
+          x,
           title: 'Length of the features',
-          y: { title: '‖H‖', scale: falls([{ y: anchored.norm }]) ? 'log' : 'linear' },
-          series: [{ ...network, mark: 'line', x: epoch, y: anchored.norm }],
+          y: { title: '‖H‖', scale: falls([{ y: anchored.norm }, { y: anchored.predicted.norm }]) ? 'log' : 'linear' },
+          series: [
+            { ...model, x: epoch, y: anchored.predicted.norm },
+            { ...network, x: epoch, y: anchored.norm },
+          ],
           rules: anchored.limitNorm === undefined ? [] : [{ y: anchored.limitNorm, label: '‖MᵀW/λ‖' }],
         }),
         anchored.limitNorm === undefined

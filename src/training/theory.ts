@@ -48,6 +48,8 @@ export interface Comparison {
     /** `‖H‖`, and that of the limit `MᵀW/λ` where there is decay. */
     readonly norm: readonly number[];
     readonly limitNorm?: number;
+    /** Of the model. */
+    readonly predicted: { readonly cosine: readonly number[]; readonly norm: readonly number[] };
   };
 }
 
@@ -76,8 +78,15 @@ interface Model {
   /** The limit direction, where the distance to it is compared. */
   readonly direction?: Direction;
   /** The limit of the features under fixed prototypes, in length where it has one. */
-  readonly anchor?: { readonly features: NDArray; readonly norm?: number };
+  readonly anchor?: Anchor;
 }
+
+interface Anchor {
+  readonly features: NDArray;
+  readonly norm?: number;
+}
+
+const anchored = ({ features }: Anchor, state: State) => ({ cosine: cosineTo(features, state), norm: normOf(state.features.data) });
 
 /** The model from a start, and what has been seen of the network since. */
 export class Theory {
@@ -107,8 +116,7 @@ export class Theory {
   async observe(zeta: number, state: State): Promise<void> {
     const { direction, anchor } = this.model;
     const measured = direction ? distanceTo(direction, state) : await lossOf(this.setting.loss, state);
-    const seen = anchor && { cosine: cosineTo(anchor.features, state), norm: normOf(state.features.data) };
-    this.seen.push({ zeta, measured, ...seen });
+    this.seen.push({ zeta, measured, ...(anchor && anchored(anchor, state)) });
   }
 
   private get quantity(): Comparison['quantity'] {
@@ -148,6 +156,8 @@ export class Theory {
     const clock = Math.exp(minimum((x) => misfit(Math.exp(x)), Math.log(CLOCKS[0]), Math.log(CLOCKS[1])));
     const drawn = Array.from({ length: DRAWN + 1 }, (_, k) => (last * k) / DRAWN);
     const predicted = (of: readonly number[]) => of.map((own) => at(clock * own));
+    const model = [];
+    for (const own of anchor ? zeta : []) model.push(anchored(anchor as Anchor, await this.model.trajectory.at(clock * own)));
     return {
       quantity: this.quantity,
       title: direction ? 'Distance of the direction to its limit' : 'Loss of the probe',
@@ -162,6 +172,7 @@ export class Theory {
           cosine: this.seen.map(({ cosine = Number.NaN }) => cosine),
           norm: this.seen.map(({ norm = Number.NaN }) => norm),
           ...(anchor.norm !== undefined && { limitNorm: anchor.norm }),
+          predicted: { cosine: model.map(({ cosine }) => cosine), norm: model.map(({ norm }) => norm) },
         },
       }),
     };

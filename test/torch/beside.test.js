@@ -42,6 +42,10 @@ test('features under fixed prototypes come to MᵀW/λ', async () => {
   assert.ok(Math.abs(seen.limitNorm / limit - 1) < 1e-4, `${seen.limitNorm}, not ${limit}`);
   assert.ok(Math.abs(seen.norm[12] / limit - 1) < 0.1, `norm is ${seen.norm[12]}`);
   assert.ok(seen.cosine[0] < 0.5 && seen.cosine[12] > 0.99, `cosine is ${seen.cosine[12]}`);
+  assert.ok(Math.abs(seen.predicted.norm[0] / seen.norm[0] - 1) < 1e-5);
+  // H(t) is e^(−λt) H(0) + (1 − e^(−λt)) L, L the limit, in the model: with λ = 2·0.001·16/96.
+  const share = Math.exp(-(0.032 / 96) * clock * zeta[12]);
+  assert.ok(Math.abs(seen.predicted.norm[12] - (1 - share) * limit) <= share * seen.norm[0] + 1e-3);
   assert.ok(clock > 0 && measured[12] < 0.1 * measured[0]);
   assert.ok(Math.abs(predicted[0] / measured[0] - 1) < 1e-4);
 });

@@ -38,7 +38,7 @@ function epochs(count, { tested = true, every = 1 } = {}) {
 async function draw(report) {
   const run = await RunFolder.create('train made-up.json', config, folder);
   const path = await reportTraining(
-    { name: 'made-up', config, counts: [500, 500, 500], parameters: 1234, theory: 'No theory.', ...report },
+    { name: 'made-up', config, counts: [500, 500, 500], parameters: 1234, theory: 'No theory.', libtorch: '2.13.0', ...report },
     run,
   );
   return readFile(path, 'utf8');
@@ -97,7 +97,10 @@ test('the theory beside it, or why there is none', async () => {
     ...{ quantity: 'distanceToLimit', title: 'Distance', statement: 'It tends to a limit.', clock: 12.5 },
     ...{ zeta: [0, 1, 2], measured: [1, 0.5, Number.NaN], predicted: [1, 0.6, 0.3] },
     curve: { zeta: [0, 0.5, 1, 1.5, 2], predicted: [1, 0.8, 0.6, 0.4, 0.3] },
-    anchored: { cosine: [0.1, 0.5, 0.9], norm: [1, 10, 90], limitNorm: 100 },
+    anchored: {
+      ...{ cosine: [0.1, 0.5, 0.9], norm: [1, 10, 90], limitNorm: 100 },
+      predicted: { cosine: [0.1, 0.6, 0.8], norm: [1, 12, 95] },
+    },
   };
   const html = await draw({ history: epochs(2), theory });
   assert.match(html, /It tends to a limit\.[\s\S]*at the time t = 12\.5 ζ/);
@@ -106,7 +109,10 @@ test('the theory beside it, or why there is none', async () => {
   }
   assert.match(html, /‖MᵀW\/λ‖/);
   const rows = (await readFile(join(folder, 'theory.csv'), 'utf8')).trim().split('\r\n');
-  assert.equal(rows.slice(0, 2), ['epoch,zeta,measured,predicted,cosine,norm', '0,0,1,1,0.1,1']);
+  assert.equal(rows.slice(0, 2), [
+    'epoch,zeta,measured,predicted,cosine,norm,predictedCosine,predictedNorm',
+    '0,0,1,1,0.1,1,0.1,1',
+  ]);
 });
 
 test('prototypes that are fixed are not drawn', async () => {
