@@ -10,6 +10,7 @@
  */
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import type { NDArray } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
 import { EventWriter } from '../report/events.js';
 import type { RunFolder } from '../report/run-folder.js';
@@ -202,8 +203,17 @@ async function keepArrays(epoch: Epoch, folder: RunFolder): Promise<void> {
   const integers = (data: Int32Array) => ({ shape: [data.length], data });
   const arrays = {
     ...{ features, logits, labels: integers(labels), prototypes, counts: integers(epoch.counts) },
+    'feature-mean': meanRow((await epoch.output('train')).features),
     ...(biases && { biases }),
     ...(outside && { 'ood-logits': outside.logits, 'ood-features': outside.features }),
   };
   for (const [name, array] of Object.entries(arrays)) await folder.array(name, array);
+}
+
+/** Mean feature `[p]` of features `[n, p]`. */
+function meanRow({ shape, data }: NDArray<Float32Array>): NDArray<Float32Array> {
+  const [samples, dim] = shape as [number, number];
+  const mean = new Float64Array(dim);
+  for (let at = 0; at < data.length; at++) mean[at % dim] = (mean[at % dim] as number) + (data[at] as number) / samples;
+  return { shape: [dim], data: Float32Array.from(mean) };
 }

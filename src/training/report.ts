@@ -44,6 +44,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   seconds: 'time of the steps',
   imagesPerSecond: 'training images a second of the steps',
   waitedForImages: 'seconds in which the network waited for images',
+  secondsCollapse: 'seconds of measuring collapse, once the features are there',
   secondsMeasuring: 'seconds of passing the training images through the network and measuring collapse',
 };
 

@@ -2,6 +2,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readNpy } from 'layerpeel';
 import * as assert from 'uvu/assert';
 import { run, start } from '../cli/run.js';
 import { events } from '../report/event-file.js';
@@ -68,7 +69,18 @@ test('a report, columns for TensorBoard, arrays for evaluate; without a test set
   }
   const evaluated = await run(['evaluate', out, '--json', '--out', join(folder, 'evaluated')]);
   assert.is(evaluated.code, 0, evaluated.stderr);
-  assert.ok(JSON.parse(evaluated.stdout).accuracy > 0.5);
+  const { accuracy, warnings } = JSON.parse(evaluated.stdout);
+  assert.ok(accuracy > 0.5);
+  // Without a test set the arrays are those of the training set, and so is the mean feature.
+  assert.not.ok(warnings.some((warning) => /featureMean/.test(warning)));
+  const [features, mean] = await Promise.all(
+    ['features', 'feature-mean'].map((name) => readNpy(join(out, 'arrays', `${name}.npy`))),
+  );
+  const [samples, dim] = features.shape;
+  for (const [k, value] of mean.data.entries()) {
+    const sum = Array.from({ length: samples }, (_, i) => features.data[i * dim + k]).reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(sum / samples - value) < 1e-5);
+  }
 });
 
 test('stopped by Ctrl-C, it says so and keeps what it has; resumed, TensorBoard has every epoch once', async () => {
