@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import type { Float } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
 import type { EngineLoss, ImageSizes, Mode, Result, Sizes } from '../native.js';
@@ -90,6 +91,8 @@ export interface RawEpoch {
 
 /** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
 export interface TorchEngine {
+  /** Ends all training of the process for good, and waits for that. */
+  halt(): void;
   info(): TorchInfo;
   /** The value, and the gradients of features, prototypes and biases. */
   networkLoss(
@@ -147,7 +150,10 @@ export function torchEngine(): TorchEngine {
   // for one of them that was descheduled: five times as slow, seen with two cores and a load of seven.
   process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
   try {
-    loaded = createRequire(import.meta.url)(binary) as TorchEngine;
+    const engine = createRequire(import.meta.url)(binary) as TorchEngine;
+    // `process.exit()` waits for nobody, and libtorch must not be computing while the process takes it down.
+    if (isMainThread) process.once('exit', () => engine.halt());
+    loaded = engine;
     return loaded;
   } catch (cause) {
     throw new LayerpeelError(

@@ -2,11 +2,13 @@
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { readSafetensors, writeSafetensors } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run, start } from '../cli/run.js';
 import { refuses } from '../helpers.js';
+import { startNode } from '../process.js';
 import { idxFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
@@ -204,6 +206,14 @@ test('a signal stops an epoch; breaking off the loop is enough as well', async (
   await refuses('LP_ABORTED', /stopped/, () => all(long, { signal: controller.signal }));
   await refuses('LP_ABORTED', /stopped/, () => all(long, { signal: AbortSignal.abort() }));
 });
+
+for (const how of ['process', 'worker', 'process of a worker']) {
+  test(`the ${how} may end in the middle of training`, async () => {
+    const child = fileURLToPath(new URL('children/exit.js', import.meta.url));
+    const { code, signal, stderr } = await startNode([child, how]).ended;
+    assert.is(code, 7, `${signal} ${stderr}`);
+  });
+}
 
 test('checkpoints of another architecture, configuration or of none are refused', async () => {
   await inFolder(async (folder) => {

@@ -4,6 +4,7 @@
 #include <torch/version.h>
 
 #include "addon/job.h"
+#include "torch/trainer/lane.h"
 
 namespace lp::addon {
 
@@ -38,6 +39,12 @@ Napi::Value prove(const Napi::CallbackInfo& info) {
       });
 }
 
+// halt(): ends all training, before the process exits.
+Napi::Value halt(const Napi::CallbackInfo& info) {
+  halt_lanes();
+  return info.Env().Undefined();
+}
+
 // One a JavaScript environment: the main thread and every worker load the addon for themselves.
 class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
  public:
@@ -45,6 +52,7 @@ class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
       exports.Set(name, Napi::Function::New(env, function, name));
     };
+    add("halt", halt);
     add("info", lp::addon::info);
     add("networkLoss", network_loss);
     add("prove", prove);

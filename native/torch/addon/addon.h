@@ -5,6 +5,7 @@
 
 namespace lp::addon {
 
+Napi::Value halt(const Napi::CallbackInfo& info);
 Napi::Value info(const Napi::CallbackInfo& info);
 Napi::Value network_loss(const Napi::CallbackInfo& info);
 Napi::Value prove(const Napi::CallbackInfo& info);

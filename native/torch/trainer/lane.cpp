@@ -1,6 +1,5 @@
 #include "torch/trainer/lane.h"
 
-#include <cstdlib>
 #include <thread>
 
 #include "core/control.h"
@@ -8,14 +7,10 @@
 namespace lp {
 namespace {
 
-// When the process exits under running jobs libtorch frees what it has, so nobody may be computing any more.
 class Running {
  public:
   static Running& instance() {
-    static Running* running = [] {
-      std::atexit([] { instance().halt(); });
-      return new Running;
-    }();
+    static Running* running = new Running;  // its threads outlive the process's static objects
     return *running;
   }
   void run(const std::function<void()>& job) {
@@ -29,7 +24,6 @@ class Running {
     if (--count_ == 0) idle_.notify_all();
   }
 
- private:
   void halt() {
     Control::cancel_all();
     std::unique_lock lock(mutex_);
@@ -37,6 +31,7 @@ class Running {
     idle_.wait(lock, [this] { return count_ == 0; });
   }
 
+ private:
   std::mutex mutex_;
   std::condition_variable idle_;
   int count_ = 0;
@@ -44,6 +39,8 @@ class Running {
 };
 
 }  // namespace
+
+void halt_lanes() { Running::instance().halt(); }
 
 struct Lane::Queue {
   std::mutex mutex;

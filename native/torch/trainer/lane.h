@@ -21,4 +21,8 @@ class Lane {
   std::shared_ptr<Queue> queue_;
 };
 
+// Stops the jobs of all lanes for good and waits for them. To be called before the process exits: libtorch frees then
+// what it made on the way, and an atexit handler would come after that.
+void halt_lanes();
+
 }  // namespace lp
