@@ -39,7 +39,8 @@ export const command: Command = {
   description:
     'Trains the network that CONFIG.json describes (--example prints one; paths in it are relative to the file). After every epoch\n' +
     'metrics.csv, report.html and a checkpoint are written; --resume goes on from the one in a run folder, on a CPU bit for bit as\n' +
-    'if the run had never stopped. At the end features, logits and labels of the test set, prototypes and biases are kept for layerpeel evaluate.\n' +
+    'if the run had never stopped. At the end features, logits and labels of the test set, prototypes and biases, and outputs for\n' +
+    'images of classes held out, are kept for layerpeel evaluate.\n' +
     'Needs libtorch: layerpeel torch install.',
   options: {
     resume: { value: 'DIR', help: 'Go on from the checkpoint of this run folder; in it, if --out names it as well' },

@@ -98,7 +98,7 @@ export interface TrainingConfig {
   readonly channelsLast?: boolean;
   /** Lets CUDA round factors of float32 products to TF32. @default true */
   readonly tf32?: boolean;
-  /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does. @default 1 */
+  /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does, and leaves out the theory. @default 1 */
   readonly collapseEvery?: number;
   /** Whether `layerpeel train` writes event files for TensorBoard into the run folder. @default false */
   readonly tensorboard?: boolean;
