@@ -123,7 +123,9 @@ void run(uint64_t seed) {
   }
   check(once.h == cut.h && once.w == cut.w && once.b == cut.b, name + ": the same bits however it is cut");
   check(once_velocity.h == cut_velocity.h, name + ": velocity, however it is cut");
-  const double tolerance = sizeof(T) == 4 ? 1e-4 : 1e-12;
+  // In float, of a normalized feature that is nearly along its gradient, little is left of it beside the rounding of
+  // what cancels; the plain loops, which subtract in double, do not see that.
+  const double tolerance = sizeof(T) == 4 ? 5e-4 : 1e-12;
   const auto compare = [&](const std::vector<T>& a, const std::vector<T>& b, const char* what) {
     double worst = 0, size = 1;
     for (Index i = 0; i < std::ssize(a); i++) {
