@@ -268,8 +268,9 @@ test('a search that ends early never says optimum of a saddle; a misclassified s
   const found = tangentCurvatureSync(wrong);
   const { features, prototypes } = lossAndGradientSync({ kind: 'cross-entropy' }, wrong);
   assert.ok(Number.isFinite(found.eigenvalue) && found.residual >= 0);
-  assert.ok(distance(found.gradient.features.data, features.data) < 1e-12);
-  assert.ok(distance(found.gradient.prototypes.data, prototypes.data) < 1e-12);
+  // Logits of 1 600 have lost three digits.
+  assert.ok(distance(found.gradient.features.data, features.data) < 1e-10);
+  assert.ok(distance(found.gradient.prototypes.data, prototypes.data) < 1e-10);
 });
 
 test('refuses what it cannot analyse', async () => {
