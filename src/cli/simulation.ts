@@ -12,7 +12,6 @@
  * `options` are those of the function named by `dynamics` (`projectedDescent` has a form of its own: see `iterate.ts`); a state may
  * also be read from files, by paths relative to the configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
  */
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
@@ -21,6 +20,7 @@ import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajecto
 import { LayerpeelError } from '../errors.js';
 import { anchoredFlow, gradientDescent, gradientFlow, kernelFlow, sphericalDescent } from '../index.js';
 import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
+import { readConfigFile } from './config-file.js';
 import type { Iteration } from './iterate.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
@@ -68,18 +68,7 @@ export const EXAMPLE = {
 export async function readSimulation(
   path: string,
 ): Promise<{ config: Readonly<Record<string, unknown>>; simulation?: Simulation; iteration?: Iteration }> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new LayerpeelError(
-      'LP_FILE',
-      `${path} cannot be read: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}.`,
-    );
-  });
-  let config: unknown;
-  try {
-    config = JSON.parse(text.replace(/^\uFEFF/, ''));
-  } catch (error) {
-    throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
-  }
+  const config = await readConfigFile(path);
   const folder = dirname(resolve(path));
   const iterated = (config as { dynamics?: unknown } | null)?.dynamics === ITERATED;
   const read = iterated

@@ -8,7 +8,7 @@
  * Columns, report and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with
  * `--resume` from its folder.
  */
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
@@ -21,6 +21,7 @@ import type { TrainingConfig } from '../training/config.js';
 import { reportTraining } from '../training/report.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
+import { readConfigFile } from './config-file.js';
 
 const EXAMPLE: TrainingConfig = {
   data: { kind: 'cifar10', path: 'cifar-10-batches-bin', augmentation: { padding: 4, flip: true } },
@@ -162,18 +163,7 @@ async function freshEvents(folder: RunFolder): Promise<EventWriter> {
 }
 
 async function readConfig(path: string): Promise<TrainingConfig> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new LayerpeelError(
-      'LP_FILE',
-      `${path} cannot be read: ${error.code === 'ENOENT' ? 'it does not exist' : error.message}.`,
-    );
-  });
-  let config: TrainingConfig & { data?: { path?: unknown } };
-  try {
-    config = JSON.parse(text.replace(/^\uFEFF/, ''));
-  } catch (error) {
-    throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
-  }
+  const config = (await readConfigFile(path)) as TrainingConfig & { data?: { path?: unknown } };
   if (typeof config?.data?.path !== 'string') return config;
   return { ...config, data: { ...config.data, path: resolve(dirname(path), config.data.path) } } as TrainingConfig;
 }
