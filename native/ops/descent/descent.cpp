@@ -42,6 +42,11 @@ void permute(std::vector<Index>& order, uint64_t seed, Index epoch) {
   }
 }
 
+bool asks_for(const DescentPlan& plan, DescentMeasure measure) {
+  return std::ranges::find(plan.measures, measure) != plan.measures.end() ||
+         (plan.event && plan.event->measure == measure);
+}
+
 double total(const Buffer<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 // The arrays of a state, all in one piece of memory.
@@ -80,7 +85,8 @@ struct Descent<T>::Run {
         pass(plan.loss, n, classes, p),
         squares(n),
         norms_wanted(given.rescaled || given.features.constraint.kind == Constraint::frobenius ||
-                     !given.measures.empty() || given.event || given.stationary >= 0) {
+                     !given.measures.empty() || given.event || given.stationary >= 0),
+        residual_wanted(given.stationary >= 0 || asks_for(given, DescentMeasure::stationarity)) {
     if (plan.momentum != 0) velocity = Arrays<T>(n, classes, p, start.biases != nullptr);
     const State<T> state = now.state(labels.data());
     std::copy_n(start.features.data, n * p, state.features.data);
@@ -269,7 +275,7 @@ struct Descent<T>::Run {
     }
     slopes[sample] = slope;
     alongs[sample] = along;
-    residuals[sample] = residual(x, g, p, plan.features);
+    if (residual_wanted) residuals[sample] = residual(x, g, p, plan.features);
     distances[sample] =
         target.memory.size() > 0 ? LP_SELECT(squared_distance<T>)(x, target.state(nullptr).features.row(sample), p) : 0;
   }
@@ -285,6 +291,7 @@ struct Descent<T>::Run {
       sums.along += static_cast<double>(state.prototypes.data[i]) * static_cast<double>(slope.prototypes.data[i]);
     }
     sums.distance += total(distances);
+    if (!residual_wanted) return;
     sums.residual = residual_of_features(sums) + residual_of_prototypes(state.prototypes, slope.prototypes);
     if (state.biases) sums.residual += residual(state.biases, slope.biases, classes, plan.biases);
   }
@@ -453,6 +460,7 @@ struct Descent<T>::Run {
   std::optional<Quick<T>> quick;  // takes the steps of a small problem
   Buffer<double> squares;         // ‖h_i‖², always of the same kernel, lest a restored run differ
   const bool norms_wanted;        // whether anything asks for them at every step
+  const bool residual_wanted;     // whether anything asks for stationarity
   std::vector<Index> order;
   Index epoch = -1;  // of `order`
   Index done = 0;
