@@ -13,6 +13,9 @@ namespace lp {
 
 using Index = std::ptrdiff_t;
 
+// How many units cover a value.
+constexpr Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
+
 template <class T>
 struct Matrix {
   T* data = nullptr;

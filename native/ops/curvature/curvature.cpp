@@ -24,7 +24,7 @@ using Vector = Buffer<double>;
 // Calls use(begin, end) for all stretches of vectors of a size.
 template <class Use>
 void each_stretch(Index size, const Control& control, const Use& use) {
-  const Index stretches = (size + kStretch - 1) / kStretch;
+  const Index stretches = divide_up(size, kStretch);
   parallel_for(stretches, even_grain(stretches, 1), control, [&](Index first, Index last) {
     for (Index k = first; k < last; k++) use(k * kStretch, std::min(size, (k + 1) * kStretch));
   });
@@ -38,7 +38,7 @@ double dot(const double* x, const double* y, Index size) {
 }
 
 double inner(const Vector& x, const Vector& y, const Control& control) {
-  const Vector parts((x.size() + kStretch - 1) / kStretch);
+  const Vector parts(divide_up(x.size(), kStretch));
   each_stretch(x.size(), control, [&](Index begin, Index end) {
     parts[begin / kStretch] = dot(x.get() + begin, y.get() + begin, end - begin);
   });
@@ -50,7 +50,7 @@ double inner(const Vector& x, const Vector& y, const Control& control) {
 // x · y_k for every k.
 std::vector<double> products(const Vector& x, const std::vector<Vector>& basis, const Control& control) {
   const Index size = x.size(), count = std::ssize(basis);
-  const Vector parts((size + kStretch - 1) / kStretch * count);
+  const Vector parts(divide_up(size, kStretch) * count);
   each_stretch(size, control, [&](Index begin, Index end) {
     double* out = parts.get() + begin / kStretch * count;
     for (Index k = 0; k < count; k++) out[k] = dot(x.get() + begin, basis[k].get() + begin, end - begin);

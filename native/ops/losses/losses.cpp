@@ -26,8 +26,6 @@ constexpr Index kPartClasses = 256, kPartColumns = 256;
 // Prototypes of at most this size have their gradient made in so many lanes at once; numbers of a tile of one.
 constexpr Index kThin = 1 << 16, kLanes = 16, kThinTile = 1 << 17;
 
-Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
-
 [[noreturn]] void refuse_zero(const char* name, Index i) {
   throw Error("LP_OPTION", name + ("[" + std::to_string(i)) +
                                "] is zero and has no direction; expected non-zero rows, as they are normalized.");

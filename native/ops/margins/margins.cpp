@@ -25,8 +25,6 @@ constexpr Index kPartClasses = 256, kPartColumns = 256;
 // Elements whose squares one thread adds at a time.
 constexpr Index kStretch = 1 << 16;
 
-Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
-
 Index tile_rows(const State<const double>& state) {
   const Index products = std::max<Index>(1, state.classes() * state.dim());
   return std::clamp(kTileProducts / products, kLeastTileRows, kTileRows);

@@ -16,8 +16,6 @@ constexpr double kCallWork = 6.5e9;
 // then, as it is where the output is cut into more tiles.
 constexpr Index kDepths[] = {768, 384};
 
-Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
-
 // How a product is cut: tiles of the output, and the length of k that one call covers.
 struct Tiling {
   Index rows, cols, depth;
