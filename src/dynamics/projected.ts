@@ -472,7 +472,8 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
   if (momentum === 1) throw new LayerpeelError('LP_OPTION', 'options.momentum is 1; expected a number below 1.');
   const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], option('options.stop'));
   const event = checkEvent(stop.event, option('options.stop.event'));
-  const watched = [...checkCourse(options).names, ...(stop.event ? [names[event[0] as number] as DescentMeasure] : [])];
+  const { names: measured } = checkCourse(options);
+  const watched = [...measured, ...(stop.event ? [names[event[0] as number] as DescentMeasure] : [])];
   checkMeasurable(watched, problem, place);
   return {
     loss: checkLoss(problem.loss, problem, state, inside(place, 'loss'), place),
@@ -488,7 +489,7 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
         : checkNumber(batch.size, option('options.batch.size'), { min: 1, max: state.samples, integer: true }),
     seed: checkNumber(batch.seed ?? 0, option('options.batch.seed'), { min: 0, max: 2 ** 31 - 1, integer: true }),
     asItIs: options.resume !== undefined,
-    measures: Float64Array.from(checkCourse(options).names, (name) => names.indexOf(name)),
+    measures: Float64Array.from(measured, (name) => names.indexOf(name)),
     every: checkNumber(options.measure?.every ?? 1, option('options.measure.every'), { min: 1, max: 2 ** 31 - 1, integer: true }),
     event,
     stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, option('options.stop.stationary'), { min: 0 }),
