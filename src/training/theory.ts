@@ -11,6 +11,7 @@
  */
 import type { NDArray, State } from '../array/ndarray.js';
 import { anchoredFlow, gradientFlow } from '../dynamics/flow.js';
+import { normOf } from '../dynamics/states.js';
 import type { Direction, Trajectory } from '../dynamics/trajectory.js';
 import type { Loss } from '../losses/losses.js';
 import { lossAndGradient } from '../losses/losses.js';
@@ -210,12 +211,6 @@ async function lossOf(loss: Loss, state: State): Promise<number> {
     },
   );
 }
-
-const normOf = (values: ArrayLike<number>): number => {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i] as number) ** 2;
-  return Math.sqrt(sum);
-};
 
 /** Mean over the classes of the cosine between the mean feature of a class and the row that all its features tend to. */
 function cosineTo({ shape, data }: NDArray, { features, labels }: State): number {
