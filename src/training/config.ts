@@ -225,9 +225,8 @@ function checkLearningRate(given: unknown, epochs: number, place: Place): Settin
           : undefined;
   if (fault) throw new LayerpeelError(place.code, `${place.path} ${fault}.`);
   return (epoch, steps) => {
-    const scaled = (time: number | undefined) => (time === undefined ? {} : time * steps);
     const times = Object.fromEntries(
-      (['period', 'timescale', 'warmup'] as const).flatMap((key) => (rate[key] === undefined ? [] : [[key, scaled(rate[key])]])),
+      (['period', 'timescale', 'warmup'] as const).flatMap((key) => (rate[key] === undefined ? [] : [[key, rate[key] * steps]])),
     );
     const milestones = rate.milestones && { milestones: rate.milestones.map((time) => time * steps) };
     return checkRate({ ...rate, ...times, ...milestones }, place).steps(epoch * steps, steps);
@@ -261,12 +260,6 @@ export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, pl
       throw new LayerpeelError(
         place.code,
         `${here.path}.prototypes is 'fixed', but the classifier is not; give model.classifier the kind 'fixed-etf', or 'learnable' here.`,
-      );
-    }
-    if (config.model.classifier?.bias) {
-      throw new LayerpeelError(
-        place.code,
-        `${place.path}.model.classifier.bias is true, but dot regression has no use for biases.`,
       );
     }
     loss.prototypes ??= fixed ? 'fixed' : 'learnable';
