@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import type { Float } from '../array/ndarray.js';
 import { LayerpeelError } from '../errors.js';
-import type { EngineLoss, ImageSizes, Mode, Result, Sizes } from '../native.js';
+import type { AugmentationPlan, EngineLoss, ImageSizes, Mode, Result, Sizes } from '../native.js';
 import { findLibtorch, packageRoot } from './find.js';
 
 /** What the binary says of itself and of libtorch. */
@@ -63,14 +63,7 @@ export interface TrainerPlan {
   readonly batch: number;
   readonly accumulate: number;
   readonly ema: number;
-  readonly augmentation: {
-    readonly padding: number;
-    readonly shift: number;
-    readonly flip: boolean;
-    readonly mixup: number;
-    readonly mean: Float64Array;
-    readonly std: Float64Array;
-  };
+  readonly augmentation: Omit<AugmentationPlan, 'seed'>;
   readonly seed: number;
   readonly device: string;
   readonly threads: number;

@@ -66,7 +66,7 @@ export interface Epoch {
   /** Writes the state to a `.safetensors` file, whole or not at all. */
   save(path: string): Promise<void>;
   readonly splits: readonly Split[];
-  /** What the network makes of the training images, the test images, or those of classes held out. */
+  /** What the network makes of the training images, the test images, or those of classes held out: once an epoch, then the same. */
   output(split: Split): Promise<NetworkOutput>;
   /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
   theory(): Promise<Comparison | string>;
@@ -106,9 +106,16 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     const { look, zetaAt, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
     const beside = await Beside.begin(setting, () => look(0), before);
     await options.onReady?.({ ...about(handle, images.train), counts, history: [...history], theory: () => beside.compare() });
+    const outputs = new Map<Split, Promise<NetworkOutput>>();
     for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
-      const measures = await runEpoch({ handle, plan, settings, images, done, onStage, control });
+      outputs.clear();
+      const outputOf = (split: Split) => {
+        const made = outputs.get(split) ?? output(handle, images, split, plan, done, control);
+        outputs.set(split, made);
+        return made;
+      };
+      const measures = await runEpoch({ handle, plan, settings, images, done, outputOf, onStage, control });
       history.push(measures);
       await beside.observe(zetaAt(done + 1), () => look(done));
       const { start, observations } = beside;
@@ -124,7 +131,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         save: (path) => saveTraining(path, handle, progress, start),
         theory: () => beside.compare(),
         splits: splitsOf(images),
-        output: (split) => output(handle, images, split, plan, done, control),
+        output: outputOf,
         classifier: () => classifierOf(handle, plan),
       };
       options.onProgress?.((done + 1) / settings.epochs);
@@ -365,12 +372,23 @@ interface Running {
   readonly images: Sets;
   /** Epochs done before. */
   readonly done: number;
+  /** What the network makes of a split once the epoch is done. */
+  readonly outputOf: Epoch['output'];
   readonly onStage: (share: number, doing: string) => void;
   readonly control: Control;
 }
 
 /** Trains for one epoch and measures what came of it. */
-async function runEpoch({ handle, plan, settings, images, done, onStage, control }: Running): Promise<Record<string, number>> {
+async function runEpoch({
+  handle,
+  plan,
+  settings,
+  images,
+  done,
+  outputOf,
+  onStage,
+  control,
+}: Running): Promise<Record<string, number>> {
   const { epochs, batch, collapseEvery } = settings;
   const samples = images.train.labels.length;
   const rates = settings.rates(done, stepsOf(settings, samples));
@@ -397,14 +415,14 @@ async function runEpoch({ handle, plan, settings, images, done, onStage, control
   };
   if (images.test) {
     onStage((done + 1) / epochs, `testing after epoch ${done + 1}`);
-    const { loss, logits, labels } = await output(handle, images, 'test', plan, done, control);
+    const { loss, logits, labels } = await outputOf('test');
     Object.assign(measures, { testLoss: loss, testAccuracy: accuracyOf(logits, labels) });
   }
   const watched = collapseEvery > 0 && ((done + 1) % collapseEvery === 0 || done + 1 === epochs);
   const began = performance.now();
   if (collapseEvery > 0) {
     onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
-    Object.assign(measures, watched ? await watch(handle, images, plan, done, control) : unwatched());
+    Object.assign(measures, watched ? await watch(await outputOf('train'), handle, plan, control) : unwatched());
   }
   return {
     ...measures,
@@ -494,13 +512,11 @@ function directions(rows: Float32Array, count: number): Float32Array {
 
 /** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
 async function watch(
+  { features, loss, labels }: NetworkOutput,
   handle: object,
-  images: Sets,
   plan: TrainerPlan,
-  epoch: number,
   control: Control,
 ): Promise<Record<string, number>> {
-  const { features, loss, labels } = await output(handle, images, 'train', plan, epoch, control);
   const { prototypes, biases } = await classifierOf(handle, plan);
   const began = performance.now();
   const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, control).catch((error) => {
