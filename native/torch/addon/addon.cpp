@@ -4,6 +4,7 @@
 #include <torch/version.h>
 
 #include "addon/job.h"
+#include "torch/memory/memory.h"
 #include "torch/trainer/lane.h"
 
 namespace lp::addon {
@@ -49,6 +50,7 @@ Napi::Value halt(const Napi::CallbackInfo& info) {
 class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
  public:
   LayerpeelTorch(Napi::Env env, Napi::Object exports) {
+    lp::keep_tensor_memory();
     const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
       exports.Set(name, Napi::Function::New(env, function, name));
     };

@@ -10,6 +10,7 @@
 
 #include "torch/addon/addon.h"
 #include "torch/addon/plan.h"
+#include "torch/memory/memory.h"
 #include "torch/trainer/lane.h"
 
 namespace lp::addon {
@@ -39,6 +40,9 @@ Handle handle_argument(const Napi::CallbackInfo& info, size_t index) {
 Napi::Value run_there(const Napi::CallbackInfo& info, const Handle& session, Work work, Finish finish) {
   if (!is_async(info)) throw Error("LP_INTERNAL", "Training runs asynchronously only.");
   const auto translated = [work = std::move(work), session](Control& control) {
+    struct Trim {
+      ~Trim() { trim_tensor_memory(); }
+    } const trim;
     try {
       work(control);
     } catch (const c10::Error& error) {
