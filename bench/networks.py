@@ -15,7 +15,6 @@ import time
 
 THREADS = int(os.environ.get("LAYERPEEL_THREADS", "2"))
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as layerpeel/torch has it
 
 import numpy as np  # noqa: E402  (the thread counts must be set first)
 import torch  # noqa: E402

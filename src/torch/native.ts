@@ -139,9 +139,10 @@ export function torchEngine(): TorchEngine {
       : 'libtorch is not installed';
     throw new LayerpeelError('LP_NOT_BUILT', `Training needs libtorch: ${reason}. ${command} does what is missing.`);
   }
-  // OpenMP's threads would burn the processor between operations, and where others want it too every operation would wait
-  // for one of them that was descheduled: five times as slow, seen with two cores and a load of seven.
-  process.env.OMP_WAIT_POLICY ??= 'PASSIVE';
+  // Threads that wait awake have the next operation at once, which is a fifth of a step of ResNet-20; but for long they burn
+  // the processor where others want it too, and every operation waits for one of them that was descheduled. So many turns,
+  // some tens of microseconds, lose nothing on either side. libtorch's own choice is 300 000: half as fast under a load of six.
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '10000';
   try {
     const engine = createRequire(import.meta.url)(binary) as TorchEngine;
     // `process.exit()` waits for nobody, and libtorch must not be computing while the process takes it down.
