@@ -5,10 +5,11 @@
  *     metrics.csv   columns of numbers            report.html
  *     arrays/*.npy                                run.json: status, times, version and the list of files
  *
- * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so.
+ * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so. A run that
+ * completes in the folder of an earlier one leaves nothing of it.
  */
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join, resolve, sep } from 'node:path';
 import { makeFolder, writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
@@ -28,6 +29,8 @@ export class RunFolder {
   private constructor(
     readonly path: string,
     readonly command: string,
+    /** What an earlier run wrote here. */
+    private readonly earlier: readonly string[],
   ) {}
 
   /**
@@ -37,8 +40,8 @@ export class RunFolder {
    * @throws LP_FILE when `out` holds files that no run of this package wrote
    */
   static async create(command: string, config: unknown, out?: string): Promise<RunFolder> {
-    const path = out === undefined ? await freshFolder(command) : await givenFolder(out);
-    const folder = new RunFolder(path, command);
+    const { path, earlier } = out === undefined ? { path: await freshFolder(command), earlier: [] } : await givenFolder(out);
+    const folder = new RunFolder(path, command, earlier);
     await makeFolder(join(path, 'figures'));
     await makeFolder(join(path, 'arrays'));
     await folder.finish('running');
@@ -83,6 +86,9 @@ export class RunFolder {
 
   /** Notes in `run.json` how the run stands. */
   async finish(status: Status, error?: unknown): Promise<void> {
+    const stale = this.earlier.filter((file) => !this.files.has(file));
+    const complete = status === 'complete';
+    if (complete) for (const file of stale) await rm(join(this.path, file), { force: true });
     const run = {
       layerpeel: version,
       command: this.command,
@@ -90,7 +96,7 @@ export class RunFolder {
       ...(error instanceof Error ? { error: error.message } : {}),
       started: this.started.toISOString(),
       ...(status === 'running' ? {} : { finished: new Date().toISOString() }),
-      files: [...this.files],
+      files: [...this.files, ...(complete ? [] : stale)],
     };
     await writeFileAtomic(join(this.path, 'run.json'), `${JSON.stringify(run, null, 2)}\n`);
   }
@@ -118,27 +124,31 @@ async function freshFolder(command: string): Promise<string> {
   }
 }
 
-async function givenFolder(out: string): Promise<string> {
+async function givenFolder(out: string): Promise<{ path: string; earlier: readonly string[] }> {
   const path = resolve(out);
   const found = await stat(path).catch(() => undefined);
   if (found && !found.isDirectory()) {
     throw new LayerpeelError('LP_FILE', `${out} is a file; give a folder to write the run into.`);
   }
-  if (found && (await readdir(path)).length > 0 && !(await isRunFolder(path))) {
+  const earlier = found && (await filesOf(path));
+  if (found && !earlier && (await readdir(path)).length > 0) {
     throw new LayerpeelError(
       'LP_FILE',
       `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
     );
   }
   await makeFolder(path).catch(refuse(path));
-  return path;
+  return { path, earlier: earlier ?? [] };
 }
 
-async function isRunFolder(path: string): Promise<boolean> {
+/** The files that a run folder says a run wrote, inside it; undefined where there was no run. */
+async function filesOf(path: string): Promise<string[] | undefined> {
   try {
-    return typeof JSON.parse(await readFile(join(path, 'run.json'), 'utf8')).layerpeel === 'string';
+    const { layerpeel, files } = JSON.parse(await readFile(join(path, 'run.json'), 'utf8'));
+    if (typeof layerpeel !== 'string') return undefined;
+    return ((files ?? []) as string[]).filter((file) => resolve(path, file).startsWith(path + sep));
   } catch {
-    return false;
+    return undefined;
   }
 }
 

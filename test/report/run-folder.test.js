@@ -58,6 +58,30 @@ test('a folder of somebody else is refused and stays as it is; one of ours is us
   assert.equal(await json(root, 'empty', 'config.json'), { a: 2 });
 });
 
+test('a run that completes leaves nothing of the one before; one that is stopped takes nothing away', async () => {
+  const out = join(root, 'run');
+  const array = { shape: [1], data: new Float32Array([1]) };
+  const first = await RunFolder.create('train', {}, out);
+  for (const name of ['features', 'ood-features']) await first.array(name, array);
+  await first.finish('complete');
+  await writeFile(join(out, 'notes.txt'), 'mine');
+  await writeFile(join(root, 'outside.txt'), 'mine');
+  const run = await json(out, 'run.json');
+  await writeFile(join(out, 'run.json'), JSON.stringify({ ...run, files: [...run.files, '../outside.txt'] }));
+
+  const second = await RunFolder.create('train', {}, out);
+  await second.finish('stopped');
+  assert.equal((await readdir(join(out, 'arrays'))).sort(), ['features.npy', 'ood-features.npy']);
+
+  const third = await RunFolder.create('train', {}, out);
+  await third.array('features', array);
+  await third.finish('complete');
+  assert.equal(await readdir(join(out, 'arrays')), ['features.npy']);
+  assert.equal((await json(out, 'run.json')).files, ['config.json', 'arrays/features.npy']);
+  assert.is(await readFile(join(out, 'notes.txt'), 'utf8'), 'mine');
+  assert.is(await readFile(join(root, 'outside.txt'), 'utf8'), 'mine');
+});
+
 test('a folder that cannot be made is refused at once', async () => {
   const file = join(root, 'file');
   await writeFile(file, '');
