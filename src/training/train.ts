@@ -306,7 +306,7 @@ function describe(config: TrainingConfig): Record<string, unknown> {
 }
 
 /** What may differ when a run goes on: where it stands and runs, how far it goes and what is watched. */
-const FREE = ['epochs', 'device', 'threads', 'collapseEvery'];
+const FREE = ['epochs', 'device', 'threads', 'collapseEvery', 'tensorboard'];
 
 function checkSame(
   { config, counts, epochs }: { config: Record<string, unknown>; counts: readonly number[]; epochs: number },
