@@ -45,6 +45,7 @@ const counts = [
   [{ kind: 'vgg13' }, cifar, 9_416_010, 512],
   [{ kind: 'densenet', depth: 100 }, cifar, 769_162, 342],
   [{ kind: 'densenet', depth: 100 }, hundred, 800_032, 342],
+  [{ kind: 'densenet' }, cifar, 1_514_890, 510], // of depth 150, by PyTorch's count of the same layers
 ];
 
 for (const [model, set, parameters, dim] of counts) {
@@ -76,6 +77,7 @@ const kinds = [
   { kind: 'resnet20' },
   { kind: 'vgg13' },
   { kind: 'densenet', depth: 16, growth: 4 },
+  { kind: 'densenet' },
 ];
 
 for (const model of kinds) {

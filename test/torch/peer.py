@@ -1,9 +1,11 @@
 """One training step of a network in PyTorch, from a state in files: what native/torch is held to.
 
 usage: peer.py FOLDER     job.json: {"model", "depth", "growth", "shape", "classes", "rate", "momentum", "decay", "tensors": {name: shape}}
-                          before/NAME, x, y: raw float32 and int32; writes after/NAME, loss, features (of the evaluated state before)
+                          before/NAME, x, y: raw float32 and int32; writes loss, features (of the evaluated state before), and the state
+                          after as float64 has it: after/NAME
 """
 
+import copy
 import ctypes
 import json
 import os
@@ -147,7 +149,7 @@ def read(name, dtype=torch.float32):
 
 def write(name, tensor):
     with open(os.path.join(folder, name), "wb") as file:
-        flat = tensor.detach().contiguous()
+        flat = tensor.detach().float().contiguous()
         file.write(ctypes.string_at(flat.data_ptr(), 4 * flat.numel()))
 
 
@@ -163,15 +165,17 @@ network.eval()
 with torch.no_grad():
     write("features", network(x))
 network.train()
+with torch.no_grad():
+    write("loss", F.cross_entropy(linear(copy.deepcopy(network)(x)), y))
+
+network, linear = network.double(), linear.double()
 named = {f"network.{name}": p for name, p in network.named_parameters()}
 named |= {"prototypes": linear.weight, "biases": linear.bias}
 optimizer = torch.optim.SGD(named.values(), lr=job["rate"], momentum=job["momentum"], weight_decay=job["decay"])
 for name, parameter in named.items():
-    optimizer.state[parameter]["momentum_buffer"] = state[f"velocity.{name}"].clone()
-loss = F.cross_entropy(linear(network(x)), y)
-loss.backward()
+    optimizer.state[parameter]["momentum_buffer"] = state[f"velocity.{name}"].double()
+F.cross_entropy(linear(network(x.double())), y).backward()
 optimizer.step()
-write("loss", loss)
 after = {f"model.{name}": p for name, p in named.items()}
 after |= {f"model.network.{name}": b for name, b in network.named_buffers() if b.is_floating_point()}
 for name, tensor in after.items():
