@@ -398,7 +398,7 @@ const suites = {
         const theirs =
           hasPeers &&
           JSON.parse(
-            execFileSync(python, [`${here}networks.py`, JSON.stringify({ model, steps: 20, images, batch, layout })], {
+            execFileSync(python, [`${here}training.py`, JSON.stringify({ model, steps: 20, images, batch, layout })], {
               env: { ...process.env, LAYERPEEL_THREADS: threads },
             }),
           );

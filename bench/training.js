@@ -1,5 +1,5 @@
 /**
- * Training as `bench/networks.py` times it in PyTorch: `node bench/training.js '{"model":"resnet20","images":6400,"batch":128}'`.
+ * Training as `bench/training.py` times it in PyTorch: `node bench/training.js '{"model":"resnet20","images":6400,"batch":128}'`.
  * Prints images a second of a step (an epoch without what it waited for images) and of whole epochs, the seconds of an epoch, of
  * measuring collapse after it and of the forward pass in that, and the most memory that was held while training.
  */

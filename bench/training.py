@@ -1,6 +1,6 @@
 """The peer of training: the same networks in PyTorch, eager, as its users write them.
 
-usage: networks.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128, "layout": "contiguous"
+usage: training.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128, "layout": "contiguous"
                             or "channels last"}
 
 Prints {"step": images a second of the training step, "epoch": images a second of an epoch through a DataLoader that crops,
@@ -9,6 +9,7 @@ flips and normalizes, "peak": bytes of memory at most}. Thread counts are those 
 
 import json
 import os
+import pathlib
 import statistics
 import sys
 import time
@@ -21,50 +22,8 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-
-class Block(nn.Module):
-    def __init__(self, channels, out, stride, projected):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out)
-        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.stride, self.added = stride, out - channels
-        self.projection = None
-        if projected and (stride > 1 or self.added):
-            self.projection = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.projection is not None:
-            x = self.projection(x)
-        elif self.added:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
-        return F.relu(y + x)
-
-
-class ResNet(nn.Module):
-    def __init__(self, widths, blocks, projected, classes=10):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        layers, channels = [], widths[0]
-        for stage, width in enumerate(widths):
-            for block in range(blocks):
-                layers.append(Block(channels, width, 2 if stage > 0 and block == 0 else 1, projected))
-                channels = width
-        self.layers = nn.Sequential(*layers)
-        self.fc = nn.Linear(channels, classes)
-
-    def forward(self, x):
-        x = self.layers(F.relu(self.bn1(self.conv1(x))))
-        return self.fc(x.mean((2, 3)))
-
-
-MODELS = {
-    "resnet20": lambda: ResNet((16, 32, 64), 3, False),
-    "resnet18": lambda: ResNet((64, 128, 256, 512), 2, True),
-}
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "test" / "torch"))
+from networks import network as make_network  # noqa: E402
 
 
 class Images(torch.utils.data.Dataset):
@@ -93,7 +52,8 @@ def main(model, steps, images, batch, layout):
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     layout = torch.channels_last if layout == "channels last" else torch.contiguous_format
-    network = MODELS[model]().to(memory_format=layout)
+    widths = {"resnet20": 64, "resnet18": 512}
+    network = nn.Sequential(make_network(model), nn.Linear(widths[model], 10)).to(memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 
     def step(x, y):
