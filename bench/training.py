@@ -1,4 +1,4 @@
-"""The peer of training: the same networks in PyTorch, eager, as its users write them.
+"""The peer of training: the same networks in PyTorch, eager, in a loop as its users write it.
 
 usage: training.py JSON     {"model": "resnet20" | "resnet18", "steps": 20, "images": 6400, "batch": 128, "layout": "contiguous"
                             or "channels last"}

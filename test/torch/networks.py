@@ -1,9 +1,13 @@
-"""The networks in PyTorch, up to their features, as its users write them: what native/torch is held to, in values by
-test/torch/peer.py and in speed by bench/training.py."""
+"""The networks in PyTorch, up to their features, written as torchvision's, with activations in place: what native/torch is
+held to, in values by test/torch/peer.py and in speed by bench/training.py."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+def relu(x):
+    return F.relu(x, inplace=True)
 
 
 def conv(i, o, k, stride=1, bias=False):
@@ -26,15 +30,16 @@ class Residual(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
 
     def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
         if self.bottleneck:
-            y = self.bn3(self.conv3(F.relu(y)))
+            y = self.bn3(self.conv3(relu(y)))
         if hasattr(self, "downsample"):
             x = self.downsample(x)
         elif self.added:
             half = self.added // 2
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
-        return F.relu(y + x)
+        y += x
+        return relu(y)
 
 
 class ResNet(nn.Module):
@@ -53,7 +58,7 @@ class ResNet(nn.Module):
             o *= 2
 
     def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = relu(self.bn1(self.conv1(x)))
         if self.imagenet:
             x = F.max_pool2d(x, 3, 2, 1)
         for s in range(self.stages):
@@ -72,7 +77,7 @@ class Vgg(nn.Module):
 
     def forward(self, x):
         for n in range(1, 11):
-            x = F.relu(getattr(self, f"bn{n}")(getattr(self, f"conv{n}")(x)))
+            x = relu(getattr(self, f"bn{n}")(getattr(self, f"conv{n}")(x)))
             if n % 2 == 0:
                 x = F.max_pool2d(x, 2, 2, ceil_mode=True)
         return x.mean((2, 3))
@@ -85,7 +90,7 @@ class Dense(nn.Module):
         self.bn2, self.conv2 = nn.BatchNorm2d(4 * growth), conv(4 * growth, growth, 3)
 
     def forward(self, x):
-        return torch.cat([x, self.conv2(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))))], 1)
+        return torch.cat([x, self.conv2(relu(self.bn2(self.conv1(relu(self.bn1(x))))))], 1)
 
 
 class Transition(nn.Module):
@@ -94,7 +99,7 @@ class Transition(nn.Module):
         self.bn1, self.conv1 = nn.BatchNorm2d(i), conv(i, o, 1)
 
     def forward(self, x):
-        return F.avg_pool2d(self.conv1(F.relu(self.bn1(x))), 2)
+        return F.avg_pool2d(self.conv1(relu(self.bn1(x))), 2)
 
 
 class DenseNet(nn.Module):
@@ -115,7 +120,7 @@ class DenseNet(nn.Module):
 
     def forward(self, x):
         x = self.trans2(self.block2(self.trans1(self.block1(self.conv1(x)))))
-        return F.relu(self.bn1(self.block3(x))).mean((2, 3))
+        return relu(self.bn1(self.block3(x))).mean((2, 3))
 
 
 def network(model, channels=3, depth=0, growth=0):
