@@ -207,6 +207,17 @@ test('a signal stops an epoch; breaking off the loop is enough as well', async (
   await refuses('LP_ABORTED', /stopped/, () => all(long, { signal: AbortSignal.abort() }));
 });
 
+test('a signal stops within a batch, and none of an epoch is left to be had', async () => {
+  const controller = new AbortController();
+  const batch = 256;
+  const onReady = () => void setTimeout(() => controller.abort(), 200);
+  const seconds = {
+    ...{ data: { train: patterns({ perClass: batch / 4, size: 32 }) }, model: { kind: 'resnet18' }, loss: { kind: 'hinge' } },
+    ...{ optimizer: {}, epochs: 1, batch, threads: 1, collapseEvery: 0 },
+  };
+  await refuses('LP_ABORTED', /stopped/, () => all(seconds, { signal: controller.signal, onReady }));
+});
+
 for (const how of ['process', 'worker', 'process of a worker']) {
   test(`the ${how} may end in the middle of training`, async () => {
     const child = fileURLToPath(new URL('children/exit.js', import.meta.url));

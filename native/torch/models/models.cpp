@@ -8,20 +8,27 @@ namespace {
 using at::Tensor;
 namespace nn = torch::nn;
 
+// A place at which a pass is stopped, with x or with its gradient.
+Tensor stoppable(Tensor x, const Control& control) {
+  control.poll();
+  if (x.requires_grad()) x.register_hook([&control](const Tensor&) { control.poll(); });
+  return x;
+}
+
 // What a list of layers holds; named by their places, as in a torch.nn.Sequential.
 struct Layer : nn::Module {
   virtual Tensor forward(Tensor x) = 0;
 };
 
-struct Layers : Layer {
+struct Layers : nn::Module {
   std::vector<std::shared_ptr<Layer>> list;
 
   Index add(std::shared_ptr<Layer> layer) {
     list.push_back(register_module(std::to_string(list.size()), layer));
     return std::ssize(list);
   }
-  Tensor forward(Tensor x) override {
-    for (auto& layer : list) x = layer->forward(x);
+  Tensor forward(Tensor x, const Control& control) {
+    for (auto& layer : list) x = stoppable(layer->forward(x), control);
     return x;
   }
 };
@@ -44,10 +51,10 @@ struct Mlp : Network {
     }
     dim = in;
   }
-  Tensor forward(Tensor x) override {
+  Tensor forward(Tensor x, const Control& control) override {
     x = x.flatten(1);
     for (auto& layer : layers) {
-      x = layer(x);
+      x = layer(stoppable(x, control));
       if (last_relu || layer.ptr() != layers.back().ptr()) x = x.relu_();
     }
     return x;
@@ -126,10 +133,10 @@ struct ResNet : Network {
     dim = in;
   }
 
-  Tensor forward(Tensor x) override {
+  Tensor forward(Tensor x, const Control& control) override {
     x = bn1(conv1(x)).relu_();
     if (pool) x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
-    for (auto& stage : stages) x = stage->forward(x);
+    for (auto& stage : stages) x = stage->forward(x, control);
     return pooled(x);
   }
 };
@@ -152,9 +159,9 @@ struct Vgg : Network {
     dim = in;
   }
 
-  Tensor forward(Tensor x) override {
+  Tensor forward(Tensor x, const Control& control) override {
     for (size_t i = 0; i < convolutions.size(); i++) {
-      x = norms[i](convolutions[i](x));
+      x = norms[i](convolutions[i](stoppable(x, control)));
       if (last_relu || i + 1 < convolutions.size()) x = x.relu_();
       // An odd side is rounded up, so that images of 28 pixels are not used up.
       if (i % 2 == 1) x = at::max_pool2d(x, {2, 2}, {2, 2}, {0, 0}, {1, 1}, true);
@@ -177,7 +184,7 @@ struct Dense : Layer {
   Tensor forward(Tensor x) override { return at::cat({x, conv2(bn2(conv1(bn1(x).relu_())).relu_())}, 1); }
 };
 
-struct Transition : Layer {
+struct Transition : nn::Module {
   nn::BatchNorm2d bn1;
   nn::Conv2d conv1;
 
@@ -185,13 +192,14 @@ struct Transition : Layer {
     register_module("bn1", bn1);
     register_module("conv1", conv1);
   }
-  Tensor forward(Tensor x) override { return at::avg_pool2d(conv1(bn1(x).relu_()), {2, 2}); }
+  Tensor forward(const Tensor& x) { return at::avg_pool2d(conv1(bn1(x).relu_()), {2, 2}); }
 };
 
 struct DenseNet : Network {
   nn::Conv2d conv1{nullptr};
   nn::BatchNorm2d bn1{nullptr};
-  std::vector<std::shared_ptr<Layer>> parts;
+  std::vector<std::shared_ptr<Layers>> blocks;
+  std::vector<std::shared_ptr<Transition>> transitions;
   bool last_relu;
 
   explicit DenseNet(const Architecture& given) : last_relu(given.last_relu) {
@@ -202,19 +210,22 @@ struct DenseNet : Network {
       for (Index i = 0; i < (given.depth - 4) / 6; i++, in += given.growth) {
         block->add(std::make_shared<Dense>(in, given.growth));
       }
-      parts.push_back(register_module("block" + std::to_string(b), block));
+      blocks.push_back(register_module("block" + std::to_string(b), block));
       if (b == 3) break;
       const auto kept = static_cast<Index>(static_cast<double>(in) * given.reduction);
-      parts.push_back(register_module("trans" + std::to_string(b), std::make_shared<Transition>(in, kept)));
+      transitions.push_back(register_module("trans" + std::to_string(b), std::make_shared<Transition>(in, kept)));
       in = kept;
     }
     bn1 = register_module("bn1", nn::BatchNorm2d(in));
     dim = in;
   }
 
-  Tensor forward(Tensor x) override {
+  Tensor forward(Tensor x, const Control& control) override {
     x = conv1(x);
-    for (auto& part : parts) x = part->forward(x);
+    for (size_t b = 0; b < blocks.size(); b++) {
+      x = blocks[b]->forward(x, control);
+      if (b < transitions.size()) x = transitions[b]->forward(x);
+    }
     x = bn1(x);
     return pooled(last_relu ? x.relu_() : x);
   }

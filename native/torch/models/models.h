@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/array.h"
+#include "core/control.h"
 
 namespace lp {
 
@@ -34,7 +35,8 @@ struct Architecture {
 };
 
 struct Network : torch::nn::Module {
-  virtual at::Tensor forward(at::Tensor x) = 0;
+  // Between two blocks, and between them again on the way back, throws LP_ABORTED once cancelled.
+  virtual at::Tensor forward(at::Tensor x, const Control& control) = 0;
   Index dim = 0;
 };
 

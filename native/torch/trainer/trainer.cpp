@@ -72,8 +72,8 @@ struct Trainer::Model : torch::nn::Module {
     if (plan.bias) biases = register_parameter("biases", linear->bias.detach().clone());
   }
 
-  Tensor features(const Tensor& x) {
-    auto h = network->forward(x).to(at::kFloat);
+  Tensor features(const Tensor& x, const Control& control) {
+    auto h = network->forward(x, control).to(at::kFloat);
     if (norm) h = norm(h);
     return scale == 1 ? h : h * scale;
   }
@@ -189,7 +189,7 @@ EpochResult Trainer::epoch(Index epoch, std::span<const double> rates, const Con
       Tensor h;
       {
         const Autocast autocast(device_.type(), plan_.bfloat16);
-        h = model_->features(there(batch.images));
+        h = model_->features(there(batch.images), control);
       }
       const auto loss = network_loss(plan_.loss, h, model_->prototypes, model_->biases, targets, epoch);
       (loss * (static_cast<double>(batch.count) / static_cast<double>(of_step))).backward();
@@ -250,7 +250,7 @@ double Trainer::features(Index split_index, Index begin, Index count, Index epoc
     Tensor h;
     {
       const Autocast autocast(device_.type(), plan_.bfloat16);
-      h = model.features(batch.images.to(device_, true));
+      h = model.features(batch.images.to(device_, true), control);
     }
     const auto u = entering(plan_.loss, h);
     const auto z = logits(plan_.loss, u, model.prototypes, model.biases);
