@@ -3,6 +3,8 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#include <mutex>
+
 #include "core/arena.h"
 
 namespace lp {
@@ -33,11 +35,8 @@ struct Allocator : c10::Allocator {
 }  // namespace
 
 void keep_tensor_memory() {
-  static const bool once = [] {
-    c10::SetCPUAllocator(new Allocator);
-    return true;
-  }();
-  (void)once;
+  static std::once_flag once;
+  std::call_once(once, [] { c10::SetCPUAllocator(new Allocator); });
 }
 
 void trim_tensor_memory() { arena().trim(); }
