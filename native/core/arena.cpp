@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/array.h"
 #include "core/memory.h"
 
 namespace lp {
@@ -13,14 +14,12 @@ namespace {
 // Blocks are multiples of pages. The system is asked for large pieces: most of one stays untouched, and costs nothing.
 constexpr std::size_t kPage = 4096, kHugePage = 2 << 20, kPiece = 256 << 20;
 
-std::size_t rounded_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
-
 }  // namespace
 
 Arena::~Arena() { trim(); }
 
 void* Arena::take(std::size_t bytes) {
-  bytes = rounded_up(bytes, kPage);
+  bytes = round_up(bytes, kPage);
   std::lock_guard lock(mutex_);
   const auto found = free_.lower_bound({bytes, nullptr});
   const auto block = found == free_.end() ? grow(bytes) : blocks_.find(found->second);
@@ -69,7 +68,7 @@ void Arena::trim() {
 
 // A free block from the system, of `bytes` at least; end() where there is none.
 Arena::Blocks::iterator Arena::grow(std::size_t bytes) {
-  bytes = std::max(kPiece, rounded_up(bytes, kHugePage));
+  bytes = std::max<std::size_t>(kPiece, round_up(bytes, kHugePage));
   void* piece = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (piece == MAP_FAILED) return blocks_.end();
   prefer_huge_pages(piece, bytes);

@@ -15,6 +15,8 @@ using Index = std::ptrdiff_t;
 
 // How many units cover a value.
 constexpr Index divide_up(Index value, Index unit) { return (value + unit - 1) / unit; }
+// The value that they cover.
+constexpr Index round_up(Index value, Index unit) { return divide_up(value, unit) * unit; }
 
 template <class T>
 struct Matrix {

@@ -80,7 +80,7 @@ constexpr Index kPiece = 4096;  // numbers of a vector that are combined at a ti
 // Σ_j term(j), piece by piece in a fixed order.
 template <class Term>
 double sum(Index size, const Control& control, Term term) {
-  std::vector<double> partial((size + kPiece - 1) / kPiece);
+  std::vector<double> partial(divide_up(size, kPiece));
   parallel_for(size, kPiece, control, [&](Index begin, Index end) {
     double total = 0;
     for (Index j = begin; j < end; j++) total += term(j);

@@ -178,7 +178,7 @@ void submit(std::function<void()> job) { Pool::instance().add(std::move(job), fa
 
 Index even_grain(Index size, Index least) {
   const Index chunks = 4 * static_cast<Index>(thread_count());
-  return std::max(least, (size + chunks - 1) / chunks);
+  return std::max(least, divide_up(size, chunks));
 }
 
 Alone::Alone() { alone++; }
@@ -186,7 +186,7 @@ Alone::~Alone() { alone--; }
 
 void parallel_for(Index size, Index grain, const Control& control, const std::function<void(Index, Index)>& body) {
   if (size <= 0) return;
-  const Index chunks = (size + grain - 1) / grain;
+  const Index chunks = divide_up(size, grain);
   if (chunks == 1 || alone > 0) {
     for (Index begin = 0; begin < size; begin += grain) {
       control.poll();

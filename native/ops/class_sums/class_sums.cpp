@@ -43,7 +43,7 @@ void ClassRuns::combine(Index begin, Index end) const {
 Index ClassRuns::grain() const {
   constexpr Index kLeast = 1 << 14, kMost = 1 << 20;  // elements
   if (list.empty()) return 1;
-  const Index rows = (list.back().end + std::ssize(list) - 1) / std::ssize(list), elements = rows * sums_.cols;
+  const Index rows = divide_up(list.back().end, std::ssize(list)), elements = rows * sums_.cols;
   return std::clamp<Index>(kMost / elements, 1, even_grain(std::ssize(list), 1 + kLeast / elements));
 }
 

@@ -31,8 +31,6 @@ constexpr Index kClassUnit = 8;
 // Rows between additions of Σ q qᵀ in the dtype to its sum in double.
 constexpr Index kFlushRows = 1024;
 
-Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
-
 // The length of rows of T that are padded for `multiply`.
 template <class T>
 Index padded(Index length) {
@@ -264,7 +262,7 @@ void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const
   const Index block =
       round_up(std::clamp<Index>(kBlockBytes / ((rank_ + 2 * classes_) * sizeof(T)), panel, kFlushRows), panel);
   if (parts_.empty()) parts_.resize(thread_count());
-  const Index share = (features.rows + std::ssize(parts_) - 1) / std::ssize(parts_);
+  const Index share = divide_up(features.rows, std::ssize(parts_));
   parallel_for(features.rows, std::max<Index>(1, share), control, [&](Index begin, Index end) {
     auto& part = parts_[begin / share];
     if (!part) part = std::make_unique<Part>(panel, block, classes_, dim_, rank_);

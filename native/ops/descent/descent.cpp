@@ -122,7 +122,7 @@ struct Descent<T>::Run {
     const Index* chosen = nullptr;
     Index count = n;
     if (plan.batch > 0) {
-      const Index batches = (n + plan.batch - 1) / plan.batch, first = done % batches * plan.batch;
+      const Index batches = divide_up(n, plan.batch), first = done % batches * plan.batch;
       if (const Index wanted = done / batches; epoch != wanted) permute(order, plan.seed, epoch = wanted);
       chosen = order.data() + first;
       count = std::min(plan.batch, n - first);

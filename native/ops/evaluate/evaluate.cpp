@@ -68,7 +68,7 @@ void add_sample(const T* z, const T* biases, Index classes, Index label, Sums& s
 // Adds up `part(begin, end)` over blocks of rows, in an order of its own however many threads there are.
 template <class Value, class Part>
 Value over_blocks(Index rows, const Control& control, Part part) {
-  const Index blocks = (rows + kRows - 1) / kRows;
+  const Index blocks = divide_up(rows, kRows);
   std::vector<Value> partial(blocks);
   parallel_for(blocks, 1, control,
                [&](Index block, Index) { partial[block] = part(block * kRows, std::min(rows, (block + 1) * kRows)); });

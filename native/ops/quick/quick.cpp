@@ -5,8 +5,6 @@
 namespace lp {
 namespace {
 
-constexpr Index padded(Index size, Index unit) { return (size + unit - 1) / unit * unit; }
-
 // Of `rows` given rows of `cols` to their transposition with rows of `stride`.
 template <class T>
 void lay_out(const Matrix<T>& rows, T* lanes, Index stride) {
@@ -50,14 +48,14 @@ bool Quick<T>::suits(const DescentPlan& plan, Index samples, Index classes, Inde
 template <class T>
 Quick<T>::Quick(const DescentPlan& plan, const State<const T>& shape) : run_{}, samples_(shape.samples()) {
   const Loss& loss = plan.loss;
-  run_.lanes = padded(samples_, kLaneBytes / sizeof(T));
+  run_.lanes = round_up(samples_, kLaneBytes / sizeof(T));
   run_.classes = shape.classes();
   run_.dim = shape.dim();
-  run_.padded_classes = padded(run_.classes, kClassPair);
-  run_.padded_dim = padded(run_.dim, kDimTile);
+  run_.padded_classes = round_up(run_.classes, kClassPair);
+  run_.padded_dim = round_up(run_.dim, kDimTile);
   const Index n = run_.lanes, c = run_.padded_classes, p = run_.padded_dim;
   const bool moving = plan.momentum != 0;
-  const auto lines = [](Index size) { return padded(size, kLaneBytes / sizeof(T)); };
+  const auto lines = [](Index size) { return round_up(size, kLaneBytes / sizeof(T)); };
   const Index copies = moving ? 2 : 1;
   memory_ = Buffer<T>(copies * (lines(p * n) + lines(c * p) + lines(c)) + (loss.normalized ? 2 : 1) * c * n +
                       lines(c * p) + lines(c) + 7 * n);

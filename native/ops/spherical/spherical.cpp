@@ -236,7 +236,7 @@ void spherical_logits(const State<const T>& state, Matrix<const double> targets,
 void spherical_measure(Sphere sphere, const double* pull, const std::vector<double>& rates, bool rescaled,
                        const std::vector<double>& wanted, double scale, const SphereLogits& logits, Matrix<double> out,
                        const Control& control) {
-  const Index blocks = (sphere.samples + kBlock - 1) / kBlock;
+  const Index blocks = divide_up(sphere.samples, kBlock);
   const Index groups = std::min(kGroups, blocks);
   Buffer<double> partial(groups * out.size());
   const auto table = [&](Index group) {

@@ -94,7 +94,7 @@ void descend(const State<T>& state, const Descent& how, const Control& control) 
   const auto step_rows = LP_SELECT(step_rows<T>);
   const auto step_columns = LP_SELECT(step_columns<T>);
   const Index grain = runs[0].grain(), run_count = std::ssize(runs[0].list);
-  const Index row_tasks = (run_count + grain - 1) / grain, column_tasks = (p + kColumns - 1) / kColumns;
+  const Index row_tasks = divide_up(run_count, grain), column_tasks = divide_up(p, kColumns);
 
   for (Index k = 0; k < how.steps; k++) {
     const int now = k % 2, next = 1 - now;

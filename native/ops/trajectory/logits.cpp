@@ -13,7 +13,7 @@ namespace {
 constexpr Index kBlock = 128;            // samples
 constexpr Index kKept = Index{1} << 25;  // numbers of products that are kept: 256 MiB
 
-Index blocks_of(Index samples) { return (samples + kBlock - 1) / kBlock; }
+Index blocks_of(Index samples) { return divide_up(samples, kBlock); }
 
 }  // namespace
 

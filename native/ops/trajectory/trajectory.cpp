@@ -64,7 +64,7 @@ void Trajectory<T>::measure_start(const Control& control) {
   }
 
   constexpr Index kBlock = 256;
-  std::vector<double> squares((n + kBlock - 1) / kBlock);
+  std::vector<double> squares(divide_up(n, kBlock));
   const auto distance_to_means = LP_SELECT(distance_to_means<T>);
   parallel_for(std::ssize(squares), 1 + (1 << 19) / (kBlock * p), control, [&](Index begin, Index end) {
     for (Index b = begin; b < end; b++) {

@@ -97,7 +97,7 @@ Batches::~Batches() {
     if (!slot->take()) slot->wait();
 }
 
-Index Batches::count() const { return (std::ssize(plan_->order) + plan_->batch - 1) / plan_->batch; }
+Index Batches::count() const { return divide_up(std::ssize(plan_->order), plan_->batch); }
 
 void Batches::prepare() {
   auto slot = std::make_shared<Slot>();

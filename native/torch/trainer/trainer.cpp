@@ -137,8 +137,8 @@ void Trainer::begin_job() const {
 Index Trainer::dim() const { return model_->network->dim; }
 
 Index Trainer::steps() const {
-  const Index samples = splits_[0].images.count, batches = (samples + plan_.batch - 1) / plan_.batch;
-  return (batches + plan_.accumulate - 1) / plan_.accumulate;
+  const Index samples = splits_[0].images.count, batches = divide_up(samples, plan_.batch);
+  return divide_up(batches, plan_.accumulate);
 }
 
 void Trainer::descend(double rate) {
