@@ -294,7 +294,7 @@ test('layerpeel train: columns, checkpoint and arrays; killed at any moment it g
     assert.match(rows[0], /^epoch,loss,accuracy,learningRate,testLoss,testAccuracy,.*nc1,/);
     const evaluated = await run(['evaluate', whole, '--json', '--out', join(folder, 'evaluated')]);
     assert.is(evaluated.code, 0, evaluated.stderr);
-    const again = await run(['train', path, '--resume', whole]);
+    const again = await run(['train', path, '--resume', whole], { cwd: folder });
     assert.is(again.code, 1);
     assert.match(again.stderr, /has done its/);
   });
