@@ -1,6 +1,6 @@
 // Installs the libtorch extension before the tests. Where that fails, offline for one, the tests that need it are left
 // out and say so; under CI it is an error.
-import { installTorch } from '../lib/torch/index.js';
+import { installTorch } from '../lib/training/index.js';
 
 try {
   await installTorch({ log: console.log });

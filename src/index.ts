@@ -1,11 +1,17 @@
 // Arrays
 export { type Content, writeFileAtomic } from './array/files.js';
+// Kernels
+export { type MatmulOptions, matmul, matmulSync } from './array/matmul.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
 export { readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
 export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloats, readLabels } from './array/open.js';
+// Random numbers
+export { type SeededRandom, seededRandom } from './array/random.js';
 export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';
 export type { IntArray } from './array/stored.js';
+// Errors
+export { type ErrorCode, LayerpeelError, OverflowError } from './check/errors.js';
 // Collapse
 export {
   type Collapse,
@@ -31,10 +37,13 @@ export {
 export { classCounts, type ImageSet, imageSubset } from './data/images.js';
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type ImageSource, loadImages } from './data/load.js';
-export { type RandomStateOptions, randomState } from './data/random-state.js';
 export { imbalancedIndices, noisyLabels, type Selected, type Selection, selectImages } from './data/subsets.js';
-// Dynamics
-export { loadCheckpoint, saveCheckpoint } from './dynamics/checkpoint.js';
+export {
+  type CrossEntropyFlowOptions,
+  type CrossEntropyTrajectory,
+  crossEntropyFlow,
+  crossEntropyFlowSync,
+} from './dynamics/cross-entropy.js';
 export { type GradientDescentOptions, gradientDescent, gradientDescentSync } from './dynamics/descent.js';
 export {
   type AnchoredFlowOptions,
@@ -79,18 +88,7 @@ export type {
   TrajectoryEvent,
   TrajectoryMeasure,
 } from './dynamics/trajectory.js';
-// Errors
-export { type ErrorCode, LayerpeelError, OverflowError } from './errors.js';
-// Frames
-export {
-  balancedLengths,
-  type Contraction,
-  type ContractionOptions,
-  contraction,
-  type Energies,
-  etfOptimum,
-} from './etf/fixed.js';
-export { type SimplexOptions, simplexETF } from './etf/simplex.js';
+export type { Control } from './engine/run.js';
 // Evaluation
 export type { Accuracies, Group, GroupLimits, Groups } from './evaluation/accuracy.js';
 export type { Interval } from './evaluation/bootstrap.js';
@@ -128,6 +126,8 @@ export {
   type ScoreEvaluation,
   type ScoreName,
 } from './evaluation/evaluate.js';
+// Layer-peeled model with cross-entropy
+export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './losses/curvature.js';
 // Losses
 export {
   type DotRegression,
@@ -142,27 +142,6 @@ export {
   type Regularization,
 } from './losses/losses.js';
 export {
-  correctBelow,
-  type NormBounds,
-  type UpperBoundOptions,
-  type UpperBounds,
-  unhingedBounds,
-  unhingedBoundsSync,
-  unhingedMinimum,
-} from './losses/unhinged.js';
-// Kernels
-export { type MatmulOptions, matmul, matmulSync } from './matmul.js';
-export type { Control } from './native.js';
-// Layer-peeled model with cross-entropy
-export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './peeled/curvature.js';
-export { saddleExample } from './peeled/example.js';
-export {
-  type CrossEntropyFlowOptions,
-  type CrossEntropyTrajectory,
-  crossEntropyFlow,
-  crossEntropyFlowSync,
-} from './peeled/flow.js';
-export {
   type CertificateOptions,
   type KktCertificate,
   kktCertificate,
@@ -170,6 +149,27 @@ export {
   type Margins,
   margins,
   marginsSync,
-} from './peeled/margins.js';
-// Random numbers
-export { type SeededRandom, seededRandom } from './random.js';
+} from './losses/margins.js';
+// Dynamics
+export { loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
+export { type RandomStateOptions, randomState } from './state/random-state.js';
+// Frames
+export {
+  balancedLengths,
+  type Contraction,
+  type ContractionOptions,
+  contraction,
+  type Energies,
+  etfOptimum,
+} from './theory/fixed-etf.js';
+export { saddleExample } from './theory/saddle-example.js';
+export { type SimplexOptions, simplexETF } from './theory/simplex-etf.js';
+export {
+  correctBelow,
+  type NormBounds,
+  type UpperBoundOptions,
+  type UpperBounds,
+  unhingedBounds,
+  unhingedBoundsSync,
+  unhingedMinimum,
+} from './theory/unhinged-bounds.js';

@@ -1,4 +1,4 @@
-// The functions that native/addon/<op>.cpp gives to JavaScript; src/native.ts declares their types.
+// The functions that native/addon/<op>.cpp gives to JavaScript; src/engine/load.ts declares their types.
 #pragma once
 
 #include <napi.h>

@@ -1,6 +1,6 @@
 // crossEntropyFlow(mode, z, labels, sizes, loss, { biased, from, to, step, tolerance }) → { z, step, error }: see
-// ops/cross_entropy_flow.
-#include "ops/cross_entropy_flow/cross_entropy_flow.h"
+// ops/cross_entropy/flow.
+#include "ops/cross_entropy/flow.h"
 
 #include <memory>
 

@@ -1,7 +1,7 @@
 // tangentCurvature(mode, features, prototypes, labels, sizes, { sum, tolerance, steps, seed }) → [L or its mean,
 // the numbers of a Curvature after its log_loss; features and prototypes of the gradient and of the eigenvector]: see
-// ops/curvature.
-#include "ops/curvature/curvature.h"
+// ops/cross_entropy/curvature.
+#include "ops/cross_entropy/curvature.h"
 
 #include <cmath>
 #include <iterator>

@@ -1,7 +1,8 @@
-// descend(mode, features, prototypes, biases?, labels, n, C, p, plan) → [features, prototypes, biases?]: see ops/step.
+// descend(mode, features, prototypes, biases?, labels, n, C, p, plan) → [features, prototypes, biases?]: see
+// ops/descent/fused.
 #include "addon/addon.h"
 #include "addon/job.h"
-#include "ops/step/step.h"
+#include "ops/descent/fused.h"
 
 namespace lp::addon {
 

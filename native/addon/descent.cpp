@@ -1,4 +1,4 @@
-// Runs of projected descent, one or many of one shape behind a handle: see ops/descent.
+// Runs of projected descent, one or many of one shape behind a handle: see ops/descent/blocks.
 //   descentBegin(dtype, sizes) → handle
 //   descentAdd(handle, features, prototypes, biases?, labels, plan, targetFeatures?, targetPrototypes?) → [boolean,
 //     boolean]: whether features and prototypes had to be projected
@@ -12,7 +12,7 @@
 #include "addon/addon.h"
 #include "addon/job.h"
 #include "addon/loss_plan.h"
-#include "ops/descent/descent.h"
+#include "ops/descent/blocks.h"
 
 namespace lp::addon {
 namespace {

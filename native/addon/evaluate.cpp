@@ -1,6 +1,6 @@
 // evaluate(mode, features, prototypes, biases?, labels, sizes, limitFeatures?, limitPrototypes?) → the numbers of an
-// Evaluation in their order; see ops/evaluate.
-#include "ops/evaluate/evaluate.h"
+// Evaluation in their order; see ops/kernel_flow/measure.
+#include "ops/kernel_flow/measure.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,9 +1,9 @@
-// A loss as JavaScript describes it (EngineLoss in src/native.ts), checked so that no caller reaches memory it should
-// not.
+// A loss as JavaScript describes it (EngineLoss in src/engine/load.ts), checked so that no caller reaches memory it
+// should not.
 #pragma once
 
 #include "addon/job.h"
-#include "ops/losses/losses.h"
+#include "ops/loss/losses.h"
 
 namespace lp::addon {
 

@@ -1,6 +1,6 @@
 // lossAndGradient(mode, features, prototypes, biases?, labels, sizes, loss) → [numbers of a LossSummary, gradients of
-// features, prototypes and biases]: see ops/losses.
-#include "ops/losses/losses.h"
+// features, prototypes and biases]: see ops/loss/losses.
+#include "ops/loss/losses.h"
 
 #include <iterator>
 #include <memory>

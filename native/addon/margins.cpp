@@ -1,7 +1,7 @@
 // margins(mode, features, prototypes, labels, sizes) → [margins (n), [the smallest, ‖W‖² + ‖H‖²]]
 // kktCertificate(mode, features, prototypes, labels, sizes, whether multipliers are wanted) → [numbers of a
-// Certificate, multipliers (n, C) or none]: see ops/margins.
-#include "ops/margins/margins.h"
+// Certificate, multipliers (n, C) or none]: see ops/cross_entropy/margins.
+#include "ops/cross_entropy/margins.h"
 
 #include <algorithm>
 #include <iterator>

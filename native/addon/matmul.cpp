@@ -1,6 +1,6 @@
-// matmul(mode, a, aSize, b, bSize, plan, out?) → out: see ops/matmul. The plan is made and checked by src/matmul.ts;
-// here only that it stays inside the arrays.
-#include "ops/matmul/matmul.h"
+// matmul(mode, a, aSize, b, bSize, plan, out?) → out: see ops/linear/matmul. The plan is made and checked by
+// src/matmul.ts; here only that it stays inside the arrays.
+#include "ops/linear/matmul.h"
 
 #include "addon/addon.h"
 #include "addon/job.h"

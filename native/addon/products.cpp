@@ -1,5 +1,6 @@
-// products(mode, features, prototypes, labels, n, C, p, gamma) → [features, prototypes, biases]: see ops/products.
-#include "ops/products/products.h"
+// products(mode, features, prototypes, labels, n, C, p, gamma) → [features, prototypes, biases]: see
+// ops/linear/products.
+#include "ops/linear/products.h"
 
 #include "addon/addon.h"
 #include "addon/job.h"

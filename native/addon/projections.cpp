@@ -1,6 +1,6 @@
 // projections(mode, features, prototypes, labels, n, C, p) → features of the five parts, then prototypes of the five:
-// see ops/projections.
-#include "ops/projections/projections.h"
+// see ops/linear/projections.
+#include "ops/linear/projections.h"
 
 #include "addon/addon.h"
 #include "addon/job.h"

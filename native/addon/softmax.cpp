@@ -1,5 +1,5 @@
-// softmaxRows(mode, logits, labels?, beta, sizes) → [predicted, numbers]; see ops/softmax.
-#include "ops/softmax/softmax.h"
+// softmaxRows(mode, logits, labels?, beta, sizes) → [predicted, numbers]; see ops/loss/softmax.
+#include "ops/loss/softmax.h"
 
 #include <memory>
 

@@ -1,4 +1,4 @@
-// Exact trajectories of linear dynamics: see ops/trajectory.
+// Exact trajectories of linear dynamics: see ops/exact/trajectory.
 //   trajectoryStart(mode, features, prototypes, biases?, labels, n, C, p, gamma, law) → handle
 //   trajectoryDrive(handle, first, second?)             the law's drive, from time 0 on: factors, or two rates in
 //   pieces trajectoryState(mode, handle, time, unit)           → { features, prototypes, biases?, logNorm, fits }
@@ -12,7 +12,7 @@
 
 #include "addon/addon.h"
 #include "addon/job.h"
-#include "ops/trajectory/trajectory.h"
+#include "ops/exact/trajectory.h"
 
 namespace lp::addon {
 namespace {

@@ -1,11 +1,10 @@
 // Run-time choice of the instruction set, inside one binary.
 //
-// A kernel is written once, in plain loops that the compiler vectorizes, in `<op>-inl.h`, inside `namespace
-// lp::LP_ISA`.
-// `<op>_baseline.cpp`, `<op>_avx2.cpp` and `<op>_avx512.cpp` define LP_ISA and include it; only their compile flags
-// differ. The operation enters one of them through LP_SELECT.
+// A kernel is written once, in plain loops that the compiler vectorizes, in `<op>.kernel.cpp`, inside `namespace
+// lp::LP_ISA`. The build compiles that file once for each instruction set, with LP_ISA its name; only the flags differ.
+// The operation enters one of them through LP_SELECT.
 //
-// Rule: an -inl.h uses no inline function with external linkage (no <algorithm>, no <vector>): the linker keeps one
+// Rule: a kernel uses no inline function with external linkage (no <algorithm>, no <vector>): the linker keeps one
 // copy of such a function for the whole binary, and it may be the one compiled for AVX-512.
 #pragma once
 

@@ -1,6 +1,6 @@
 // The cross-entropy flow against Runge–Kutta steps of gradients written here, in time itself; against a flow that has a
 // closed form, up to t = 10¹²; and what it conserves.
-#include "ops/cross_entropy_flow/cross_entropy_flow.h"
+#include "ops/cross_entropy/flow.h"
 
 #include <algorithm>
 #include <cmath>

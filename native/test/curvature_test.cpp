@@ -1,13 +1,13 @@
 // Margins, certificates and curvature of the cross-entropy layer-peeled model: products against plain loops, on odd
 // sizes and several blocks; the lowest eigenpair against a dense Hessian; and states whose loss no double holds.
-#include "ops/curvature/curvature.h"
+#include "ops/cross_entropy/curvature.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "check.h"
-#include "ops/margins/margins.h"
+#include "ops/cross_entropy/margins.h"
 
 using namespace lp;
 using namespace lp::test;

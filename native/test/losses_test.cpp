@@ -1,6 +1,6 @@
 // Losses and their gradients against plain loops of the formulas: every loss, odd sizes, several blocks, tails, empty
 // classes; and plain numbers where the formula loses its digits.
-#include "ops/losses/losses.h"
+#include "ops/loss/losses.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,6 +1,6 @@
 // Tiled products against plain loops: odd sizes, transpositions, unaligned arrays, batches of every kind of stride.
 // Entries are small integers, so results must be equal.
-#include "ops/matmul/matmul.h"
+#include "ops/linear/matmul.h"
 
 #include <algorithm>
 

@@ -1,12 +1,12 @@
 // Class sums and the five projections against their plain loops: odd sizes, tails, unaligned arrays, any order of
 // labels.
-#include "ops/projections/projections.h"
+#include "ops/linear/projections.h"
 
 #include <utility>
 #include <vector>
 
 #include "check.h"
-#include "ops/class_sums/class_sums.h"
+#include "ops/linear/class_sums.h"
 
 using namespace lp;
 using namespace lp::test;

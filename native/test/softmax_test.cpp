@@ -1,6 +1,6 @@
 // Rows of a softmax against probabilities in extended precision: any number of classes, temperature, type and
 // alignment; ties, saturation, rows that are not finite.
-#include "ops/softmax/softmax.h"
+#include "ops/loss/softmax.h"
 
 #include <cmath>
 #include <string>

@@ -1,6 +1,6 @@
 // Modes, propagators and trajectories against plain loops: the full matrix M, iterated steps in all n + C rows,
 // products of whole states. Odd sizes, unequal and empty classes, labels in any order.
-#include "ops/trajectory/trajectory.h"
+#include "ops/exact/trajectory.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 
 /** The longest single read: Linux moves at most 2 GiB at once, and 1 GiB keeps every platform's counters within range. */
 const LONGEST_READ = 2 ** 30;

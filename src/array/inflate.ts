@@ -3,7 +3,7 @@
  */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip, createInflate } from 'node:zlib';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import type { Fill, InputFile } from './files.js';
 import { fileFault, type Pass } from './stored.js';
 

@@ -3,8 +3,8 @@
  * a contiguous scijs ndarray); everything that takes an array checks it here, before native memory is touched.
  */
 import { totalmem } from 'node:os';
-import { LayerpeelError } from '../errors.js';
-import { show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { show } from '../check/options.js';
 
 export type Float = Float32Array | Float64Array;
 export type DType = 'float32' | 'float64';

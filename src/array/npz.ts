@@ -5,8 +5,8 @@
  */
 import type { Readable } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
-import { LayerpeelError } from '../errors.js';
-import { checkBoolean, checkKeys, option } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkKeys, option } from '../check/options.js';
 import { type InputFile, withFile, writeFileAtomic } from './files.js';
 import { MOST_EXPANSION, streamPass } from './inflate.js';
 import type { NDArray } from './ndarray.js';

@@ -2,8 +2,8 @@
  * Arrays by the path of their file, whatever its kind: `.npy`, `.npz` and `.safetensors` by the extension. A file of several
  * arrays is addressed by a name, in the options or after a colon: `features.npz:train`.
  */
-import { LayerpeelError } from '../errors.js';
-import { checkKeys, checkNumber, option } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkKeys, checkNumber, option } from '../check/options.js';
 import { InputFile, withFile } from './files.js';
 import { type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';

@@ -5,7 +5,7 @@
  * Source: https://github.com/huggingface/safetensors#format, whose reference reader's limits are kept.
  */
 
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {

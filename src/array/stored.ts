@@ -4,8 +4,8 @@
  * Elements are little- or big-endian in a file; the machine is little-endian, as all that Node's current releases run on
  * but one.
  */
-import { LayerpeelError } from '../errors.js';
-import { nearest } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { nearest } from '../check/options.js';
 import type { Fill, InputFile } from './files.js';
 import { checkArray, type DType, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
 

@@ -2,7 +2,7 @@
  * What a command of the command line is, how its arguments are read, and its help.
  */
 import { parseArgs } from 'node:util';
-import { nearest } from '../options.js';
+import { nearest } from '../check/options.js';
 import type { RunFolder } from '../report/run-folder.js';
 
 export interface Option {

@@ -1,6 +1,6 @@
 /** Configuration files: JSON, with or without a byte order mark. */
 import { readFile } from 'node:fs/promises';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 
 /** @throws `LP_FILE` where it cannot be read, `LP_CONFIG` where it is not JSON */
 export async function readConfigFile(path: string): Promise<unknown> {

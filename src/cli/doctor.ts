@@ -1,9 +1,9 @@
 /**
  * `layerpeel doctor`: what this installation runs on, for bug reports and for people who wonder why something is slow.
  */
-import { type EngineInfo, engine } from '../native.js';
+import { type EngineInfo, engine } from '../engine/load.js';
 import { machine } from '../report/machine.js';
-import { torchState } from '../torch/state.js';
+import { torchState } from '../training/state.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
 
 export const command: Command = {

@@ -3,7 +3,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import type { GroupName } from '../evaluation/accuracy.js';
 import type { Calibration } from '../evaluation/calibration.js';
 import type { Detection } from '../evaluation/detection.js';

@@ -11,7 +11,7 @@
  */
 import { basename, join } from 'node:path';
 import type { State } from '../array/ndarray.js';
-import { loadCheckpoint, saveCheckpoint } from '../dynamics/checkpoint.js';
+import { LayerpeelError } from '../check/errors.js';
 import {
   type DescentMeasure,
   type DescentProblem,
@@ -20,11 +20,11 @@ import {
   projectedDescent,
   type Snapshot,
 } from '../dynamics/projected.js';
-import { LayerpeelError } from '../errors.js';
 import { type Axis, lineChart } from '../report/figure.js';
 import { type PageFigure, withScripts } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
+import { loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { aligned, type Context, type Outcome } from './command.js';
 
 /** A configuration of projected descent, its files read. */

@@ -3,7 +3,7 @@
  * The command line: finds the command, hands it its arguments, and turns its end into an exit code:
  * 0 done, 1 failed with one sentence, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).
  */
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { RunFolder } from '../report/run-folder.js';
 import { version } from '../version.js';
 import { aligned, type Command, type Context, helpOf, type Outcome, parse, UsageError, unknown } from './command.js';

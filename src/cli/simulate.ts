@@ -3,8 +3,8 @@
  */
 import { basename } from 'node:path';
 import type { State } from '../array/ndarray.js';
+import { OverflowError } from '../check/errors.js';
 import { type Direction, type Limit, type Trajectory, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
-import { OverflowError } from '../errors.js';
 import { type Axis, lineChart } from '../report/figure.js';
 import { type PageFigure, type Section, withScripts } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';

@@ -15,11 +15,11 @@
 import { dirname, resolve } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
-import { type RandomStateOptions, randomState } from '../data/random-state.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
 import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
-import { LayerpeelError } from '../errors.js';
 import { anchoredFlow, gradientDescent, gradientFlow, kernelFlow, sphericalDescent } from '../index.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
+import { type RandomStateOptions, randomState } from '../state/random-state.js';
 import { readConfigFile } from './config-file.js';
 import type { Iteration } from './iterate.js';
 

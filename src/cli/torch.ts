@@ -1,9 +1,9 @@
 /**
  * `layerpeel torch`: makes the libtorch extension, and says how it stands.
  */
-import { checkChoice, option } from '../options.js';
-import { installTorch } from '../torch/install.js';
-import { torchState } from '../torch/state.js';
+import { checkChoice, option } from '../check/options.js';
+import { installTorch } from '../training/install.js';
+import { torchState } from '../training/state.js';
 import { type Command, type Context, type Outcome, UsageError } from './command.js';
 
 const ACTIONS = ['install', 'info'] as const;

@@ -11,13 +11,13 @@
 import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { EventWriter } from '../report/events.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
-import { torchEngine } from '../torch/native.js';
 import { checkpointFile, checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
+import { torchEngine } from '../training/engine.js';
 import { reportTraining } from '../training/report.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';

@@ -10,10 +10,10 @@
  */
 import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys, type Engine, type Mode, type Result, run, runSync } from '../native.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, option, show } from '../options.js';
-import { driveSync, type Steps, step } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, option, show } from '../check/options.js';
+import type { Engine, Mode, Result } from '../engine/load.js';
+import { type Control, controlKeys, driveSync, run, runSync, type Steps, step } from '../engine/run.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
 
 /** Features that come in chunks of rows, as often as asked: what `openArray` gives, or anything of this form. */

@@ -3,9 +3,10 @@
  * statistics that they are normalized with.
  */
 import type { NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys, type RawAugmented, run, runSync, type Task } from '../native.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import type { RawAugmented } from '../engine/load.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 import { checkImages, type ImageSet } from './images.js';
 
 /** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */

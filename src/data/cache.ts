@@ -8,7 +8,7 @@ import { makeFolder, withFile, writeFileAtomic } from '../array/files.js';
 import { showShape } from '../array/ndarray.js';
 import { bytesHeader, locateBytes } from '../array/safetensors.js';
 import { PIECE } from '../array/stored.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { CHANNELS } from './decode.js';
 import type { Decoded } from './folder.js';
 import { sharedBytes } from './images.js';

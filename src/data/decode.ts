@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type Sharp from 'sharp';
 import { fileFault } from '../array/stored.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 
 export const CHANNELS = 3;
 

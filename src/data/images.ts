@@ -2,8 +2,8 @@
  * Labelled images in memory: 8 bits a value, pixels row by row, channels last. Every loader gives this, and training takes it.
  */
 import { checkRoom, showShape, sizeOf } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import type { ImageSizes } from '../native.js';
+import { LayerpeelError } from '../check/errors.js';
+import type { ImageSizes } from '../engine/load.js';
 
 export interface ImageSet {
   /** `[n, height, width, channels]`. Loaders put them into shared memory, which native jobs and workers read in place. */

@@ -4,7 +4,7 @@
  * Source: Cui et al., "Class-balanced loss based on effective number of samples", and Cao et al., LDAM, as their code has it.
  */
 import { checkRoom } from '../array/ndarray.js';
-import { checkNumber, option } from '../options.js';
+import { checkNumber, option } from '../check/options.js';
 
 /**
  * Above the relative rounding error of `ρ^x`, and below the distance of a quotient from the next whole number: so 5000/100 and

@@ -2,8 +2,8 @@
  * Labelled images from files, whatever their format: one entry for all, one module a format, loaded when first used.
  */
 import { join } from 'node:path';
-import { LayerpeelError } from '../errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import type { ImageSet } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl } from './reading.js';
 

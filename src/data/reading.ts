@@ -6,8 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Fill, InputFile } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
-import { aborted, LayerpeelError } from '../errors.js';
-import type { Control } from '../native.js';
+import { aborted, LayerpeelError } from '../check/errors.js';
+import type { Control } from '../engine/run.js';
 
 export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
 

@@ -1,9 +1,10 @@
 /**
  * Training sets made harder: imbalanced subsets, wrong labels, classes held out for tests of what is out of distribution.
  */
-import { LayerpeelError } from '../errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
-import { seededRandom } from '../random.js';
+
+import { seededRandom } from '../array/random.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import { classCounts, type ImageSet, imageSubset } from './images.js';
 import { longTailedCounts, stepCounts } from './imbalance.js';
 

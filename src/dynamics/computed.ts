@@ -3,10 +3,10 @@
  * arguments, and the search for events. What differs is in a few generators of tasks.
  */
 import type { State } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import type { Control } from '../native.js';
-import { checkChoice, checkKeys, checkNumber, inside, option } from '../options.js';
-import { drive, driveSync, type Steps } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import type { Control } from '../engine/run.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { Limit, MeasureName, ScaledDirection, Trajectory, TrajectoryEvent } from './trajectory.js';
 
 export abstract class ComputedTrajectory<End extends Limit = Limit> implements Trajectory {

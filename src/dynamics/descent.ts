@@ -8,8 +8,9 @@
  * value, whatever `n` and `p`. Where they are not, the 2×2 propagators themselves are iterated.
  */
 import { checkState, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, type Law, run, runSync, type Task } from '../native.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option } from '../options.js';
+import { checkBoolean, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import type { Law } from '../engine/load.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 import { checkGamma, fadingOf, settlesAt } from './flow.js';
 import { type Course, checkWeightDecay, startTrajectory, type WeightDecay } from './linear.js';
 import { type CheckedRate, checkRate, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';

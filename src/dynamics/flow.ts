@@ -7,8 +7,8 @@
  * not are integrated, two scalars for each distinct singular value, to rounding.
  */
 import { checkState, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
-import { checkKeys, checkNumber, inside, option } from '../options.js';
+import { checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 import { type Course, checkWeightDecay, startTrajectory, type WeightDecay } from './linear.js';
 import { type CheckedRate, checkRate, proportion, type Rate } from './rates.js';
 import type { Trajectory } from './trajectory.js';

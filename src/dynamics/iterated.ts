@@ -7,8 +7,8 @@
  * the update rule of the usual SGD optimizer. The rates of prototypes also move the biases, and so does their decay.
  */
 import { checkState, type Float, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option } from '../options.js';
+import { checkBoolean, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 import { checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
 
 export interface IteratedDescentOptions extends Control {

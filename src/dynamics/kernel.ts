@@ -20,13 +20,13 @@ import {
   showShape,
   snapshot,
 } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys, type KernelLayout, type KernelModes, type MseOutcome } from '../native.js';
-import { checkChoice, checkKeys, checkNumber, option } from '../options.js';
-import { drive, driveSync, type Steps, step } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, option } from '../check/options.js';
+import type { KernelLayout, KernelModes, MseOutcome } from '../engine/load.js';
+import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
-import { fit, freshState, normOf, ofShape, scaled } from './states.js';
 import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
 export interface KernelOptions extends Control {

@@ -1,7 +1,7 @@
 /**
  * What a limit means: the regimes and statements of UL Cors. 3 and 5 and Thm 6, corrected, and of what they leave out.
  */
-import type { Law, RawLimit } from '../native.js';
+import type { Law, RawLimit } from '../engine/load.js';
 import type { Limit, Regime } from './trajectory.js';
 
 /** What the statement of a limit depends on. */

@@ -1,18 +1,18 @@
 /**
  * Trajectories of linear dynamics under the unhinged loss: flow, descent, and flow under fixed prototypes. A law moves the
- * singular modes of the loss (native/ops/propagators), and a state at a time is a few combinations of parts of the start
- * (native/ops/trajectory). Here are the times of such a law, the checks, and what its limit means.
+ * singular modes of the loss (native/ops/exact/propagator), and a state at a time is a few combinations of parts of the start
+ * (native/ops/exact/trajectory). Here are the times of such a law, the checks, and what its limit means.
  */
 import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
+import { LayerpeelError, OverflowError } from '../check/errors.js';
+import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
 import { collapseSteps } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
-import { LayerpeelError, OverflowError } from '../errors.js';
-import { engine, type Law, type RawArrays, type RawLimit, type RawState, type Task } from '../native.js';
-import { checkKeys, checkNumber, inside, type Place } from '../options.js';
-import { type Steps, step } from '../tasks.js';
+import { engine, type Law, type RawArrays, type RawLimit, type RawState } from '../engine/load.js';
+import { type Steps, step, type Task } from '../engine/run.js';
+import { ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type LimitFacts, regimeOf, statementOf } from './limits.js';
-import { ofShape, scaled } from './states.js';
 import { type Limit, type MeasureName, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
 
 /** How a law is driven through time. */

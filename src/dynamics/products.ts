@@ -9,8 +9,8 @@
  * `M` is never formed: the cost is `O(p (n + C))`.
  */
 import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
-import { checkKeys, checkNumber, option } from '../options.js';
+import { checkKeys, checkNumber, option } from '../check/options.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 
 export interface ProductsOptions extends Control {
   /** Weight of the other classes' logits in the loss. */

@@ -9,20 +9,11 @@
  */
 import { createHash } from 'node:crypto';
 import { type CheckedState, checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import { type EngineDescent, type EngineOutcome, type EnginePart, engine } from '../engine/load.js';
+import { type Control, controlKeys, type Task as EngineTask, run, runSync } from '../engine/run.js';
 import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
-import {
-  type Control,
-  controlKeys,
-  type EngineDescent,
-  type EngineOutcome,
-  type EnginePart,
-  type Task as EngineTask,
-  engine,
-  run,
-  runSync,
-} from '../native.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
 import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
 
 /** What features or prototypes are held to: each row in a ball or on a sphere, or all together in a Frobenius ball. */

@@ -4,8 +4,8 @@
  * classes of `N` samples their eigenvalues are `±(1+γ)/(C√N)` (plus1, minus1), `±(1+γ−γC)/(C√N)` (plus2, minus2) and 0.
  */
 import { checkBalanced, checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../native.js';
-import { checkKeys, option } from '../options.js';
+import { checkKeys, option } from '../check/options.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 
 /** Features `[n, p]` and prototypes `[C, p]` of one part. */
 export interface Part {

@@ -11,8 +11,8 @@
  * `k = 0, 1, …` of a descent uses `f(k) · min(1, (k+1)/warmup)`: the first step already moves, and step `warmup − 1` is the first
  * at the full rate (a `LinearLR` with `start_factor = 1/warmup`, `total_iters = warmup − 1`, times the schedule).
  */
-import { LayerpeelError } from '../errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
 
 interface Warmup {
   /** Length of the linear warm-up from 0, in units of time or steps. @default 0 */

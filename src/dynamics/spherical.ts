@@ -10,12 +10,12 @@
  * (native/ops/spherical). Prototypes and biases stay as they are.
  */
 import { type CheckedState, checkState, type State, snapshot } from '../array/ndarray.js';
-import { type Control, controlKeys, type Sizes, type SphericalStart } from '../native.js';
-import { checkBoolean, checkKeys, checkNumber, option } from '../options.js';
-import { drive, driveSync, type Steps, step } from '../tasks.js';
+import { checkBoolean, checkKeys, checkNumber, option } from '../check/options.js';
+import type { Sizes, SphericalStart } from '../engine/load.js';
+import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
-import { freshState, normOf, ofShape, scaled } from './states.js';
 import type { Direction, Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
 export interface SphericalOptions extends Control {

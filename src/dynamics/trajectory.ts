@@ -4,7 +4,7 @@
  */
 import type { NDArray, State } from '../array/ndarray.js';
 import type { CollapseMeasure } from '../collapse/measures.js';
-import type { Control } from '../native.js';
+import type { Control } from '../engine/run.js';
 
 /** The quantities a trajectory measures by itself, and what they are; a dynamics refuses those it does not have. */
 export const trajectoryMeasures = {

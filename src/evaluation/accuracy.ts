@@ -2,8 +2,8 @@
  * Accuracy: of all samples, of each class, the mean of classes (balanced), and of groups of classes by how many training
  * samples they had (many, medium, few: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", 2019).
  */
-import { LayerpeelError } from '../errors.js';
-import { checkKeys, checkNumber, option, show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkKeys, checkNumber, option, show } from '../check/options.js';
 
 export interface Accuracies {
   /** Share of samples decided right. */

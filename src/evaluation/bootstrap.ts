@@ -3,8 +3,8 @@
  * interval spans the middle of what a measure becomes. A drawing is the number of times that each sample came up, so that
  * a measure is one function of weights.
  */
-import { seededRandom } from '../random.js';
-import type { Steps } from '../tasks.js';
+import { seededRandom } from '../array/random.js';
+import type { Steps } from '../engine/run.js';
 
 export type Interval = readonly [low: number, high: number];
 

@@ -12,10 +12,9 @@
  * kept inside a bracket.
  */
 import type { NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys } from '../native.js';
-import { checkKeys, checkNumber, option } from '../options.js';
-import { drive, driveSync, type Steps } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkKeys, checkNumber, option } from '../check/options.js';
+import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
 import { checkLabelled, keep, type LabelledRows, type Logits, labelledRows } from './rows.js';
 
 export interface CalibrationOptions extends Control {

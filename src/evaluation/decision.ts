@@ -7,13 +7,13 @@
  * Centring prototypes alone turns no decision: `⟨w̄, h⟩` is the same for every class. It is centring features that adds
  * `−⟨w_c, h̄⟩` to the logit of class `c`. Differences are taken before the product, so that a large mean costs no digits.
  */
+
+import { product } from '../array/matmul.js';
 import { checkArray, checkSameType, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
-import { LayerpeelError } from '../errors.js';
-import { product } from '../matmul.js';
-import { type Control, controlKeys } from '../native.js';
-import { checkBoolean, checkKeys, option } from '../options.js';
-import { drive, driveSync, type Steps, step } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkKeys, option } from '../check/options.js';
+import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
 import { eachRow, keep, refuseRow } from './rows.js';
 
 export interface Classifier {

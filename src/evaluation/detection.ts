@@ -16,10 +16,9 @@
  * They differ widely.
  */
 import { checkArray, describe, type Float, type NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys } from '../native.js';
-import { checkChoice, checkKeys, option } from '../options.js';
-import { drive, driveSync, type Steps } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, option } from '../check/options.js';
+import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
 import { checkTemperature } from './calibration.js';
 import { checkLogits, eachRow, keep, type Rows, refuseRow, softmaxRows } from './rows.js';
 

@@ -3,10 +3,9 @@
  * with bootstrap intervals. Formulas and sources are in the files of the parts.
  */
 import { checkArray, type Float, type NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys } from '../native.js';
-import { checkKeys, checkNumber, option } from '../options.js';
-import { drive, driveSync, type Steps } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkKeys, checkNumber, option } from '../check/options.js';
+import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
 import {
   type Accuracies,
   accuraciesOf,

@@ -6,7 +6,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dtypeOf, type NDArray, withDtype } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import type { EvaluationInput } from './evaluate.js';
 
 export const evaluationFiles = [

@@ -1,10 +1,10 @@
 /**
  * One pass over rows of logits `z` at an inverse temperature `β`: of `p = softmax(βz)` what decisions, calibration and scores
- * are made of, by the engine (native/ops/softmax). Loops over other arrays give the event loop its turn now and then.
+ * are made of, by the engine (native/ops/loss/softmax). Loops over other arrays give the event loop its turn now and then.
  */
 import { checkArray, checkLabels, type Float, type NDArray, shared, showShape } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Steps, step } from '../tasks.js';
+import { LayerpeelError } from '../check/errors.js';
+import { type Steps, step } from '../engine/run.js';
 
 export interface Logits {
   readonly data: Float;

@@ -1,7 +1,7 @@
 /** Neural collapse itself: prototypes along a simplex ETF, every feature along its prototype (LP Theorem 3.1). */
 import type { State } from '../array/ndarray.js';
-import { etfOptimum } from '../etf/fixed.js';
-import { simplexETF } from '../etf/simplex.js';
+import { etfOptimum } from '../theory/fixed-etf.js';
+import { simplexETF } from '../theory/simplex-etf.js';
 
 export interface Collapsed {
   readonly classes: number;

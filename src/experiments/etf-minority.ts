@@ -6,11 +6,11 @@
  * At the optimum the features of a class coincide, so one feature a class with the weight of its samples will do.
  */
 import type { NDArray, State } from '../array/ndarray.js';
-import { randomState } from '../data/random-state.js';
 import { batchedDescent, type DescentProblem } from '../dynamics/projected.js';
-import { etfOptimum } from '../etf/fixed.js';
-import { simplexETF } from '../etf/simplex.js';
 import { lineChart, phaseDiagram } from '../report/figure.js';
+import { randomState } from '../state/random-state.js';
+import { etfOptimum } from '../theory/fixed-etf.js';
+import { simplexETF } from '../theory/simplex-etf.js';
 import type { Experiment } from './experiment.js';
 import { course, last, states } from './fit.js';
 import { distance } from './setting.js';

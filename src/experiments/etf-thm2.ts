@@ -4,11 +4,11 @@
  * another one at every step. Measured per sample along runs.
  */
 import type { State } from '../array/ndarray.js';
-import { randomState } from '../data/random-state.js';
 import { projectedDescent } from '../dynamics/projected.js';
-import { contraction, etfOptimum } from '../etf/fixed.js';
-import { simplexETF } from '../etf/simplex.js';
 import { lineChart } from '../report/figure.js';
+import { randomState } from '../state/random-state.js';
+import { contraction, etfOptimum } from '../theory/fixed-etf.js';
+import { simplexETF } from '../theory/simplex-etf.js';
 import type { Experiment } from './experiment.js';
 import { course, last, states } from './fit.js';
 

@@ -14,12 +14,12 @@
  * a start a tenth as large it is over by t = 10²⁵.
  */
 import { collapse } from '../collapse/collapse.js';
-import { randomState } from '../data/random-state.js';
+import { crossEntropyFlow } from '../dynamics/cross-entropy.js';
 import { projectedDescent } from '../dynamics/projected.js';
-import { crossEntropyFlow } from '../peeled/flow.js';
-import { kktCertificate, margins } from '../peeled/margins.js';
+import { kktCertificate, margins } from '../losses/margins.js';
 import { lineChart } from '../report/figure.js';
 import { formatNumber } from '../report/ticks.js';
+import { randomState } from '../state/random-state.js';
 import type { Experiment, ExperimentContext } from './experiment.js';
 import { course, last, slope, states, within } from './fit.js';
 

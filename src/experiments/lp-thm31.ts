@@ -6,12 +6,13 @@
  * What the flow does in the end follows from collapse being where it ends: there L = n(K−1) e^{−q} with q = ρ²/b, b = 2(K−1)√N,
  * so that d(1/L)/dt = ‖∇L‖²/L² = 4ρ²/b², whence L t = b/(4q) (1 + O(1/q)).
  */
-import { randomState } from '../data/random-state.js';
-import { crossEntropyFlow } from '../peeled/flow.js';
-import { kktCertificate, margins } from '../peeled/margins.js';
-import { seededRandom } from '../random.js';
+
+import { seededRandom } from '../array/random.js';
+import { crossEntropyFlow } from '../dynamics/cross-entropy.js';
+import { kktCertificate, margins } from '../losses/margins.js';
 import { lineChart } from '../report/figure.js';
 import { formatNumber } from '../report/ticks.js';
+import { randomState } from '../state/random-state.js';
 import { collapsed } from './collapsed.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
 import { course, last, slope, states, vanishes, within } from './fit.js';

@@ -8,14 +8,14 @@
  * the curvature is λ − σ₁(∇_Z L): the lowest eigenvalue can only be below it.
  */
 import type { NDArray, State } from '../array/ndarray.js';
-import { randomState } from '../data/random-state.js';
+import { seededRandom } from '../array/random.js';
 import { type Constraint, projectedDescent } from '../dynamics/projected.js';
+import { type TangentCurvature, tangentCurvature } from '../losses/curvature.js';
 import { lossAndGradient } from '../losses/losses.js';
-import { type TangentCurvature, tangentCurvature } from '../peeled/curvature.js';
-import { saddleExample } from '../peeled/example.js';
-import { margins } from '../peeled/margins.js';
-import { seededRandom } from '../random.js';
+import { margins } from '../losses/margins.js';
 import { lineChart } from '../report/figure.js';
+import { randomState } from '../state/random-state.js';
+import { saddleExample } from '../theory/saddle-example.js';
 import { collapsed } from './collapsed.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
 import { last, slope, states, vanishes, within } from './fit.js';

@@ -3,7 +3,7 @@
  * p = 512, C = 100, N = 10, features and prototypes drawn at random, and what its figures are drawn from.
  */
 import type { NDArray, State } from '../array/ndarray.js';
-import { randomState } from '../data/random-state.js';
+import { randomState } from '../state/random-state.js';
 
 export const setting = { classes: 100, perClass: 10, dim: 512, seed: 0 } as const;
 

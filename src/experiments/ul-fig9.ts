@@ -5,9 +5,9 @@
  */
 import type { State } from '../array/ndarray.js';
 import { sphericalDescent } from '../dynamics/spherical.js';
-import { simplexETF } from '../etf/simplex.js';
 import { lineChart } from '../report/figure.js';
 import type { Verdict } from '../report/page.js';
+import { simplexETF } from '../theory/simplex-etf.js';
 import type { Experiment, ExperimentContext } from './experiment.js';
 import { states, within } from './fit.js';
 import { bestGamma, logSteps, setting, start } from './setting.js';

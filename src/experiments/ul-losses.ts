@@ -4,11 +4,11 @@
  */
 import type { State } from '../array/ndarray.js';
 import { collapse } from '../collapse/collapse.js';
-import { randomState } from '../data/random-state.js';
 import { gradientDescent } from '../dynamics/descent.js';
 import { projectedDescent } from '../dynamics/projected.js';
-import { unhingedBounds, unhingedMinimum } from '../losses/unhinged.js';
 import { lineChart } from '../report/figure.js';
+import { randomState } from '../state/random-state.js';
+import { unhingedBounds, unhingedMinimum } from '../theory/unhinged-bounds.js';
 import type { Experiment } from './experiment.js';
 import { course, last, states, within } from './fit.js';
 

@@ -13,9 +13,10 @@
  * regularization of the features (UL §4.2).
  */
 import { checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
-import { type Control, controlKeys, type EngineLoss, run, runSync, type Task } from '../native.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import type { EngineLoss } from '../engine/load.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
 
 /** One number a class. */
 export type PerClass = readonly number[] | Float32Array | Float64Array;

@@ -15,8 +15,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileError, makeFolder, writeAll } from '../array/files.js';
-import { LayerpeelError } from '../errors.js';
-import { show } from '../options.js';
+import { LayerpeelError } from '../check/errors.js';
+import { show } from '../check/options.js';
 
 export class EventWriter {
   /** The write under way: records stand in the order of their calls. */

@@ -2,8 +2,8 @@
  * Versions and machine, as reports and `doctor` state them.
  */
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
-import { LayerpeelError } from '../errors.js';
-import { engine, enginePath } from '../native.js';
+import { LayerpeelError } from '../check/errors.js';
+import { engine, enginePath } from '../engine/load.js';
 import { version } from '../version.js';
 
 export function machine(): Record<string, string> {

@@ -14,7 +14,7 @@ import { makeFolder, writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { version } from '../version.js';
 import { type Column, renderSvg, type Spec } from './figure.js';
 import { machine } from './machine.js';

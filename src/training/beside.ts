@@ -7,7 +7,7 @@
  * `(1/n) Σ ℓ_i + λ/2 Σ ‖h_i‖²`, a sample `ℓ_i + nλ/2 ‖h_i‖²`. So `λ = 2ρB/n` (`mean`: `2ρ/n`, `half-mean`: `ρ/n`).
  */
 import type { State } from '../array/ndarray.js';
-import { LayerpeelError } from '../errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import type { TrainingConfig } from './config.js';
 import { type Comparison, type Observation, Theory, type TheorySetting } from './theory.js';
 

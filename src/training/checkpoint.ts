@@ -9,9 +9,9 @@ import { stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
-import { LayerpeelError } from '../errors.js';
-import { run } from '../native.js';
-import { torchEngine } from '../torch/native.js';
+import { LayerpeelError } from '../check/errors.js';
+import { run } from '../engine/run.js';
+import { torchEngine } from './engine.js';
 import type { Observation } from './theory.js';
 
 /** What a checkpoint says beside its tensors. */

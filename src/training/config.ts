@@ -2,15 +2,16 @@
  * What a training run is told: a plain object, so that a run is a JSON file. Every fault is found before training starts and
  * named with its place.
  */
+
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
 import { type Augmentation, checkAugmentation } from '../data/augment.js';
 import type { ImageSet } from '../data/images.js';
 import type { ImageSource } from '../data/load.js';
 import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
-import { LayerpeelError } from '../errors.js';
 import { checkLoss, type Loss, type Regularization } from '../losses/losses.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
-import type { NetworkLossPlan } from '../torch/native.js';
+import type { NetworkLossPlan } from './engine.js';
 import type { Model } from './models.js';
 
 /** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */

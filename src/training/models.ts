@@ -2,11 +2,11 @@
  * The networks that can be trained, their feature heads and classifiers: how they are asked for, what they need, and what the
  * extension is told. See native/torch/models.
  */
-import { LayerpeelError } from '../errors.js';
-import { simplexETF } from '../etf/simplex.js';
-import type { ImageSizes } from '../native.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../options.js';
-import type { ArchitecturePlan } from '../torch/native.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import type { ImageSizes } from '../engine/load.js';
+import { simplexETF } from '../theory/simplex-etf.js';
+import type { ArchitecturePlan } from './engine.js';
 
 /** What becomes of the network's last features `h`. Features enter the logits as `scale · BatchNorm(h)`, by direction if normalized. */
 export interface Head {

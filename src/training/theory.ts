@@ -10,12 +10,12 @@
  * learning rates of its steps, is scaled by one factor, fitted to what is compared; all else follows from the start.
  */
 import type { NDArray, State } from '../array/ndarray.js';
+import { crossEntropyFlow } from '../dynamics/cross-entropy.js';
 import { anchoredFlow, gradientFlow } from '../dynamics/flow.js';
-import { normOf } from '../dynamics/states.js';
 import type { Direction, Trajectory } from '../dynamics/trajectory.js';
 import type { Loss } from '../losses/losses.js';
 import { lossAndGradient } from '../losses/losses.js';
-import { crossEntropyFlow } from '../peeled/flow.js';
+import { normOf } from '../state/states.js';
 
 /** What the model needs to know of a network. */
 export interface TheorySetting {

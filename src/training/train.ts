@@ -2,19 +2,20 @@
  * Training of networks on labelled images, an epoch at a time, with neural collapse measured over the training set.
  */
 import type { NDArray, State } from '../array/ndarray.js';
+import { aborted, LayerpeelError } from '../check/errors.js';
+import { checkKeys, checkNumber, inside, option, type Place } from '../check/options.js';
 import { collapse } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { channelStatistics } from '../data/augment.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
 import { loadImages } from '../data/load.js';
 import { selectImages } from '../data/subsets.js';
-import { aborted, LayerpeelError } from '../errors.js';
-import { type Control, engine, run } from '../native.js';
-import { checkKeys, checkNumber, inside, option, type Place } from '../options.js';
-import { type RawEpoch, type TrainerPlan, torchEngine } from '../torch/native.js';
+import { engine } from '../engine/load.js';
+import { type Control, run } from '../engine/run.js';
 import { Beside, probeOf, type Stretch, theorySetting } from './beside.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
+import { type RawEpoch, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel } from './models.js';
 import type { Comparison } from './theory.js';
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { option } from '../../lib/check/options.js';
 import { checkRate, checkSchedule, PIECE_SIZE, proportion } from '../../lib/dynamics/rates.js';
-import { option } from '../../lib/options.js';
 
 const rate = (value) => checkRate(value, option('options.rate'));
 const schedule = (value) => checkSchedule(value, option('options.schedule'));

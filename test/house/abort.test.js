@@ -2,7 +2,8 @@
 import { LayerpeelError, matmul, matmulSync } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { engine, run as native } from '../../lib/native.js';
+import { engine } from '../../lib/engine/load.js';
+import { run as native } from '../../lib/engine/run.js';
 import { counting, zeros } from './zeros.js';
 
 /** How a job ended: 'stopped', or 'done' when it was quicker than the signal. */

@@ -8,8 +8,8 @@
 #include "core/dispatch.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
-#include "ops/class_sums/class_sums.h"
-#include "ops/matmul/matmul.h"
+#include "ops/linear/class_sums.h"
+#include "ops/linear/matmul.h"
 
 LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
                                             Index ld, const T* next, Index ahead);)

@@ -7,9 +7,9 @@
 #include "core/error.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
-#include "ops/class_sums/class_sums.h"
 #include "ops/kernel_flow/kernel_flow.h"
-#include "ops/products/products.h"
+#include "ops/linear/class_sums.h"
+#include "ops/linear/products.h"
 
 namespace lp {
 namespace {

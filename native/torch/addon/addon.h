@@ -1,4 +1,4 @@
-// The functions that native/torch/addon gives to JavaScript; src/torch/native.ts declares their types.
+// The functions that native/torch/addon gives to JavaScript; src/training/engine.ts declares their types.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,4 @@
-// What training is told (NetworkLossPlan and TrainerPlan in src/torch/native.ts), checked so that no caller reaches
+// What training is told (NetworkLossPlan and TrainerPlan in src/training/engine.ts), checked so that no caller reaches
 // memory it should not.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The losses of native/ops/losses over features h (n, p), prototypes W (C, p) and biases b (C) of a network, as
+// The losses of native/ops/loss/losses over features h (n, p), prototypes W (C, p) and biases b (C) of a network, as
 // expressions that libtorch differentiates; with u = h, or r h/‖h‖ where features are normalized, z = W u + b. Beyond
 // those that are there:
 //
@@ -17,7 +17,7 @@
 
 #include <torch/torch.h>
 
-#include "ops/losses/losses.h"
+#include "ops/loss/losses.h"
 
 namespace lp {
 

@@ -28,7 +28,7 @@ import {
   structuredProductsSync,
   tangentCurvatureSync,
 } from 'layerpeel';
-import { engine } from '../../../lib/native.js';
+import { engine } from '../../../lib/engine/load.js';
 
 const native = engine();
 const honest = []; // { name, args }, as recorded

@@ -1,2 +1,0 @@
-#define LP_ISA avx512
-#include "ops/augment/augment-inl.h"

@@ -1,0 +1,63 @@
+#include "ops/cross_entropy/rows.h"
+#include "ops/loss/exponential.h"
+
+namespace lp::LP_ISA {
+
+RowMargin margin_of_row(const double* z, Index classes, Index label) {
+  double rival = -__builtin_inf(), sum = 0;
+  const Index begins[] = {0, label + 1}, ends[] = {label, classes};
+  for (int side = 0; side < 2; side++) {
+#pragma omp simd reduction(max : rival)
+    for (Index j = begins[side]; j < ends[side]; j++) rival = z[j] > rival ? z[j] : rival;
+  }
+  for (int side = 0; side < 2; side++) {
+#pragma omp simd reduction(+ : sum)
+    for (Index j = begins[side]; j < ends[side]; j++) sum += exponential(z[j] - rival);
+  }
+  return {z[label] - rival, sum};
+}
+
+double share_row(double* z, Index classes, Index label, double offset) {
+  z[label] = -__builtin_inf();
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index j = 0; j < classes; j++) {
+    const double e = exponential(z[j] - offset);
+    z[j] = e;
+    sum += e;
+  }
+  return sum;
+}
+
+void bend_row(double* change, const double* shares, Index classes, Index label, double loss) {
+  const double base = change[label];
+  double mean = 0, sum = 0;
+#pragma omp simd reduction(+ : mean)
+  for (Index j = 0; j < classes; j++) mean += shares[j] * (change[j] - base);
+  mean *= loss;
+#pragma omp simd reduction(+ : sum)
+  for (Index j = 0; j < classes; j++) {
+    const double bent = shares[j] * (change[j] - base - mean);
+    change[j] = bent;
+    sum += bent;
+  }
+  change[label] = -sum;
+}
+
+double slack_row(double* z, Index classes, Index label, double offset, double margin, double factor) {
+  const double own = z[label], scale = 1 / margin;
+  const Index begins[] = {0, label + 1}, ends[] = {label, classes};
+  double sum = 0;
+  for (int side = 0; side < 2; side++) {
+#pragma omp simd reduction(+ : sum)
+    for (Index j = begins[side]; j < ends[side]; j++) {
+      const double e = exponential(z[j] - offset);
+      sum += e * ((own - z[j]) * scale - 1);
+      z[j] = factor * e;
+    }
+  }
+  z[label] = 0;
+  return sum;
+}
+
+}  // namespace lp::LP_ISA

@@ -1,0 +1,161 @@
+// Gradient flow whose two rates are not proportional: the pairs of each distinct σ are integrated as the linear system
+//
+//   h' = η1(t) (σ w − λ1 h),   w' = η2(t) (σ h − λ2 w),
+//
+// at a cost that knows neither n nor p. Rates come as Chebyshev series on pieces (core/rate.h). A step stays in one
+// piece, is no longer than what the fastest mode needs to change e-fold, and sums the Taylor series of the solution,
+// whose terms follow from those of the rates, to the last bit. From the law's end on the rates are constant, and
+// Newton's form of pair.h serves again, started at what has been reached.
+#include <algorithm>
+#include <array>
+
+#include "ops/exact/propagator.h"
+
+namespace lp {
+namespace {
+
+constexpr Index kTerms = Rate::kTerms;
+constexpr Index kOrder = 40;  // ample for steps of ‖A‖h ≤ 1: the terms fall faster than 1/k!
+
+using Series = std::array<double, kTerms>;  // Σ_j c_j s^j, s = 0 … 1 over the step
+
+// The rate on [from, from + h], times h.
+Series powers(const Rate& rate, double from, double h) {
+  Series out;
+  rate.powers(from, h, out.data());
+  for (double& term : out) term *= h;
+  return out;
+}
+
+// One column (h, w) of a pair's propagator over a step.
+void taylor(double& h0, double& w0, double sigma, const Rates& decay, const Series& rate1, const Series& rate2) {
+  std::array<double, kOrder> pull_h, pull_w;
+  double h = h0, w = w0;
+  for (Index k = 0; k + 1 < kOrder; k++) {
+    pull_h[k] = sigma * w - decay.feature_decay * h;
+    pull_w[k] = sigma * h - decay.prototype_decay * w;
+    double next_h = 0, next_w = 0;
+    for (Index j = 0; j <= std::min(k, kTerms - 1); j++) {
+      next_h += rate1[j] * pull_h[k - j];
+      next_w += rate2[j] * pull_w[k - j];
+    }
+    h = next_h / static_cast<double>(k + 1);
+    w = next_w / static_cast<double>(k + 1);
+    h0 += h;
+    w0 += w;
+    const double term = std::max(std::abs(h), std::abs(w)), sum = std::max(std::abs(h0), std::abs(w0));
+    // Rates may vanish to some order at the start of a step: small terms count only once all their coefficients are in.
+    if (k >= kTerms && term <= 1e-18 * sum) break;
+  }
+}
+
+class Integrated final : public Clock {
+ public:
+  Integrated(const Law& law, const std::vector<Mode>& modes) : law_(law) {
+    for (const Mode& mode : modes) {
+      entries_.push_back({mode.sigma, Pair(mode.sigma, law.rates), scalar(1), 0});
+      fastest_ = std::max(fastest_, std::abs(mode.sigma));
+    }
+    fastest_ += std::max(law.rates.feature_decay, law.rates.prototype_decay);
+  }
+
+  std::unique_ptr<Clock> clone() const override { return std::make_unique<Integrated>(*this); }
+
+  void advance(double t, const Drive& drive, const Control& control) override {
+    const double until = law_.end == Law::End::unknown ? t : std::min(t, law_.end_time);
+    const bool driven = drive.rate1 && drive.rate2;
+    if (now_ < until && !driven) throw Error("LP_INTERNAL", "A trajectory that is integrated needs both of its rates.");
+    while (now_ < until) {
+      control.poll();
+      double stop = until;
+      for (const Rate* rate : {drive.rate1.get(), drive.rate2.get()}) stop = std::min(stop, next_piece(*rate, now_));
+      step(drive, stop - now_ > limit(drive, stop) ? now_ + limit(drive, stop) : stop);
+    }
+    if (driven) {
+      zeta1_ = drive.rate1->integral(now_);
+      zeta2_ = drive.rate2->integral(now_);
+    }
+    time_ = t;
+  }
+
+  void read(Propagation& out) const override {
+    const double steady = time_ - now_;  // in the law's end
+    const double zeta1 = zeta1_ + law_.rates.features * steady, zeta2 = zeta2_ + law_.rates.prototypes * steady;
+    const auto decayed = [](double x, double t) { return x == 0 ? t : -std::expm1(-x * t) / x; };
+    const bool ended = law_.end != Law::End::unknown && time_ >= law_.end_time;
+    out.pairs.resize(entries_.size());
+    for (size_t g = 0; g < entries_.size(); g++) {
+      const Entry& entry = entries_[g];
+      if (!ended) {
+        out.pairs[g] = {entry.reached, 0, entry.log, false};
+        continue;
+      }
+      const double slow = std::exp(-entry.pair.gap * steady);
+      const Mat2 p = scalar(slow) + entry.pair.lift * decayed(entry.pair.gap, steady);
+      out.pairs[g] = {p * entry.reached, slow, entry.log + entry.pair.fast * steady};
+    }
+    out.rest = 1;
+    out.rest_log = -law_.rates.feature_decay * zeta1;
+    out.keep = std::exp(-law_.rates.prototype_decay * zeta2);
+    out.gain = decayed(law_.rates.prototype_decay, zeta2);
+  }
+
+ private:
+  struct Entry {
+    double sigma;
+    Pair pair;  // at the law's end
+    Mat2 reached;
+    double log;
+  };
+
+  static double next_piece(const Rate& rate, double t) {
+    Index low = 0, high = rate.pieces();  // the first piece that starts after t
+    while (low < high) {
+      const Index middle = (low + high) / 2;
+      if (rate.start(middle) > t)
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    return low == rate.pieces() ? INFINITY : rate.start(low);
+  }
+
+  // A step within [now, stop] on which ‖A‖h ≤ 1, by the largest rate at its ends and middle.
+  double limit(const Drive& drive, double stop) const {
+    double largest = 0;
+    for (const Rate* rate : {drive.rate1.get(), drive.rate2.get()})
+      for (const double share : {0.0, 0.25, 0.5, 0.75, 1.0})
+        largest = std::max(largest, rate->value(std::min(now_ + share * (stop - now_), std::nextafter(stop, 0.0))));
+    return largest * fastest_ > 0 ? 1 / (largest * fastest_) : INFINITY;
+  }
+
+  void step(const Drive& drive, double end) {
+    const double h = end - now_;
+    const Series rate1 = powers(*drive.rate1, now_, h), rate2 = powers(*drive.rate2, now_, h);
+    for (Entry& entry : entries_) {
+      Mat2& p = entry.reached;
+      taylor(p.hh, p.wh, entry.sigma, law_.rates, rate1, rate2);
+      taylor(p.hw, p.ww, entry.sigma, law_.rates, rate1, rate2);
+      const double size = p.norm();
+      if (size > 1e100 || (size < 1e-100 && size > 0)) {
+        p = p * (1 / size);
+        entry.log += std::log(size);
+      }
+    }
+    now_ = end;
+  }
+
+  Law law_;
+  std::vector<Entry> entries_;
+  double fastest_ = 0;  // of σ + λ
+  double now_ = 0;      // where the integration stands
+  double zeta1_ = 0, zeta2_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Clock> make_integrated(const Law& law, const std::vector<Mode>& modes) {
+  return std::make_unique<Integrated>(law, modes);
+}
+
+}  // namespace lp

@@ -1,0 +1,87 @@
+// Propagators of the linear dynamics at a time: what every mode has been multiplied by since the start.
+//
+//   pairs             (h_k, w_k)(t) = P_g (h_k, w_k)(0), a 2×2 matrix for each distinct singular value
+//   rest              what of the features is orthogonal to all modes only decays (Π3 of UL Thms 2, 4)
+//   biases            b(t) = keep b(0) + gain m
+//
+// Their common size leaves the range of numbers soon (e^5000 and more), so each comes with a logarithm beside it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/control.h"
+#include "core/rate.h"
+#include "ops/exact/pair.h"
+
+namespace lp {
+
+struct PairPropagator {
+  Mat2 p;           // times e^log
+  double slow = 0;  // F(slow) of Newton's form, times e^log, if `newton`
+  double log = 0;
+  bool newton = true;  // whether P is (a constant times) a function of one A
+};
+
+struct Propagation {
+  std::vector<PairPropagator> pairs;
+  double rest = 1, rest_log = 0;
+  double keep = 1, gain = 0;
+};
+
+// How the parameters move.
+struct Law {
+  enum class Kind {
+    flow,        // z' = A z in the clock's time τ: rates proportional to one function, τ its integral (UL Thms 2, 4, 6)
+    descent,     // z ← z + f_k A z and its momentum variants (UL Eq. 5 in steps)
+    integrated,  // a flow with rates η1(t), η2(t) that are not proportional
+    stepped,     // a descent with learning rates that are not proportional
+  };
+  Kind kind = Kind::flow;
+  Rates rates{};  // per unit of the clock; `integrated`, `stepped`: those from `end_time` on
+  double momentum = 0;
+  bool nesterov = false;
+
+  // What happens in the end: rates stay constant from end_time on (steady), are zero from then on (frozen), or nobody
+  // knows.
+  enum class End { steady, frozen, unknown } end = End::steady;
+  double end_time = 0;
+  double end_factor = 1;  // descent: f_k of the steps from end_time on
+};
+
+// What drives a law and may be continued as later times are asked for.
+struct Drive {
+  std::vector<double> factors;               // descent: f_k of the steps 0, 1, …; all 1 where empty. stepped: η1
+  std::vector<double> factors2;              // stepped: η2
+  std::shared_ptr<const Rate> rate1, rate2;  // integrated: η1, η2
+};
+
+// One mode to propagate.
+struct Mode {
+  double sigma;
+  // Whether the start has a part along the fast eigenvector. Where it has none beyond rounding, the start is an
+  // eigenvector of `slow`, and stays one: else the rounding would take over in time.
+  bool lifted;
+};
+
+// Runs through time, forward only.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual std::unique_ptr<Clock> clone() const = 0;
+  double time() const { return time_; }
+  // t ≥ time()
+  virtual void advance(double t, const Drive& drive, const Control& control) = 0;
+  virtual void read(Propagation& out) const = 0;
+
+ protected:
+  double time_ = 0;
+};
+
+std::unique_ptr<Clock> make_flow(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Clock> make_descent(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Clock> make_stepped(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Clock> make_integrated(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Clock> make_clock(const Law& law, const std::vector<Mode>& modes);
+
+}  // namespace lp

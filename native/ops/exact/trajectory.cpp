@@ -1,0 +1,255 @@
+#include "ops/exact/trajectory.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/finite.h"
+#include "core/thread_pool.h"
+#include "ops/exact/rows.h"
+#include "ops/linear/class_sums.h"
+
+namespace lp {
+namespace {
+
+template <class T>
+std::vector<Index> count_labels(const Start<T>& start) {
+  std::vector<Index> counts(start.classes());
+  for (const int32_t label : start.labels) counts[label]++;
+  return counts;
+}
+
+Index row_grain(Index rows, Index p) { return std::min(even_grain(rows, 1 + 8192 / p), 1 + (1 << 19) / p); }
+
+}  // namespace
+
+double Skeleton::square() const {
+  double sum = rest * rest;
+  for (const Mat2& group : groups) sum += group.dot(group);
+  return sum;
+}
+
+template <class T>
+Trajectory<T>::Trajectory(Start<T> start, double gamma, const Law& law, const Control& control)
+    : start_(std::move(start)), modes_(count_labels(start_), gamma), law_(law) {
+  const double n = static_cast<double>(start_.samples());
+  for (const Index size : modes_.size_of) {
+    const double count = static_cast<double>(modes_.counts[size]);
+    root_counts_.push_back(std::sqrt(count));
+    // In this form γ = 1/(C−1) leaves balanced biases where they are, but for the rounding of γ.
+    pull_.push_back(modes_.sizes() == 1 ? (1 + gamma - gamma * static_cast<double>(start_.classes())) * count / n
+                                        : (1 + gamma) * count / n - gamma);
+  }
+  measure_start(control);
+}
+
+// The start in modal rows, and its skeleton.
+template <class T>
+void Trajectory<T>::measure_start(const Control& control) {
+  const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
+  const Matrix<const T> features{start_.features.get(), n, p}, prototypes{start_.prototypes.get(), classes, p};
+  const Buffer<double> sums(classes * p), means(classes * p), w(classes * p);
+  class_sums<T>(features, ByClass(start_.labels.data(), n, classes), {sums.get(), classes, p}, control);
+  std::copy(start_.prototypes.begin(), start_.prototypes.end(), w.begin());
+  if (!all_finite({sums.get(), classes, p})) check_finite(features, "features");
+  if (!all_finite({w.get(), classes, p})) check_finite(prototypes, "prototypes");
+  check_finite<T>({start_.biases.data(), static_cast<Index>(start_.biases.size()), 1}, "biases");
+  for (Index c = 0; c < classes; c++) {
+    const double root = std::max(root_counts_[c], 1.0);  // the sum over an empty class is zero
+    for (Index j = 0; j < p; j++) {
+      means[c * p + j] = sums[c * p + j] / (root * root);
+      sums[c * p + j] /= root;
+    }
+  }
+
+  constexpr Index kBlock = 256;
+  std::vector<double> squares(divide_up(n, kBlock));
+  const auto distance_to_means = LP_SELECT(distance_to_means<T>);
+  parallel_for(std::ssize(squares), 1 + (1 << 19) / (kBlock * p), control, [&](Index begin, Index end) {
+    for (Index b = begin; b < end; b++) {
+      const Index first = b * kBlock;
+      squares[b] = distance_to_means(features.row(first), start_.labels.data() + first, std::min(kBlock, n - first), p,
+                                     means.get());
+    }
+  });
+  origin_.rest = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+
+  x_ = Buffer<double>(rows * p);
+  y_ = Buffer<double>(rows * p);
+  modes_.to_rows(Side::features, {sums.get(), classes, p}, {x_.get(), rows, p});
+  modes_.to_rows(Side::prototypes, {w.get(), classes, p}, {y_.get(), rows, p});
+
+  // Gram–Schmidt of (x, y) in each group: x = hh e1, y = wh e1 + ww e2.
+  std::vector<double> xx(modes_.groups()), xy(modes_.groups()), yy(modes_.groups());
+  const auto over_rows = [&](auto&& visit) {
+    for (Index r = 0; r < rows; r++) visit(modes_.group_of(r), &x_[r * p], &y_[r * p]);
+  };
+  over_rows([&](Index g, const double* x, const double* y) {
+    for (Index j = 0; j < p; j++) {
+      xx[g] += x[j] * x[j];
+      xy[g] += x[j] * y[j];
+    }
+  });
+  over_rows([&](Index g, const double* x, const double* y) {
+    const double along = xx[g] > 0 ? xy[g] / xx[g] : 0;
+    for (Index j = 0; j < p; j++) yy[g] += (y[j] - along * x[j]) * (y[j] - along * x[j]);
+  });
+  for (Index g = 0; g < modes_.groups(); g++) {
+    const double length = std::sqrt(xx[g]);
+    origin_.groups.push_back({length, 0, length > 0 ? xy[g] / length : 0, std::sqrt(yy[g])});
+  }
+
+  const double norm = std::sqrt(origin_.square());
+  if (!std::isfinite(norm)) {
+    throw Error("LP_OVERFLOW", "The norm of the start leaves the range of a double; scale it down.");
+  }
+  const double rounding = kRounding<T>;
+  if (origin_.rest <= rounding * norm) origin_.rest = 0;
+  for (Index g = 0; g < modes_.groups(); g++) {
+    const Mat2& origin = origin_.groups[g];
+    const Pair pair(modes_.sigma[g], law_.rates);
+    const bool lifted =
+        origin.norm() > rounding * norm && (pair.lift * origin).norm() > rounding * pair.lift.norm() * origin.norm();
+    pairs_.push_back({modes_.sigma[g], lifted});
+  }
+}
+
+template <class T>
+void Trajectory<T>::drive(std::shared_ptr<const Drive> drive) {
+  std::lock_guard lock(mutex_);
+  drive_ = std::move(drive);
+}
+
+template <class T>
+std::shared_ptr<const Drive> Trajectory<T>::drive() const {
+  std::lock_guard lock(mutex_);
+  return drive_;
+}
+
+// A clock that stands at or before a time: a copy of the last one used, if it serves.
+template <class T>
+std::unique_ptr<Clock> Trajectory<T>::borrow_clock(double time) {
+  std::lock_guard lock(mutex_);
+  return latest_ && latest_->time() <= time ? latest_->clone() : make_clock(law_, pairs_);
+}
+
+template <class T>
+void Trajectory<T>::keep_clock(std::unique_ptr<Clock> clock) {
+  std::lock_guard lock(mutex_);
+  latest_ = std::move(clock);
+}
+
+template <class T>
+Propagation Trajectory<T>::propagate(double time, const Control& control) {
+  std::unique_ptr<Clock> clock = borrow_clock(time);
+  clock->advance(time, *drive(), control);
+  Propagation at;
+  clock->read(at);
+  keep_clock(std::move(clock));
+  return at;
+}
+
+template <class T>
+Skeleton Trajectory<T>::skeleton(const Propagation& at) const {
+  Skeleton out;
+  out.groups.resize(pairs_.size());
+  // Only what is there counts for the common size: an absent group may grow far beyond it.
+  out.log = origin_.rest > 0 && at.rest != 0 ? at.rest_log : -std::numeric_limits<double>::infinity();
+  for (size_t g = 0; g < pairs_.size(); g++)
+    if (origin_.groups[g].dot(origin_.groups[g]) > 0) out.log = std::max(out.log, at.pairs[g].log);
+  if (!std::isfinite(out.log)) out.log = 0;
+  for (size_t g = 0; g < pairs_.size(); g++)
+    if (origin_.groups[g].dot(origin_.groups[g]) > 0)
+      out.groups[g] = at.pairs[g].p * origin_.groups[g] * std::exp(at.pairs[g].log - out.log);
+  out.rest = rest_factor(at, out.log) * origin_.rest;
+  return out;
+}
+
+// Where features equal the means of their classes, nothing is left to the rest: taking it out and putting it back would
+// cancel where it outgrows the classes.
+template <class T>
+double Trajectory<T>::rest_factor(const Propagation& at, double log_scale) const {
+  return origin_.rest > 0 ? at.rest * std::exp(at.rest_log - log_scale) : 0;
+}
+
+template <class T>
+void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<const double> x, Matrix<const double> y,
+                               double* shift, double* prototypes) const {
+  const Index classes = modes_.classes(), rows = modes_.rows(), p = x.cols;
+  const double rest = rest_factor(at, log_scale);
+  const auto combine = [&](Side side, double* out) {
+    const Buffer<double> memory(rows * p);
+    const Matrix<double> mixed{memory.get(), rows, p};
+    for (Index r = 0; r < rows; r++) {
+      const Index g = modes_.group_of(r);
+      const PairPropagator& pair = at.pairs[g];
+      // In two factors: the size may leave the range of numbers although the product with a small part does not.
+      const double half = std::exp((pair.log - log_scale) / 2);
+      const bool absent = origin_.groups[g].dot(origin_.groups[g]) == 0;
+      const Mat2 m = absent ? Mat2() : pair.p * half * half;
+      const double a = side == Side::prototypes ? m.wh : absent ? 0 : m.hh - rest;
+      const double b = side == Side::prototypes ? m.ww : m.hw;
+      const double *from_x = x.row(r), *from_y = y.row(r);
+      double* to = mixed.row(r);
+      for (Index j = 0; j < p; j++) to[j] = a * from_x[j] + b * from_y[j];
+    }
+    modes_.from_rows(side, mixed);
+    for (Index c = 0; c < classes; c++) {
+      const double share = side == Side::prototypes ? 1 : root_counts_[c] > 0 ? 1 / root_counts_[c] : 0;
+      for (Index j = 0; j < p; j++) out[c * p + j] = share * mixed(c, j);
+    }
+  };
+  if (shift) combine(Side::features, shift);
+  if (prototypes) combine(Side::prototypes, prototypes);
+}
+
+template <class T>
+void Trajectory<T>::write(const Propagation& at, double log_scale, const StateOut<T>& out,
+                          const Control& control) const {
+  const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
+  const Buffer<double> shift(classes * p), prototypes(classes * p);
+  class_rows(at, log_scale, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
+  const bool still = log_scale == 0 && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
+                       return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
+                     });
+  for (Index k = 0; k < classes * p; k++)
+    out.prototypes[k] = still ? start_.prototypes[k] : static_cast<T>(prototypes[k]);
+  if (out.biases) {
+    for (Index c = 0; c < classes; c++) out.biases[c] = static_cast<T>(at.keep * start_.biases[c] + at.gain * pull_[c]);
+  }
+  const double rest = rest_factor(at, log_scale);
+  const auto blend_rows = LP_SELECT(blend_rows<T>);
+  parallel_for(n, row_grain(n, p), control, [&](Index begin, Index end) {
+    blend_rows(start_.features.get() + begin * p, start_.labels.data() + begin, end - begin, p, rest, shift.get(),
+               out.features + begin * p);
+  });
+}
+
+template <class T>
+Trajectory<T>::Size Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const Control& control) {
+  const Propagation at = propagate(time, control);
+  const Skeleton size = skeleton(at);
+  const double log_norm = size.log + std::log(size.square()) / 2;
+  write(at, unit && std::isfinite(log_norm) ? log_norm : 0, out, control);
+  // No element exceeds the norm: only a large one calls for a look at every element.
+  const double largest = std::log(static_cast<double>(std::numeric_limits<T>::max()));
+  const auto finite = [](const T* values, Index count) {
+    return std::all_of(values, values + count, [](T value) { return std::isfinite(value); });
+  };
+  const Index p = start_.dim, n = start_.samples(), classes = start_.classes();
+  const bool fits =
+      unit || log_norm < largest - 1 || (finite(out.features, n * p) && finite(out.prototypes, classes * p));
+  return {log_norm, fits && (!out.biases || finite(out.biases, classes))};
+}
+
+template <class T>
+size_t Trajectory<T>::bytes() const {
+  const size_t n = start_.samples(), p = start_.dim, classes = start_.classes(), rows = modes_.rows();
+  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double);
+}
+
+template class Trajectory<float>;
+template class Trajectory<double>;
+
+}  // namespace lp

@@ -1,2 +1,0 @@
-#define LP_ISA avx2
-#include "ops/losses/losses-inl.h"

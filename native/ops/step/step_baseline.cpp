@@ -1,2 +1,0 @@
-#define LP_ISA baseline
-#include "ops/step/step-inl.h"

@@ -1,0 +1,126 @@
+/**
+ * Matrix products with batches: `out = alpha · op(a) op(b) + beta · out`, `op` a transposition of the last two
+ * dimensions if told.
+ */
+
+import { LayerpeelError } from '../check/errors.js';
+import { checkBoolean, checkKeys, checkNumber, option } from '../check/options.js';
+import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { checkArray, checkSameType, type Float, type NDArray, showShape } from './ndarray.js';
+
+export interface MatmulOptions extends Control {
+  /** Transposes the last two dimensions of `a`. @default false */
+  readonly transposeA?: boolean;
+  /** Transposes the last two dimensions of `b`. @default false */
+  readonly transposeB?: boolean;
+  /** Factor of the product. @default 1 */
+  readonly alpha?: number;
+  /** Factor of what `out` held before; needs `out` unless 0. @default 0 */
+  readonly beta?: number;
+  /** Where the result goes; of the result's shape, and not sharing memory with `a` or `b`. @default a new array */
+  readonly out?: NDArray;
+}
+
+/**
+ * The product of `a [.., m, k]` and `b [.., k, n]`: `[.., m, n]`. Batch dimensions broadcast as in NumPy. NaN and
+ * infinities propagate.
+ *
+ * @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
+ */
+export async function matmul(a: NDArray, b: NDArray, options: MatmulOptions = {}): Promise<NDArray> {
+  return run(product(a, b, options), options);
+}
+
+/** `matmul` on the calling thread (its loops still use every compute thread). */
+export function matmulSync(a: NDArray, b: NDArray, options: MatmulOptions = {}): NDArray {
+  return runSync(product(a, b, options));
+}
+
+const knownOptions = ['transposeA', 'transposeB', 'alpha', 'beta', 'out', ...controlKeys];
+
+/** `matmul` as a task. */
+export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Float, NDArray> {
+  checkKeys(options, knownOptions, option('options'));
+  const left = checkMatrix(a, 'a');
+  const right = checkMatrix(b, 'b');
+  const transposeA = checkBoolean(options.transposeA ?? false, option('options.transposeA'));
+  const transposeB = checkBoolean(options.transposeB ?? false, option('options.transposeB'));
+  const alpha = checkNumber(options.alpha ?? 1, option('options.alpha'));
+  const beta = checkNumber(options.beta ?? 0, option('options.beta'));
+
+  const [m, k] = matrixShape(left.shape, transposeA);
+  const [inner, n] = matrixShape(right.shape, transposeB);
+  if (k !== inner) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `a ${showShape(a.shape)}${transposeA ? ' transposed' : ''} has ${k} columns, but b ${showShape(b.shape)}${transposeB ? ' transposed' : ''} has ${inner} rows; they must agree.`,
+    );
+  }
+  const { shape: batchShape, strides } = broadcast(left.shape.slice(0, -2), right.shape.slice(0, -2), m * k, k * n);
+  const shape = [...batchShape, m, n];
+  const out = options.out === undefined ? undefined : checkArray(options.out, 'out');
+  checkSameType({ a: left.data, b: right.data, out: out?.data });
+  if (out && showShape(out.shape) !== showShape(shape)) {
+    throw new LayerpeelError('LP_SHAPE', `out is ${showShape(out.shape)}; expected ${showShape(shape)}.`);
+  }
+  if (!out && beta !== 0)
+    throw new LayerpeelError('LP_OPTION', `options.beta is ${beta}, but there is no out for it to scale; pass out.`);
+  if (out && (overlap(out.data, left.data) || overlap(out.data, right.data))) {
+    throw new LayerpeelError('LP_OPTION', 'out shares memory with a or b; pass an array of its own.');
+  }
+
+  const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides) };
+  return {
+    call: (engine, mode) => engine.matmul(mode, left.data, left.data.length, right.data, right.data.length, plan, out?.data),
+    wrap: (data) => options.out ?? { shape, data },
+  };
+}
+
+function checkMatrix(array: unknown, name: string) {
+  const checked = checkArray(array, name);
+  if (checked.shape.length < 2) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${showShape(checked.shape)}; expected at least 2 dimensions.`);
+  }
+  return checked;
+}
+
+function matrixShape(shape: readonly number[], transposed: boolean): [number, number] {
+  const [rows, cols] = shape.slice(-2) as [number, number];
+  return transposed ? [cols, rows] : [rows, cols];
+}
+
+/** The common shape of two batch shapes and, for each of its dimensions, size and strides in elements (0: repeated). */
+function broadcast(
+  a: readonly number[],
+  b: readonly number[],
+  aMatrix: number,
+  bMatrix: number,
+): { shape: number[]; strides: number[] } {
+  const rank = Math.max(a.length, b.length);
+  const shape: number[] = [];
+  const strides: number[] = [];
+  let aStride = aMatrix;
+  let bStride = bMatrix;
+  for (let back = 1; back <= rank; back++) {
+    const aSize = a[a.length - back] ?? 1;
+    const bSize = b[b.length - back] ?? 1;
+    if (aSize !== bSize && aSize !== 1 && bSize !== 1) {
+      throw new LayerpeelError('LP_SHAPE', `Batch dimensions ${showShape(a)} of a and ${showShape(b)} of b do not broadcast.`);
+    }
+    const size = aSize === 1 ? bSize : aSize;
+    shape.unshift(size);
+    strides.unshift(size, aSize === 1 ? 0 : aStride, bSize === 1 ? 0 : bStride);
+    aStride *= aSize;
+    bStride *= bSize;
+  }
+  return { shape, strides };
+}
+
+function overlap(x: Float, y: Float): boolean {
+  return (
+    x.buffer === y.buffer &&
+    x.byteOffset < y.byteOffset + y.byteLength &&
+    y.byteOffset < x.byteOffset + x.byteLength &&
+    x.length * y.length > 0
+  );
+}

@@ -1,0 +1,109 @@
+/**
+ * Runs native operations, at once or off the event loop. Computations of several of them are written once for both worlds:
+ * a generator yields tasks and gets their results, and either `drive` awaits each of them or `driveSync` runs it on the spot.
+ * Between long loops of its own it yields undefined, where `drive` lets the event loop turn.
+ */
+import { aborted, type ErrorCode, makeError } from '../check/errors.js';
+import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
+
+/** Options that every asynchronous function takes. */
+export interface Control {
+  /** Stops the operation, which then rejects with `LP_ABORTED`. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called on the event loop with the share of the work done, 0 … 1, now and then. */
+  readonly onProgress?: ((share: number) => void) | undefined;
+}
+
+/** The keys of `Control`, and `device`, for the check of option objects. */
+export const controlKeys = ['signal', 'onProgress', 'device'] as const;
+
+/** An operation whose arguments have been checked: how to run it, and what to make of the result. */
+export interface Task<Raw, T> {
+  readonly call: (engine: Engine, mode: Mode) => Result<Raw>;
+  readonly wrap: (raw: Raw) => T;
+}
+
+/** The engine throws plain errors that carry a code: the typed error of that code; anything else as it is. */
+function typed(error: unknown): unknown {
+  const { code, message } = error as Error & { code?: ErrorCode };
+  const plain = Object.getPrototypeOf(error) === Error.prototype;
+  return plain && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
+}
+
+/** Runs a task on the calling thread. */
+export function runSync<Raw, T>(task: Task<Raw, T>): T {
+  try {
+    return task.wrap(task.call(engine(), undefined) as Raw);
+  } catch (error) {
+    throw typed(error);
+  }
+}
+
+/** What to call when a signal aborts: one listener a signal, however many jobs share it. */
+const cancels = new WeakMap<AbortSignal, Set<() => void>>();
+
+function listen(signal: AbortSignal): Set<() => void> {
+  const waiting = new Set<() => void>();
+  cancels.set(signal, waiting);
+  signal.addEventListener('abort', () => {
+    for (const cancel of waiting) cancel();
+  });
+  return waiting;
+}
+
+/** Runs a task on the package's threads. */
+export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Control = {}): Promise<T> {
+  if (signal?.aborted) throw aborted(signal);
+  let pending: Pending<Raw> | undefined;
+  let thrown: { error: unknown } | undefined; // by onProgress
+  const cancel = () => pending?.cancel();
+  const progress = (share: number) => {
+    try {
+      onProgress?.(share);
+    } catch (error) {
+      thrown ??= { error };
+      cancel();
+    }
+  };
+  const waiting = signal && (cancels.get(signal) ?? listen(signal));
+  waiting?.add(cancel);
+  try {
+    pending = task.call(engine(), onProgress ? { progress } : {}) as Pending<Raw>;
+    const raw = await pending.promise;
+    if (thrown) throw thrown.error;
+    return task.wrap(raw);
+  } catch (error) {
+    if (thrown) throw thrown.error;
+    if (signal?.aborted) throw aborted(signal);
+    throw typed(error);
+  } finally {
+    waiting?.delete(cancel);
+  }
+}
+
+export type Steps<T> = Generator<Task<never, unknown> | undefined, T, unknown>;
+
+/** One native operation as a step: `const sums = yield* step(task)`. */
+export function* step<Raw, T>(task: Task<Raw, T>): Steps<T> {
+  return (yield task as unknown as Task<never, unknown>) as T;
+}
+
+/** Runs the steps off the event loop; `signal` stops between and inside of them. */
+export async function drive<T>(steps: Steps<T>, control?: Control): Promise<T> {
+  let next = steps.next();
+  while (!next.done) next = steps.next(await (next.value ? run(next.value, control) : turn(control)));
+  return next.value;
+}
+
+/** Runs the steps on the calling thread. */
+export function driveSync<T>(steps: Steps<T>): T {
+  let next = steps.next();
+  while (!next.done) next = steps.next(next.value && runSync(next.value));
+  return next.value;
+}
+
+/** One turn of the event loop. */
+async function turn({ signal }: Control = {}): Promise<void> {
+  await new Promise(setImmediate);
+  if (signal?.aborted) throw aborted(signal);
+}

@@ -1,0 +1,50 @@
+/**
+ * Checkpoints of projected descent as `.safetensors` files: arrays of the state and its velocity, and in the metadata the
+ * step and the plan. They appear whole or not at all, so that a process that is killed leaves the one before.
+ */
+import type { Float, NDArray, State } from '../array/ndarray.js';
+import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
+import { LayerpeelError } from '../check/errors.js';
+import type { DescentCheckpoint } from '../dynamics/projected.js';
+
+const KIND = 'layerpeel projected descent';
+const parts = ['features', 'prototypes', 'biases'] as const;
+
+/** Writes a checkpoint to `path`. @throws `LP_FILE` */
+export async function saveCheckpoint(path: string, { step, state, velocity, plan }: DescentCheckpoint): Promise<void> {
+  const tensors: Record<string, NDArray | Int32Array> = { labels: Int32Array.from(state.labels) };
+  for (const part of parts) {
+    if (state[part]) tensors[part] = state[part];
+    if (velocity?.[part]) tensors[`velocity.${part}`] = velocity[part];
+  }
+  await writeSafetensors(path, tensors, { kind: KIND, step: String(step), plan });
+}
+
+/** Reads what `saveCheckpoint` wrote, for `options.resume`. @throws `LP_FILE` */
+export async function loadCheckpoint(path: string): Promise<DescentCheckpoint> {
+  const { tensors, metadata } = await readSafetensors(path);
+  const step = Number(metadata.step);
+  if (metadata.kind !== KIND || !Number.isSafeInteger(step) || step < 0 || metadata.plan === undefined) {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} is no checkpoint of projected descent; expected a file that saveCheckpoint wrote.`,
+    );
+  }
+  const arrayOf = (name: string): NDArray | undefined => {
+    const tensor = tensors[name];
+    if (tensor && tensor.data instanceof Int32Array)
+      throw new LayerpeelError('LP_FILE', `${path}: ${name} has integers; expected floats.`);
+    return tensor as (NDArray & { data: Float }) | undefined;
+  };
+  const take = (prefix: string): Omit<State, 'labels'> | undefined => {
+    const [features, prototypes, biases] = parts.map((part) => arrayOf(prefix + part));
+    return features && prototypes && { features, prototypes, ...(biases && { biases }) };
+  };
+  const arrays = take('');
+  const labels = tensors.labels?.data;
+  if (!arrays || !(labels instanceof Int32Array)) {
+    throw new LayerpeelError('LP_FILE', `${path} lacks features, prototypes or labels; expected a file that saveCheckpoint wrote.`);
+  }
+  const velocity = take('velocity.');
+  return { step, state: { ...arrays, labels }, ...(velocity && { velocity }), plan: metadata.plan };
+}

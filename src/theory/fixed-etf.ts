@@ -1,0 +1,154 @@
+/**
+ * Learning features towards a fixed simplex-ETF classifier (ETF). With `K` prototypes of squared length `E_W` and features in
+ * the ball `‖h‖² ≤ E_H`, dot regression and cross-entropy have the same optimum whatever the class sizes (Theorem 1),
+ *
+ *     h* = √(E_H/E_W) w_y,
+ *
+ * and projected SGD, `h⁺ = Proj(h − γ ∂ℓ/∂h)`, comes closer to it by at least `(1+cos∠(h, w_y))/2` a step in the squared
+ * distance: dot regression at the constant rate `γ = √(E_H/E_W)`, cross-entropy only at `γ = (K−1)/K √(E_H/E_W)
+ * (1−cos∠)/(1−p_y)`, which is another one at every step and for every sample (Theorem 2).
+ */
+
+import { matmulSync } from '../array/matmul.js';
+import { checkArray, checkLabels, checkState, type NDArray, type State } from '../array/ndarray.js';
+import { LayerpeelError } from '../check/errors.js';
+import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+
+export interface Energies {
+  /** `E_W`, the squared length of prototypes. @default 1 */
+  readonly prototypeEnergy?: number;
+  /** `E_H`, the squared radius of the features' ball. @default 1 */
+  readonly featureEnergy?: number;
+}
+
+/** The optimal features `[n, p]` of these labels (ETF Theorem 1): `h* = √(E_H/E_W) w_y`. @throws `LP_SHAPE`, `LP_LABEL`, `LP_OPTION` */
+export function etfOptimum(prototypes: NDArray, labels: Int32Array, energies: Energies = {}): NDArray {
+  checkKeys(energies, ['prototypeEnergy', 'featureEnergy'], option('energies'));
+  const { shape, data } = checkArray(prototypes, 'prototypes', 2);
+  const [classes, dim] = shape as [number, number];
+  const samples = labels?.length ?? 0;
+  const checked = checkLabels(labels, samples, classes).labels;
+  const { root } = roots(energies);
+  const out = data instanceof Float32Array ? new Float32Array(samples * dim) : new Float64Array(samples * dim);
+  for (let i = 0; i < samples; i++) {
+    const y = checked[i] as number;
+    for (let j = 0; j < dim; j++) out[i * dim + j] = root * (data[y * dim + j] as number);
+  }
+  return { shape: [samples, dim], data: out };
+}
+
+export interface Contraction {
+  /** `cos∠(h, w_y)` of each sample. */
+  readonly cosines: Float64Array;
+  /** The rate that was taken for each sample. */
+  readonly rates: Float64Array;
+  /** `‖h⁺ − h*‖²/‖h − h*‖²` of one step of projected SGD; 0 where the sample is at its optimum. */
+  readonly ratios: Float64Array;
+  /** `(1 + cos∠)/2` (Theorem 2). */
+  readonly bounds: Float64Array;
+}
+
+export interface ContractionOptions extends Energies {
+  readonly loss: 'dot-regression' | 'cross-entropy';
+  /** The rate of every sample. @default that of Theorem 2: of cross-entropy another one for each sample */
+  readonly rate?: number;
+}
+
+/**
+ * How much closer to its optimum one step of projected SGD, each sample by its own gradient, takes the features of a state
+ * with fixed prototypes: Theorem 2, measured.
+ *
+ * @throws `LP_OPTION`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`
+ */
+export function contraction(state: State, options: ContractionOptions): Contraction {
+  const place = option('options');
+  checkKeys(options, ['prototypeEnergy', 'featureEnergy', 'loss', 'rate'], place);
+  const kind = checkChoice(options.loss, ['dot-regression', 'cross-entropy'] as const, inside(place, 'loss'));
+  const fixed = options.rate === undefined ? undefined : checkNumber(options.rate, inside(place, 'rate'), { above: 0 });
+  const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  const { root, lengths, radius } = roots(options);
+  const logits = matmulSync(
+    { shape: [samples, dim], data: features },
+    { shape: [classes, dim], data: prototypes },
+    { transposeB: true },
+  ).data;
+  const result = {
+    cosines: new Float64Array(samples),
+    rates: new Float64Array(samples),
+    ratios: new Float64Array(samples),
+    bounds: new Float64Array(samples),
+  };
+  const gradient = new Float64Array(dim);
+  for (let i = 0; i < samples; i++) {
+    const y = labels[i] as number;
+    const h = features.subarray(i * dim, (i + 1) * dim);
+    const w = prototypes.subarray(y * dim, (y + 1) * dim);
+    const z = Float64Array.from(logits.subarray(i * classes, (i + 1) * classes));
+    const along = z[y] as number;
+    const cosine = along / (Math.hypot(...h) * Math.hypot(...w));
+    gradient.fill(0);
+    let natural = root;
+    if (kind === 'dot-regression') {
+      for (let j = 0; j < dim; j++) gradient[j] = (along / lengths - 1) * (w[j] as number);
+    } else {
+      const top = z.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY);
+      const shares = z.map((x) => Math.exp(x - top));
+      const sum = shares.reduce((total, x) => total + x, 0);
+      let wrong = 0; // 1 − p_y
+      for (let c = 0; c < classes; c++) {
+        const share = (shares[c] as number) / sum;
+        if (c !== y) wrong += share;
+        for (let j = 0; j < dim; j++)
+          gradient[j] = (gradient[j] as number) + (share - (c === y ? 1 : 0)) * (prototypes[c * dim + j] as number);
+      }
+      natural = ((classes - 1) / classes) * root * ((1 - cosine) / wrong);
+    }
+    const rate = fixed ?? natural;
+    const moved = Array.from(h, (x, j) => x - rate * (gradient[j] as number));
+    const norm = Math.hypot(...moved);
+    const shrink = norm > radius ? radius / norm : 1;
+    const squared = (x: ArrayLike<number>, scale: number) => {
+      let square = 0;
+      for (let j = 0; j < dim; j++) square += (scale * (x[j] as number) - root * (w[j] as number)) ** 2;
+      return square;
+    };
+    const before = squared(h, 1);
+    result.cosines[i] = cosine;
+    result.rates[i] = rate;
+    result.ratios[i] = before > 0 ? squared(moved, shrink) / before : 0;
+    result.bounds[i] = (1 + cosine) / 2;
+  }
+  return result;
+}
+
+function roots(given: Energies) {
+  const energy = (key: 'prototypeEnergy' | 'featureEnergy') => checkNumber(given[key] ?? 1, option(key), { above: 0 });
+  const [prototype, feature] = [energy('prototypeEnergy'), energy('featureEnergy')];
+  return { root: Math.sqrt(feature / prototype), lengths: Math.sqrt(feature * prototype), radius: Math.sqrt(feature) };
+}
+
+/**
+ * Lengths of prototypes that weigh classes alike (ETF §3.3), one a class. `paper`: `√E_k = N/(K n_k)` over the whole set.
+ * `released`: `√(γ_B/n_k)` as the released code has it, with the counts of a batch and `γ_B` its size over the number of
+ * classes in it; a class that the batch lacks has the length 1. Pass them to dot regression as `prototypeEnergy` (squared)
+ * or, of its convention `lengths`, as `prototypeLength`.
+ *
+ * @throws `LP_OPTION`, `LP_BALANCE` (an empty class, in the paper's convention)
+ */
+export function balancedLengths(
+  counts: ArrayLike<number>,
+  options: { readonly convention?: 'paper' | 'released' } = {},
+): Float64Array {
+  checkKeys(options, ['convention'], option('options'));
+  const convention = checkChoice(options.convention ?? 'paper', ['paper', 'released'] as const, option('options.convention'));
+  const sizes = Array.from(counts, (count, c) => checkNumber(count, option(`counts[${c}]`), { min: 0, integer: true }));
+  const total = sizes.reduce((sum, count) => sum + count, 0);
+  const present = sizes.filter((count) => count > 0).length;
+  if (total === 0) throw new LayerpeelError('LP_BALANCE', 'All counts are 0; expected at least one sample.');
+  return Float64Array.from(sizes, (count, c) => {
+    if (convention === 'released') return count === 0 ? 1 : Math.sqrt(total / present / count);
+    if (count === 0)
+      throw new LayerpeelError('LP_BALANCE', `Class ${c} has no samples; its balanced length N/(K n_c) is infinite.`);
+    return total / (sizes.length * count);
+  });
+}

@@ -1,0 +1,159 @@
+/**
+ * The libtorch extension's addon, as `layerpeel torch install` builds it. Everything that crosses into it crosses here.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
+import type { Float } from '../array/ndarray.js';
+import { LayerpeelError } from '../check/errors.js';
+import type { AugmentationPlan, EngineLoss, ImageSizes, Mode, Result, Sizes } from '../engine/load.js';
+import { findLibtorch, packageRoot } from './libtorch.js';
+
+/** What the binary says of itself and of libtorch. */
+export interface TorchInfo {
+  readonly version: string;
+  readonly libtorch: string;
+  /** Of libtorch, within an operation. */
+  readonly threads: number;
+  readonly instructions: string;
+  readonly cudaDevices: number;
+}
+
+/** `NetworkLoss` of native/torch/losses. */
+export interface NetworkLossPlan extends EngineLoss {
+  readonly meanRegularization: boolean;
+  readonly rescaled: boolean;
+  readonly cosine: boolean;
+  readonly balanced: boolean;
+  readonly ldamMargins?: Float64Array;
+  readonly ldamScale: number;
+  readonly weightsFrom: number;
+}
+
+/** `Architecture` of native/torch/models. */
+export interface ArchitecturePlan {
+  readonly kind: 'mlp' | 'resnet' | 'cifar-resnet' | 'vgg' | 'densenet';
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly depth: number;
+  readonly widths: Float64Array;
+  readonly imagenetStem: boolean;
+  readonly growth: number;
+  readonly reduction: number;
+  readonly lastRelu: boolean;
+}
+
+/** `TrainerPlan` of native/torch/trainer. */
+export interface TrainerPlan {
+  readonly architecture: ArchitecturePlan;
+  readonly headNorm: boolean;
+  readonly featureScale: number;
+  readonly fixedPrototypes: boolean;
+  readonly bias: boolean;
+  readonly classes: number;
+  readonly loss: NetworkLossPlan;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  readonly prototypeDecay: number;
+  readonly biasDecay: number;
+  readonly normDecay: number;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly ema: number;
+  readonly augmentation: Omit<AugmentationPlan, 'seed'>;
+  readonly seed: number;
+  readonly device: string;
+  readonly threads: number;
+  readonly channelsLast: boolean;
+  readonly bfloat16: boolean;
+  readonly tf32: boolean;
+}
+
+/** `EpochResult` of native/torch/trainer; `divergedAt` is −1 where all is well. */
+export interface RawEpoch {
+  readonly loss: number;
+  readonly accuracy: number;
+  readonly batches: number;
+  readonly seconds: number;
+  readonly waited: number;
+  readonly divergedAt: number;
+}
+
+/** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
+export interface TorchEngine {
+  /** Ends all training of the process for good, and waits for that. */
+  halt(): void;
+  info(): TorchInfo;
+  /** The value, and the gradients of features, prototypes and biases. */
+  networkLoss(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    sizes: Sizes,
+    plan: NetworkLossPlan,
+  ): Result<[value: Float64Array, features: Float, prototypes: Float, biases: Float]>;
+  /** The losses before and after a training step. */
+  prove(mode: Mode): Result<[before: number, after: number]>;
+  /** A handle of a network with splits of images, the first of which it trains on. */
+  trainerBegin(
+    mode: Mode,
+    plan: TrainerPlan,
+    prototypes: Float32Array | undefined,
+    ...splits: (Uint8Array | ImageSizes | Int32Array)[]
+  ): Result<object>;
+  trainerDispose(handle: object): void;
+  /** The learning rates of the epoch's steps. */
+  trainerEpoch(mode: Mode, handle: object, epoch: number, rates: Float64Array): Result<RawEpoch>;
+  trainerFeatures(
+    mode: Mode,
+    handle: object,
+    split: number,
+    begin: number,
+    count: number,
+    epoch: number,
+  ): Result<{ readonly features: Float32Array; readonly logits: Float32Array; readonly loss: number }>;
+  trainerLayout(handle: object): { readonly name: string; readonly shape: readonly number[] }[];
+  trainerState(mode: Mode, handle: object, names: readonly string[]): Result<Float32Array[]>;
+  trainerRestore(mode: Mode, handle: object, state: readonly Float32Array[]): Result<undefined>;
+}
+
+/** Where the addon is built; `LAYERPEEL_TORCH` names another folder. */
+export const buildFolder = process.env.LAYERPEEL_TORCH || join(packageRoot, 'build/torch');
+export const binary = join(buildFolder, 'layerpeel_torch.node');
+
+let loaded: TorchEngine | undefined;
+
+/** The addon, loaded at the first use. @throws `LP_NOT_BUILT` with the cause and the command that mends it */
+export function torchEngine(): TorchEngine {
+  if (loaded) return loaded;
+  const command = 'npx layerpeel torch install';
+  if (!existsSync(binary)) {
+    const found = findLibtorch();
+    const reason = found
+      ? `libtorch is at ${found.path} (${found.from}), but the extension is not built`
+      : 'libtorch is not installed';
+    throw new LayerpeelError('LP_NOT_BUILT', `Training needs libtorch: ${reason}. ${command} does what is missing.`);
+  }
+  // Threads that wait awake have the next operation at once, which is a fifth of a step of ResNet-20; but for long they burn
+  // the processor where others want it too, and every operation waits for one of them that was descheduled. So many turns,
+  // some tens of microseconds, lose nothing on either side. libtorch's own choice is 300 000: half as fast under a load of six.
+  if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= '10000';
+  try {
+    const engine = createRequire(import.meta.url)(binary) as TorchEngine;
+    // `process.exit()` waits for nobody, and libtorch must not be computing while the process takes it down.
+    if (isMainThread) process.once('exit', () => engine.halt());
+    loaded = engine;
+    return loaded;
+  } catch (cause) {
+    throw new LayerpeelError(
+      'LP_NOT_BUILT',
+      `The libtorch extension cannot be loaded (${(cause as Error).message}). ${command} builds it anew.`,
+      { cause },
+    );
+  }
+}

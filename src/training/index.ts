@@ -1,0 +1,17 @@
+/**
+ * `layerpeel/torch`: training of networks through libtorch. Importing it needs nothing; using it throws `LP_NOT_BUILT` until
+ * `npx layerpeel torch install` has run.
+ */
+export type {
+  DataFiles,
+  DataSets,
+  Optimizer,
+  TrainingConfig,
+  TrainingLoss,
+  WeightDecays,
+} from './config.js';
+export { type InstallOptions, installTorch } from './install.js';
+export { findLibtorch, type Libtorch } from './libtorch.js';
+export { type Classifier, type Head, type Model, modelKinds } from './models.js';
+export { type TorchState, torchState } from './state.js';
+export { type Epoch, type NetworkOutput, type TrainOptions, train } from './train.js';
