@@ -81,7 +81,8 @@ function testSource(name) {
   return isNative(name) ? `native/test/${nativeName(name)}.cpp` : name;
 }
 
-function needsTorch({ file, tests }) {
+/** Whether the libtorch extension has to be built for an entry. */
+function wantsTorch({ file, tests }) {
   return (
     file.startsWith('native/torch/') ||
     tests.some((name) => readFileSync(join(root, testSource(name)), 'utf8').includes("/torch.js'"))
@@ -92,7 +93,10 @@ function needsTorch({ file, tests }) {
 async function work(lane) {
   await lane.prepare();
   for (let rows = groups.shift(); rows; rows = groups.shift()) {
-    await lane.verify([...new Set(rows.flatMap((row) => row.tests))], rows.some(needsTorch));
+    await lane.verify(
+      [...new Set(rows.flatMap((row) => row.tests))],
+      rows.some((row) => row.torch),
+    );
     for (const row of rows) {
       const result = { row, ...(await lane.judge(row)) };
       results.push(result);
@@ -144,7 +148,7 @@ class Lane {
   }
 
   async judge(row) {
-    if (needsTorch(row) && !this.#torch) return { verdict: 'skipped', how: 'libtorch is not there: npx layerpeel torch install' };
+    if (row.torch && !this.#torch) return { verdict: 'skipped', how: 'libtorch is not there: npx layerpeel torch install' };
     const broken = row.tests.find((name) => typeof this.#clean.get(name) === 'string');
     if (broken) return { verdict: 'error', how: `${broken} fails without a fault: ${lastLines(this.#clean.get(broken))}` };
     const path = join(this.#folder, row.file);
@@ -174,9 +178,7 @@ class Lane {
     if (!row.file.startsWith('native/')) return this.#run(compile);
     const targets = new Set(row.tests.map((name) => (isNative(name) ? nativeName(name) : 'layerpeel')));
     const built = await this.#run(['cmake', '--build', 'build/cmake', '--target', ...targets]);
-    return needsTorch(row) && built.code === 0
-      ? this.#run(['cmake', '--build', 'build/torch', '--target', 'layerpeel_torch'])
-      : built;
+    return row.torch && built.code === 0 ? this.#run(['cmake', '--build', 'build/torch', '--target', 'layerpeel_torch']) : built;
   }
 
   #runTest(name, seconds) {
@@ -286,7 +288,7 @@ if (stale.length) {
   console.error(stale.join('\n'));
   process.exit(1);
 }
-const chosen = choose(whole);
+const chosen = choose(whole).map((row) => ({ ...row, torch: wantsTorch(row) }));
 if (chosen.length === 0) {
   console.error('No fault is of this room and text.');
   process.exit(1);
