@@ -3,6 +3,7 @@
 #include "ops/loss/losses.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -108,6 +109,7 @@ void all() {
                                       {129, 5, 33},
                                       {640, 131, 8},
                                       {1031, 3, 67},
+                                      {40, 300, 300},
                                       {600, 7001, 3}}) {
     for (Index offset : {0, 1}) {
       const Sample<T> sample(n, classes, p, offset);
@@ -121,6 +123,29 @@ void all() {
         compare(sample, loss, offset == 0, what);
       }
     }
+  }
+}
+
+// More prototypes than one pass makes lanes for, more samples than logits of a block: the blocks' parts are added up.
+template <class T>
+void several_blocks() {
+  const Sample<T> sample(1100, 4100, 17);
+  compare(sample, Loss{}, true, "several blocks of many classes");
+}
+
+// A pass that serves again forgets the one before.
+template <class T>
+void serves_again() {
+  for (const Index classes : {3, 300}) {
+    const Sample<T> first(50, classes, 300), second(50, classes, 300);
+    LossPass<T> pass(Loss{}, 50, classes, 300);
+    const auto run = [&](const Sample<T>& sample) {
+      const State<T> out = sample.gradient(true);
+      return pass.run(sample.state(true), nullptr, 50, out.prototypes, out.biases, {}, false, Control()).value;
+    };
+    const double value = run(first);
+    check(value == run(second) && distance(first.dw, second.dw) == 0 && distance(first.db, second.db) == 0,
+          "a second pass over " + std::to_string(classes) + " classes");
   }
 }
 
@@ -138,11 +163,15 @@ void keeps_digits() {
   check_close(dw[0] / (-300 * (first + second)), 1, 1e-13, "its gradient by the prototypes");
 }
 
-// Opposite to the prototype the direction aside is chosen, and the length and the cosine are right.
+// Opposite to the prototype the direction aside is chosen, also along an axis, and the length and the cosine are right.
 void breaks_ties() {
-  for (Index p : {2, 5}) {
+  for (const auto& [p, axis] : {std::pair<Index, Index>{2, -1}, {5, -1}, {2, 0}, {2, 1}, {5, 0}}) {
     std::vector<double> features(p), prototypes(2 * p), df(p);
-    for (Index j = 0; j < p; j++) features[j] = j + 1, prototypes[j] = -2.0 * (j + 1), prototypes[p + j] = 1;
+    for (Index j = 0; j < p; j++) {
+      features[j] = axis < 0 ? static_cast<double>(j + 1) : j == axis;
+      prototypes[j] = -2 * features[j];
+      prototypes[p + j] = 1;
+    }
     const int32_t labels[] = {0};
     Loss loss;
     loss.kind = LossKind::adjusted_margin;
@@ -185,6 +214,10 @@ void refuses() {
 int main() {
   all<float>();
   all<double>();
+  several_blocks<float>();
+  several_blocks<double>();
+  serves_again<float>();
+  serves_again<double>();
   keeps_digits();
   breaks_ties();
   refuses<float>();

@@ -129,6 +129,11 @@ test('refuses malformed input with a code and a sentence', () => {
   refuses('LP_OPTION', /did you mean transposeA/, () => matmulSync(a, a, { transposA: true }));
   refuses('LP_OPTION', /no out/, () => matmulSync(a, integers([3, 2]), { beta: 1 }));
   refuses('LP_OPTION', /shares memory/, () => matmulSync(integers([2, 2]), a, { out: a }));
+  const memory = new Float64Array(20);
+  const view = (shape, from) => ({ shape, data: memory.subarray(from, from + shape[0] * shape[1]) });
+  const into = (from) => matmulSync(view([2, 4], 5), integers([4, 2]), { out: view([2, 2], from) });
+  for (const from of [2, 5, 7, 12]) refuses('LP_OPTION', /shares memory/, () => into(from));
+  for (const from of [1, 13]) into(from);
   refuses('LP_OPTION', /finite/, () => matmulSync(a, integers([3, 2]), { alpha: Number.NaN }));
   const detached = integers([3, 2]);
   structuredClone(detached.data, { transfer: [detached.data.buffer] });

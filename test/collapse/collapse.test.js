@@ -223,6 +223,30 @@ test('one sample a class, two classes, fewer dimensions than classes, equal mean
   assert.is(equal.spectrum.length, 0);
 });
 
+test('class means that lie close together beside one far away', () => {
+  for (const [Type, apart, spread] of [
+    [Float64Array, 1e-9, 1e-10],
+    [Float32Array, 2 ** -20, 2 ** -24],
+  ]) {
+    const means = [
+      [0, 0],
+      [apart, 0],
+      [1024, 0],
+    ];
+    const rows = means.flatMap(([x, y]) => [-1, 1].map((sign) => [x, y + sign * spread]));
+    const features = { shape: [6, 2], data: Type.from(rows.flat()) };
+    const { nc1Cdnv } = collapseSync({ features, labels: Int32Array.of(0, 0, 1, 1, 2, 2) });
+    const pair = (distance) => spread ** 2 / distance ** 2;
+    close(nc1Cdnv, (pair(features.data[4]) + 2 * pair(1024)) / 3, 1e-6, `nc1Cdnv of ${Type.name}`);
+  }
+});
+
+test('progress of one sweep rises to 1 too', async () => {
+  const shares = [];
+  await collapse(sample({ counts: [50, 50], dim: 3 }), { only: ['nc3'], onProgress: (share) => shares.push(share) });
+  assert.is(shares.at(-1), 1);
+});
+
 test('progress rises to 1; an AbortSignal stops it', async () => {
   const state = sample({ counts: [50, 50], dim: 3 });
   const features = sourceOf(state.features, [9]);

@@ -1,9 +1,11 @@
 // AbortSignals, at every moment of a job's life.
+import { getEventListeners } from 'node:events';
 import { LayerpeelError, matmul, matmulSync } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { engine } from '../../lib/engine/load.js';
 import { run as native } from '../../lib/engine/run.js';
+import { startNode } from '../process.js';
 import { counting, zeros } from './zeros.js';
 
 /** How a job ended: 'stopped', or 'done' when it was quicker than the signal. */
@@ -55,6 +57,32 @@ test('a signal that fired before, fires again, or fires too late', async () => {
   const out = await matmul(a, a, { signal: controller.signal });
   controller.abort();
   assert.equal(out.data, matmulSync(a, a).data);
+});
+
+test('jobs leave nothing with a signal that outlives them', async () => {
+  const a = counting(4);
+  const { signal } = new AbortController();
+  for (let i = 0; i < 10; i++) await matmul(a, a, { signal });
+  assert.is(getEventListeners(signal, 'abort').length, 1);
+  // What hears of a job's progress goes with the job: of many only the last few may still be about.
+  const code = `
+    import { matmul } from 'layerpeel';
+    const { signal } = new AbortController();
+    const a = { shape: [2, 2], data: Float64Array.of(1, 2, 3, 4) };
+    const heard = [];
+    for (let i = 0; i < 200; i++) {
+      const onProgress = () => i;
+      heard.push(new WeakRef(onProgress));
+      await matmul(a, a, { signal, onProgress });
+    }
+    for (let i = 0; i < 3; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      globalThis.gc();
+    }
+    process.stdout.write(String(heard.filter((one) => one.deref()).length), () => signal.aborted);`;
+  const { code: exit, stdout, stderr } = await startNode(['--expose-gc', '--input-type=module', '-e', code]).ended;
+  assert.is(exit, 0, stderr);
+  assert.ok(Number(stdout) < 20, `${stdout} of 200 are kept`);
 });
 
 test("the reason of the signal is the error's cause", async () => {

@@ -205,6 +205,51 @@ test('the lowest curvature is that of the dense Hessian, at any state', async ()
   }
 });
 
+test('a search of more vectors than are kept at a time finds the lowest curvature too', () => {
+  const state = randomState({ classes: 5, perClass: 4, dim: 6, seed: 6 });
+  const searched = (seed) => tangentCurvatureSync(state, { tolerance: 1e-12, seed });
+  const found = searched(0);
+  assert.ok(found.converged && found.steps > 48, `${found.steps} steps`);
+  near(found.eigenvalue, densest(state, 'mean'), 1e-7, 'eigenvalue');
+  const other = searched(1);
+  near(other.eigenvalue, found.eigenvalue, 1e-11, 'another seed');
+  assert.not.equal(other.direction, found.direction, 'another seed begins elsewhere');
+  assert.equal(searched(1), other);
+
+  // Of a larger state, restarted often, the residual is that of the gradient's finite differences along the direction.
+  const large = randomState({ classes: 11, perClass: 11, dim: 29, seed: 29 });
+  const { eigenvalue, residual, converged, steps, direction, multiplier } = tangentCurvatureSync(large, {
+    tolerance: 1e-10,
+    steps: 1000,
+  });
+  assert.ok(converged && steps > 100, `${steps} steps`);
+  const parts = ['features', 'prototypes'];
+  const h = 1e-4;
+  const [up, down] = [h, -h].map((by) => {
+    const moved = { ...large };
+    for (const part of parts)
+      moved[part] = { ...large[part], data: large[part].data.map((x, k) => x + by * direction[part].data[k]) };
+    return lossAndGradientSync({ kind: 'cross-entropy' }, moved);
+  });
+  const points = Float64Array.of(...large.features.data, ...large.prototypes.data);
+  const vector = Float64Array.of(...direction.features.data, ...direction.prototypes.data);
+  const image = Float64Array.of(
+    ...parts.flatMap((part) => Array.from(up[part].data, (x, k) => (x - down[part].data[k]) / (2 * h))),
+  );
+  const rest = image.map((x, k) => x + (multiplier - eigenvalue) * vector[k]);
+  const dot = (x, y) => x.reduce((sum, a, k) => sum + a * y[k], 0);
+  const along = dot(rest, points) / dot(points, points);
+  near(Math.sqrt(dot(rest, rest) - along ** 2 * dot(points, points)), residual, 1e-8, 'residual');
+});
+
+test('an eigenvalue that is zero but for rounding is no way down, and a residual has the unit of its eigenvalue', () => {
+  const state = collapsed(4, 3, 6);
+  const [mean, sum] = ['mean', 'sum'].map((reduction) => tangentCurvatureSync(state, { reduction, steps: 7 }));
+  near(sum.residual, 12 * mean.residual, 1e-12 * sum.residual, 'residual');
+  near(sum.eigenvalue, 12 * mean.eigenvalue, 1e-12, 'eigenvalue');
+  assert.ok(sum.residual > 0);
+});
+
 test('Theorem 3.4: the example is a strict saddle with a way down, collapse is an optimum', () => {
   const saddle = tangentCurvatureSync(saddleExample(), { reduction: 'sum' });
   assert.is(saddle.kind, 'strict-saddle');

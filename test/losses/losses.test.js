@@ -335,6 +335,56 @@ test('all samples are the sum of any two parts', () => {
   }
 });
 
+/** A state of rows that are given, with biases 0. */
+const stateOfRows = (features, prototypes, labels, Type, biases) => ({
+  features: array(features, Type),
+  prototypes: array(prototypes, Type),
+  biases: array(biases ?? prototypes.map(() => 0), Type),
+  labels: Int32Array.from(labels),
+});
+
+/** As many columns and classes as it takes for prototypes of more than 2¹⁶ numbers, whose logits are made by another path. */
+const widened = (rows, count) => [
+  ...rows.map((row) => [...row, ...new Array(300 - row.length).fill(0)]),
+  ...Array.from({ length: count - rows.length }, () => [-1000, ...new Array(299).fill(0)]),
+];
+
+test('hinge: a class exactly at the margin neither pulls nor is pushed', () => {
+  for (const Type of [Float32Array, Float64Array]) {
+    const features = [[1], [3]];
+    const prototypes = [[1], [0], [-1]];
+    // Of the first sample the classes are 1 and 2 behind, of the second 3 and 6.
+    for (const state of [
+      stateOfRows(features, prototypes, [0, 0], Type),
+      stateOfRows(widened(features, 2), widened(prototypes, 300), [0, 0], Type),
+    ]) {
+      const result = lossAndGradientSync({ kind: 'hinge', margin: 1 }, state);
+      assert.is(result.value, 0);
+      for (const part of ['features', 'prototypes', 'biases'])
+        assert.ok(
+          result[part].data.every((x) => x === 0),
+          part,
+        );
+    }
+  }
+});
+
+test('margins are those of the features as they enter; dot regression knows no biases', () => {
+  const state = sample(30, 4, 6);
+  state.biases.data.set([50, -50, 20, 0]);
+  const loss = { kind: 'dot-regression', prototypes: 'learnable', featureEnergy: 4 };
+  const margins = Array.from(state.labels, (y, i) => {
+    const h = state.features.data.subarray(6 * i, 6 * i + 6);
+    const z = [0, 1, 2, 3].map(
+      (c) => (2 / Math.hypot(...h)) * h.reduce((sum, x, j) => sum + x * state.prototypes.data[6 * c + j], 0),
+    );
+    return z[y] - Math.max(...z.filter((_, c) => c !== y));
+  });
+  const { accuracy, minMargin } = lossAndGradientSync(loss, state, { normalizeFeatures: true });
+  near(minMargin, Math.min(...margins), 1e-13, 'margin');
+  near(accuracy, margins.filter((margin) => margin > 0).length / 30, 1e-15, 'accuracy');
+});
+
 test('refuses what makes no loss', async () => {
   const state = sample(6, 3, 4);
   const bad = (loss, options, code, pattern) => refuses(code, pattern, () => lossAndGradientSync(loss, state, options));
