@@ -6,54 +6,33 @@
 #include <mutex>
 
 #include "core/error.h"
+#include "core/random.h"
 #include "core/thread_pool.h"
 
 namespace lp {
 namespace {
 
-// splitmix64 (Steele, Lea and Flood 2014): its states are a counter, its outputs a hash of them.
-class Stream {
- public:
-  explicit Stream(uint64_t state) : state_(state) {}
+// On {−reach, …, reach}.
+Index within(Index reach, SplitMix64& random) {
+  return static_cast<Index>(random.below(static_cast<uint64_t>(2 * reach + 1))) - reach;
+}
 
-  uint64_t bits() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
+double normal(SplitMix64& random) {  // Marsaglia's polar method
+  for (;;) {
+    const double x = 2 * random.uniform() - 1, y = 2 * random.uniform() - 1, square = x * x + y * y;
+    if (square < 1 && square > 0) return x * std::sqrt(-2 * std::log(square) / square);
   }
-  // On {0, …, bound − 1}, bound < 2³²; no value is likelier than another by more than 2⁻³².
-  Index below(Index bound) { return static_cast<Index>(((bits() >> 32) * static_cast<uint64_t>(bound)) >> 32); }
-  Index within(Index reach) { return below(2 * reach + 1) - reach; }
-  double uniform() { return (static_cast<double>(bits() >> 11) + 0.5) * 0x1p-53; }  // on (0, 1)
+}
 
-  double normal() {  // Marsaglia's polar method
-    for (;;) {
-      const double x = 2 * uniform() - 1, y = 2 * uniform() - 1, square = x * x + y * y;
-      if (square < 1 && square > 0) return x * std::sqrt(-2 * std::log(square) / square);
+// Logarithm of a Gamma(α, 1) variable: Marsaglia and Tsang 2000, for α + 1, times U^{1/α}.
+double log_gamma(double alpha, SplitMix64& random) {
+  const double d = alpha + 1 - 1.0 / 3, c = 1 / std::sqrt(9 * d);
+  for (;;) {
+    const double z = normal(random), root = 1 + c * z, v = root * root * root;
+    if (root > 0 && std::log(random.uniform()) < 0.5 * z * z + d - d * v + d * std::log(v)) {
+      return std::log(d * v) + std::log(random.uniform()) / alpha;
     }
   }
-
-  // Logarithm of a Gamma(α, 1) variable: Marsaglia and Tsang 2000, for α + 1, times U^{1/α}.
-  double log_gamma(double alpha) {
-    const double d = alpha + 1 - 1.0 / 3, c = 1 / std::sqrt(9 * d);
-    for (;;) {
-      const double z = normal(), root = 1 + c * z, v = root * root * root;
-      if (root > 0 && std::log(uniform()) < 0.5 * z * z + d - d * v + d * std::log(v)) {
-        return std::log(d * v) + std::log(uniform()) / alpha;
-      }
-    }
-  }
-
- private:
-  uint64_t state_;
-};
-
-// Streams of different (seed, epoch, index) begin at unrelated places of the cycle.
-Stream stream(uint64_t seed, Index epoch, Index index) {
-  const uint64_t of_seed = Stream(seed).bits();
-  const uint64_t of_epoch = Stream(of_seed ^ static_cast<uint64_t>(epoch)).bits();
-  return Stream(Stream(of_epoch ^ static_cast<uint64_t>(index)).bits());
 }
 
 // The rows of one augmented image, channel by channel, as bytes: out (channels, height, width).
@@ -112,17 +91,17 @@ void check(const Images& images, const int32_t* chosen, Index count, Index epoch
 }  // namespace
 
 Draw draw(const Augmentation& how, Index epoch, Index index, Index samples) {
-  Stream random = stream(how.seed, epoch, index);
+  SplitMix64 random({how.seed, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index)});
   Draw d;
-  d.crop_y = random.within(how.padding);
-  d.crop_x = random.within(how.padding);
-  d.shift_y = random.within(how.shift);
-  d.shift_x = random.within(how.shift);
+  d.crop_y = within(how.padding, random);
+  d.crop_x = within(how.padding, random);
+  d.shift_y = within(how.shift, random);
+  d.shift_x = within(how.shift, random);
   d.flip = random.below(2) == 1 && how.flip;
   d.mixture = {static_cast<int32_t>(index), 1};
   if (how.mixup > 0) {
-    const auto partner = static_cast<int32_t>(random.below(samples));
-    const double own = random.log_gamma(how.mixup), other = random.log_gamma(how.mixup);
+    const auto partner = static_cast<int32_t>(random.below(static_cast<uint64_t>(samples)));
+    const double own = log_gamma(how.mixup, random), other = log_gamma(how.mixup, random);
     d.mixture = {partner, std::round(0x1p16 / (1 + std::exp(other - own))) * 0x1p-16};
   }
   return d;

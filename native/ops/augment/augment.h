@@ -10,10 +10,10 @@
 //
 // Crop and flip: He et al. 2016, §4.2. Mixup: Zhang et al. 2018, with labels λ y_i + (1 − λ) y_partner.
 //
-// What befalls a sample follows from (seed, epoch, index) alone: a counter-based generator (splitmix64 over a hash of
-// the three). The bits of `out` are the same for any number of threads and any instruction set: λ has 16 bits after
-// the point and 1/(255 std) is rounded to 28 significant bits, so that every product below is exact in double and it
-// does not matter whether it is fused with the sum that follows.
+// How a sample is augmented follows from (seed, epoch, index) alone (core/random.h). The bits of `out` are the same for
+// any number of threads and any instruction set: λ has 16 bits after the point and 1/(255 std) is rounded to 28
+// significant bits, so that every product below is exact in double and it does not matter whether it is fused with the
+// sum that follows.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +61,7 @@ void augment_ref(const Images& images, const int32_t* chosen, Index count, Index
 // How often each channel has each value: out (channels, 256). Mean and deviation follow from it exactly.
 void histogram(const Images& images, int64_t* out, const Control& control);
 
-// What befalls one sample, as kernel and oracle draw it.
+// How one sample is augmented, as kernel and oracle draw it.
 struct Draw {
   Index crop_y = 0, crop_x = 0, shift_y = 0, shift_x = 0;
   bool flip = false;

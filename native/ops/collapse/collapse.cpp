@@ -8,13 +8,13 @@
 #include "core/dispatch.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/linear/class_sums.h"
 #include "ops/linear/matmul.h"
 
 LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
                                             Index ld, const T* next, Index ahead);)
 LP_DECLARE(template <class T> double subtract(const T* x, const T* high, const T* low, Index size, T* out);)
-LP_DECLARE(template <class T> double squares(const T* x, Index size);)
 LP_DECLARE(template <class T> Best best_other(const T* values, const double* offsets, Index size, Index own);)
 
 namespace lp {
@@ -42,13 +42,6 @@ Buffer<T> zeros(Index size) {
   Buffer<T> buffer(size);
   std::fill(buffer.begin(), buffer.end(), T(0));
   return buffer;
-}
-
-double dot(const double* x, const double* y, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < size; j++) sum += x[j] * y[j];
-  return sum;
 }
 
 // a bᵀ of a (m, k) and b (n, k).
@@ -81,7 +74,7 @@ std::vector<double> subtract_row(std::vector<double> x, const std::vector<double
 
 std::vector<double> row_norms(const std::vector<double>& x, Index cols) {
   std::vector<double> norms(x.size() / cols);
-  for (Index i = 0; i < std::ssize(norms); i++) norms[i] = std::sqrt(dot(&x[i * cols], &x[i * cols], cols));
+  for (Index i = 0; i < std::ssize(norms); i++) norms[i] = norm(&x[i * cols], cols);
   return norms;
 }
 
@@ -110,11 +103,11 @@ double cosine_deviation(const std::vector<double>& cosines, Index classes) {
 
 // ‖X/‖X‖_F − (I − 11ᵀ/C)/√(C−1)‖_F.
 double simplex_distance(const std::vector<double>& x, Index classes) {
-  const double norm = std::sqrt(dot(x.data(), x.data(), std::ssize(x))), scale = 1 / std::sqrt(classes - 1.0);
+  const double length = norm(x.data(), std::ssize(x)), scale = 1 / std::sqrt(classes - 1.0);
   double square = 0;
   for (Index c = 0; c < classes; c++) {
     for (Index d = 0; d < classes; d++) {
-      const double rest = x[c * classes + d] / norm - scale * ((c == d) - 1.0 / classes);
+      const double rest = x[c * classes + d] / length - scale * ((c == d) - 1.0 / classes);
       square += rest * rest;
     }
   }
@@ -301,7 +294,7 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
     const T* whitened = part.whitened.get();
     multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), class_row, whitened,
              0);
-    part.trace += LP_SELECT(squares<T>)(whitened, rows * rank_depth);
+    part.trace += squared_norm(whitened, rows * rank_depth);
     blas::syrk<T>(rank_, rows, 1, whitened, rank_depth, part.recent_rows > 0, part.recent.get(), rank_);
     part.recent_rows += rows;
     if (part.recent_rows >= kFlushRows) part.flush(rank_);
@@ -361,14 +354,14 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
   measures["nc3"] = simplex_distance(product(centered, centered_, p, control), C);
   measures["nc3Zhu"] = simplex_distance(raw_products, C);
 
-  const double norm = std::sqrt(dot(prototypes_.data(), prototypes_.data(), C * p));
-  const double means_norm = std::sqrt(dot(centered_.data(), centered_.data(), C * p));
+  const double prototypes_norm = norm(prototypes_.data(), C * p), means_norm = norm(centered_.data(), C * p);
   double alignment = 0, duality = 0, frobenius = 0, global = 0;
   for (Index c = 0; c < C; c++) {
     alignment += raw_products[c * C + c] / (norms[c] * result.class_norms[c]);
     double square = 0, logit = biases_[c];
     for (Index i = c * p; i < (c + 1) * p; i++) {
-      const double rest = unit_means[i] - unit[i], difference = prototypes_[i] / norm - centered_[i] / means_norm;
+      const double rest = unit_means[i] - unit[i],
+                   difference = prototypes_[i] / prototypes_norm - centered_[i] / means_norm;
       square += rest * rest;
       frobenius += difference * difference;
       logit += prototypes_[i] * global_[i - c * p];

@@ -1,6 +1,8 @@
 // Kernels of collapse: see collapse.h, core/dispatch.h.
 #include "ops/collapse/collapse.h"
 
+#include "core/vector.h"
+
 namespace lp::LP_ISA {
 
 #if defined(__AVX512F__)
@@ -94,15 +96,6 @@ void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* ou
   }
 }
 
-// Σ x².
-template <class T>
-double squares(const T* x, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < size; j++) sum += static_cast<double>(x[j]) * static_cast<double>(x[j]);
-  return sum;
-}
-
 // out = x − mean, the mean given as high + low, each rounded to T: the first difference is exact where x is close to
 // the mean. Returns ‖x − mean‖².
 template <class T>
@@ -129,7 +122,7 @@ double subtract(const T* x, const T* high, const T* low, Index size, T* out) {
     square += static_cast<double>(out[j]) * static_cast<double>(out[j]);
   }
   // Where squares come near to vanishing in T they are added up again, in double.
-  return sizeof(T) == 8 || square > 1e-24 * static_cast<double>(size) ? square : squares(out, size);
+  return sizeof(T) == 8 || square > 1e-24 * static_cast<double>(size) ? square : squared_norm(out, size);
 }
 
 // The largest of values[c] + offsets[c] over c ≠ own, and the first c where it stands. `size` is a multiple of 8.
@@ -168,8 +161,6 @@ template void multiply(const float*, Index, const float*, Index, Index, float*, 
 template void multiply(const double*, Index, const double*, Index, Index, double*, Index, const double*, Index);
 template double subtract(const float*, const float*, const float*, Index, float*);
 template double subtract(const double*, const double*, const double*, Index, double*);
-template double squares(const float*, Index);
-template double squares(const double*, Index);
 template Best best_other(const float*, const double*, Index, Index);
 template Best best_other(const double*, const double*, Index, Index);
 

@@ -7,6 +7,7 @@
 
 #include "core/blas/blas.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/cross_entropy/margins.h"
 
 namespace lp {
@@ -28,13 +29,6 @@ void each_stretch(Index size, const Control& control, const Use& use) {
   parallel_for(stretches, even_grain(stretches, 1), control, [&](Index first, Index last) {
     for (Index k = first; k < last; k++) use(k * kStretch, std::min(size, (k + 1) * kStretch));
   });
-}
-
-double dot(const double* x, const double* y, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index i = 0; i < size; i++) sum += x[i] * y[i];
-  return sum;
 }
 
 double inner(const Vector& x, const Vector& y, const Control& control) {

@@ -9,6 +9,7 @@
 #include "core/blas/blas.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/cross_entropy/rows.h"
 
 namespace lp {
@@ -22,8 +23,6 @@ constexpr Index kTileRows = 128, kLeastTileRows = 8, kTileProducts = 1 << 24;
 constexpr Index kBlockLogits = 1 << 20, kLeastBlockRows = 256;
 // The part of that gradient that one thread makes at a time.
 constexpr Index kPartClasses = 256, kPartColumns = 256;
-// Elements whose squares one thread adds at a time.
-constexpr Index kStretch = 1 << 16;
 
 Index tile_rows(const State<const double>& state) {
   const Index products = std::max<Index>(1, state.classes() * state.dim());
@@ -57,21 +56,9 @@ double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::
 
 }  // namespace
 
-double square_norm(Matrix<const double> x) {
-  double sum = 0;
-  for (Index begin = 0; begin < x.size(); begin += kStretch) {
-    const double* part = x.data + begin;
-    const Index size = std::min(kStretch, x.size() - begin);
-    double own = 0;
-#pragma omp simd reduction(+ : own)
-    for (Index i = 0; i < size; i++) own += part[i] * part[i];
-    sum += own;
-  }
-  return sum;
-}
-
 double squares(const State<const double>& state) {
-  const double sum = square_norm(state.features) + square_norm(state.prototypes);
+  const double sum = squared_norm(state.features.data, state.features.size()) +
+                     squared_norm(state.prototypes.data, state.prototypes.size());
   if (!std::isfinite(sum)) {
     check_finite(state.features, "features");
     check_finite(state.prototypes, "prototypes");
@@ -189,7 +176,7 @@ Certificate kkt_certificate(const State<const double>& state, double* multiplier
   const Buffer<double> memory((n + classes) * p);
   const Matrix<double> gh{memory.get(), n, p}, gw{memory.get() + n * p, classes, p};
   weights.slope(gh, gw, control);
-  const double radius = std::sqrt(found.square), norm = std::sqrt(square_norm(gh) + square_norm(gw));
+  const double radius = std::sqrt(found.square), norm = lp::norm(memory.get(), memory.size());
   double along = 0, apart = 0;
   const auto compare = [&](Matrix<const double> x, Matrix<const double> g) {
     for (Index i = 0; i < x.rows; i++) {

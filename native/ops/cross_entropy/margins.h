@@ -20,9 +20,6 @@ namespace lp {
 // q (n) of a state.
 void margins(const State<const double>& state, double* q, const Control& control);
 
-// Σ x².
-double square_norm(Matrix<const double> x);
-
 // ‖W‖² + ‖H‖². Throws LP_NOT_FINITE if a value is not, LP_OVERFLOW if the sum is not.
 double squares(const State<const double>& state);
 

@@ -8,7 +8,9 @@
 #include <numeric>
 
 #include "core/finite.h"
+#include "core/random.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/descent/lanes.h"
 
 namespace lp {
@@ -18,28 +20,11 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 // Squares of logits below this are in the range of a float.
 constexpr double kSmallLogits = 1e15;
 
-// SplitMix64: a stream of 64-bit words from any seed.
-class Words {
- public:
-  Words(uint64_t seed, uint64_t stream) : state_(seed ^ (stream * 0x9e3779b97f4a7c15u)) { state_ = next(); }
-  uint64_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-
- private:
-  uint64_t state_;
-};
-
 // The order in which an epoch takes the samples.
 void permute(std::vector<Index>& order, uint64_t seed, Index epoch) {
   std::iota(order.begin(), order.end(), Index(0));
-  Words words(seed, static_cast<uint64_t>(epoch) + 1);
-  for (Index i = std::ssize(order) - 1; i > 0; i--) {
-    std::swap(order[i], order[words.next() % static_cast<uint64_t>(i + 1)]);
-  }
+  SplitMix64 random({seed, static_cast<uint64_t>(epoch)});
+  shuffle(order.data(), std::ssize(order), random);
 }
 
 bool asks_for(const DescentPlan& plan, DescentMeasure measure) {
@@ -128,7 +113,6 @@ struct Descent<T>::Run {
       count = std::min(plan.batch, n - first);
     }
     const auto move_row = LP_SELECT(move_row<T>);
-    const auto squared_norm = LP_SELECT(squared_norm<T>);
     const MoveFactors factors = factors_of(plan.features, rates.features);
     const State<T> speed = velocity.memory.size() > 0 ? velocity.state(nullptr) : State<T>{};
     typename LossPass<T>::Move moved;
@@ -161,7 +145,7 @@ struct Descent<T>::Run {
         move_row(state.prototypes.row(c), speed.prototypes.data ? speed.prototypes.row(c) : nullptr,
                  slope.prototypes.row(c), p, of_prototypes);
       }
-      shrink(state.prototypes, square_of(state.prototypes.data, classes * p), plan.prototypes.constraint);
+      shrink(state.prototypes, squared_norm(state.prototypes.data, classes * p), plan.prototypes.constraint);
     }
     if (state.biases && plan.biases.moves) {
       move_row(state.biases, speed.biases, slope.biases, classes, factors_of(plan.biases, rates.biases));
@@ -210,7 +194,7 @@ struct Descent<T>::Run {
     parallel_for(rows.rows, 1 + (1 << 16) / p, control, [&](Index begin, Index end) {
       for (Index i = begin; i < end; i++) {
         for (Index j = 0; j < p; j++) rows(i, j) *= scale;
-        of_rows[i] = LP_SELECT(squared_norm<T>)(rows.row(i), p);
+        of_rows[i] = squared_norm(rows.row(i), p);
       }
     });
   }
@@ -221,8 +205,7 @@ struct Descent<T>::Run {
     double all = 0;
     for (Index i = 0; i < rows.rows; i++) {
       T* row = rows.row(i);
-      double square = 0;
-      for (Index j = 0; j < p; j++) square += static_cast<double>(row[j]) * static_cast<double>(row[j]);
+      const double square = squared_norm(row, p);
       all += square;
       if (constraint.kind != Constraint::ball && constraint.kind != Constraint::sphere) continue;
       if (constraint.kind == Constraint::sphere && square == 0) {
@@ -245,10 +228,8 @@ struct Descent<T>::Run {
   // ‖h_i‖² of the features as they are.
   void measure_squares() {
     const State<T> state = now.state(labels.data());
-    for (Index i = 0; i < n; i++) squares[i] = square_of(state.features.row(i), p);
+    for (Index i = 0; i < n; i++) squares[i] = squared_norm(state.features.row(i), p);
   }
-
-  static double square_of(const T* x, Index size) { return LP_SELECT(squared_norm<T>)(x, size); }
 
   // ---- measurements -------------------------------------------------------------------------------------------------
 
@@ -259,37 +240,28 @@ struct Descent<T>::Run {
       if (buffer->size() == 0) *buffer = Buffer<double>(n);
     }
     sums.features = total(squares);
-    sums.prototypes = square_of(state.prototypes.data, classes * p);
+    sums.prototypes = squared_norm(state.prototypes.data, classes * p);
     if (target.memory.size() == 0) return;
     const State<T> to = target.state(nullptr);
-    const auto squared_distance = LP_SELECT(squared_distance<T>);
     sums.distance = squared_distance(state.prototypes.data, to.prototypes.data, classes * p);
   }
 
   void look(const State<T>& state, Index sample, const T* g) {
     const T* x = state.features.row(sample);
-    double slope = 0, along = 0;
-    for (Index j = 0; j < p; j++) {
-      slope += static_cast<double>(g[j]) * static_cast<double>(g[j]);
-      along += static_cast<double>(g[j]) * static_cast<double>(x[j]);
-    }
-    slopes[sample] = slope;
-    alongs[sample] = along;
+    slopes[sample] = squared_norm(g, p);
+    alongs[sample] = dot(g, x, p);
     if (residual_wanted) residuals[sample] = residual(x, g, p, plan.features);
     distances[sample] =
-        target.memory.size() > 0 ? LP_SELECT(squared_distance<T>)(x, target.state(nullptr).features.row(sample), p) : 0;
+        target.memory.size() > 0 ? squared_distance(x, target.state(nullptr).features.row(sample), p) : 0;
   }
 
   void after(Sums& sums, const State<T>& state, const LossSummary& summary) {
     const State<T> slope = gradient.state(nullptr);
     sums.loss = summary;
     sums.by_features = plan.features.moves ? total(slopes) : 0;
-    sums.by_prototypes = plan.prototypes.moves ? square_of(slope.prototypes.data, classes * p) : 0;
-    sums.by_biases = state.biases && plan.biases.moves ? square_of(slope.biases, classes) : 0;
-    sums.along = total(alongs);
-    for (Index i = 0; i < classes * p; i++) {
-      sums.along += static_cast<double>(state.prototypes.data[i]) * static_cast<double>(slope.prototypes.data[i]);
-    }
+    sums.by_prototypes = plan.prototypes.moves ? squared_norm(slope.prototypes.data, classes * p) : 0;
+    sums.by_biases = state.biases && plan.biases.moves ? squared_norm(slope.biases, classes) : 0;
+    sums.along = total(alongs) + dot(state.prototypes.data, slope.prototypes.data, classes * p);
     sums.distance += total(distances);
     if (!residual_wanted) return;
     sums.residual = residual_of_features(sums) + residual_of_prototypes(state.prototypes, slope.prototypes);
@@ -308,13 +280,8 @@ struct Descent<T>::Run {
   // ‖d‖² without what the constraint takes up, where it is one of x (size) as a whole.
   static double residual(const T* x, const T* g, Index size, const PartPlan& part) {
     if (!part.moves) return 0;
-    double square = 0, along = 0, rest = 0;
-    for (Index j = 0; j < size; j++) {
-      const double value = static_cast<double>(x[j]);
-      square += value * value;
-      along += value * static_cast<double>(g[j]);
-    }
-    along += part.decay * square;
+    const double square = squared_norm(x, size), along = dot(x, g, size) + part.decay * square;
+    double rest = 0;
     const double taken = square > 0 && holds(part.constraint, square, along) ? along / square : 0;
     for (Index j = 0; j < size; j++) {
       const double d = static_cast<double>(g[j]) + (part.decay - taken) * static_cast<double>(x[j]);
@@ -364,7 +331,7 @@ struct Descent<T>::Run {
       }
       case DescentMeasure::alignment:
         return -sums.along /
-               std::sqrt(square * (total(slopes) + square_of(gradient.state(nullptr).prototypes.data, classes * p)));
+               std::sqrt(square * (total(slopes) + squared_norm(gradient.state(nullptr).prototypes.data, classes * p)));
       case DescentMeasure::distance:
         return target.memory.size() > 0 ? std::sqrt(sums.distance) : kNaN;
       case DescentMeasure::features_gradient_norm:
@@ -395,8 +362,8 @@ struct Descent<T>::Run {
   bool sound(const Control& control) {
     const State<T> state = now.state(labels.data());
     measure_squares();
-    const double logits = std::sqrt(total(squares)) * std::sqrt(square_of(state.prototypes.data, classes * p)) +
-                          (state.biases ? std::sqrt(square_of(state.biases, classes)) : 0);
+    const double logits = std::sqrt(total(squares)) * std::sqrt(squared_norm(state.prototypes.data, classes * p)) +
+                          (state.biases ? std::sqrt(squared_norm(state.biases, classes)) : 0);
     if (logits < kSmallLogits) return true;
     Sums sums;
     return observe(sums, control);

@@ -133,7 +133,3 @@ struct MoveFactors {
 
 // One step of a row x (p) with gradient g, velocity v or null without momentum.
 LP_DECLARE(template <class T> void move_row(T* x, T* v, const T* g, Index p, const MoveFactors& factors);)
-
-// Σ x² and Σ (x − y)², in double.
-LP_DECLARE(template <class T> double squared_norm(const T* x, Index size);)
-LP_DECLARE(template <class T> double squared_distance(const T* x, const T* y, Index size);)

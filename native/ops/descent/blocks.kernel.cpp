@@ -1,14 +1,8 @@
 #include "ops/descent/blocks.h"
 
-namespace lp::LP_ISA {
+#include "core/vector.h"
 
-template <class T>
-double squared_norm(const T* x, Index size) {
-  double square = 0;
-#pragma omp simd reduction(+ : square)
-  for (Index j = 0; j < size; j++) square += static_cast<double>(x[j]) * static_cast<double>(x[j]);
-  return square;
-}
+namespace lp::LP_ISA {
 
 template <class T>
 void move_row(T* x, T* v, const T* g, Index p, const MoveFactors& factors) {
@@ -35,22 +29,7 @@ void move_row(T* x, T* v, const T* g, Index p, const MoveFactors& factors) {
   for (Index j = 0; j < p; j++) x[j] *= scale;
 }
 
-template <class T>
-double squared_distance(const T* x, const T* y, Index size) {
-  double square = 0;
-#pragma omp simd reduction(+ : square)
-  for (Index j = 0; j < size; j++) {
-    const double rest = static_cast<double>(x[j]) - static_cast<double>(y[j]);
-    square += rest * rest;
-  }
-  return square;
-}
-
-template double squared_norm(const float*, Index);
-template double squared_norm(const double*, Index);
 template void move_row(float*, float*, const float*, Index, const MoveFactors&);
 template void move_row(double*, double*, const double*, Index, const MoveFactors&);
-template double squared_distance(const float*, const float*, Index);
-template double squared_distance(const double*, const double*, Index);
 
 }  // namespace lp::LP_ISA

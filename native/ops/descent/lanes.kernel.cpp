@@ -1,4 +1,5 @@
 #include "ops/descent/lanes.h"
+#include "core/vector.h"
 #include "ops/loss/exponential.h"
 
 namespace lp::LP_ISA {

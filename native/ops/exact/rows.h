@@ -24,9 +24,6 @@ struct LogitRows {
 // out_i = rest h_i + shift_{y_i}: (count, p), shift (C, p).
 LP_DECLARE(template <class T> void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double rest,
                                               const double* shift, T* out);)
-// Σ_i ‖h_i − means_{y_i}‖²
-LP_DECLARE(template <class T>
-           double distance_to_means(const T* h, const int32_t* labels, Index count, Index p, const double* means);)
 // Of each sample the largest logit of the classes below its label, of those above it, and its own; −∞ of none.
 LP_DECLARE(void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, double* below, double* above,
                                double* own);)

@@ -13,23 +13,6 @@ void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double 
   }
 }
 
-template <class T>
-double distance_to_means(const T* h, const int32_t* labels, Index count, Index p, const double* means) {
-  double sum = 0;
-  for (Index i = 0; i < count; i++) {
-    const T* x = h + i * p;
-    const double* mean = means + labels[i] * p;
-    double row = 0;
-#pragma omp simd reduction(+ : row)
-    for (Index j = 0; j < p; j++) {
-      const double d = static_cast<double>(x[j]) - mean[j];
-      row += d * d;
-    }
-    sum += row;
-  }
-  return sum;
-}
-
 void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, double* below, double* above,
                     double* own) {
   const Index classes = rows.classes;
@@ -58,7 +41,5 @@ void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, d
 
 template void blend_rows(const float*, const int32_t*, Index, Index, double, const double*, float*);
 template void blend_rows(const double*, const int32_t*, Index, Index, double, const double*, double*);
-template double distance_to_means(const float*, const int32_t*, Index, Index, const double*);
-template double distance_to_means(const double*, const int32_t*, Index, Index, const double*);
 
 }  // namespace lp::LP_ISA

@@ -7,6 +7,7 @@
 
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/exact/rows.h"
 #include "ops/linear/class_sums.h"
 
@@ -65,12 +66,10 @@ void Trajectory<T>::measure_start(const Control& control) {
 
   constexpr Index kBlock = 256;
   std::vector<double> squares(divide_up(n, kBlock));
-  const auto distance_to_means = LP_SELECT(distance_to_means<T>);
   parallel_for(std::ssize(squares), 1 + (1 << 19) / (kBlock * p), control, [&](Index begin, Index end) {
     for (Index b = begin; b < end; b++) {
-      const Index first = b * kBlock;
-      squares[b] = distance_to_means(features.row(first), start_.labels.data() + first, std::min(kBlock, n - first), p,
-                                     means.get());
+      for (Index i = b * kBlock; i < std::min(n, (b + 1) * kBlock); i++)
+        squares[b] += squared_distance(features.row(i), &means[start_.labels[i] * p], p);
     }
   });
   origin_.rest = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
@@ -86,10 +85,8 @@ void Trajectory<T>::measure_start(const Control& control) {
     for (Index r = 0; r < rows; r++) visit(modes_.group_of(r), &x_[r * p], &y_[r * p]);
   };
   over_rows([&](Index g, const double* x, const double* y) {
-    for (Index j = 0; j < p; j++) {
-      xx[g] += x[j] * x[j];
-      xy[g] += x[j] * y[j];
-    }
+    xx[g] += squared_norm(x, p);
+    xy[g] += dot(x, y, p);
   });
   over_rows([&](Index g, const double* x, const double* y) {
     const double along = xx[g] > 0 ? xy[g] / xx[g] : 0;

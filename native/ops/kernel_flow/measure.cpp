@@ -7,6 +7,7 @@
 
 #include "core/blas/blas.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 
 namespace lp {
 namespace {
@@ -24,14 +25,6 @@ struct Sums {
     min = std::min(min, more.min);
   }
 };
-
-template <class T>
-double square_sum(const T* x, Index size) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < size; j++) sum += static_cast<double>(x[j]) * x[j];
-  return sum;
-}
 
 // ‖x/norm − d‖²
 template <class T>
@@ -95,10 +88,10 @@ Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& directio
     for (Index i = begin; i < end; i++) {
       add_sample(logits.get() + (i - begin) * classes, state.biases, classes, state.labels[i], mine);
     }
-    mine.norm = square_sum(state.features.row(begin), (end - begin) * p);
+    mine.norm = squared_norm(state.features.row(begin), (end - begin) * p);
     return mine;
   });
-  const double square = square_sum(state.prototypes.data, classes * p);
+  const double square = squared_norm(state.prototypes.data, classes * p);
   double distance = 0;
   if (direction.features) {
     const double norm = std::sqrt(sums.norm + square);

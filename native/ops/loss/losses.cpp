@@ -9,6 +9,7 @@
 #include "core/blas/blas.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 #include "ops/linear/class_sums.h"
 #include "ops/loss/rows.h"
 
@@ -255,11 +256,10 @@ struct LossPass<T>::Workspace {
   // Whether the class y of a sample whose logit has an equal is the first of them, as argmax would have it.
   bool first_of_equals(const Task& task, Index sample, Index y) const {
     const T* h = task.state.features.row(sample);
-    const double scale = loss.normalized ? loss.radius / length(h) : 1;
+    const double scale = loss.normalized ? loss.radius / norm(h, p) : 1;
     const auto logit = [&](Index c) {
-      double cross, square;
-      LP_SELECT(products_of_row<T>)(h, task.state.prototypes.row(c), p, &cross, &square);
-      return scale * cross + (task.state.biases ? static_cast<double>(task.state.biases[c]) : 0);
+      return scale * dot(h, task.state.prototypes.row(c), p) +
+             (task.state.biases ? static_cast<double>(task.state.biases[c]) : 0);
     };
     const double own = logit(y);
     for (Index c = 0; c < y; c++)
@@ -267,15 +267,9 @@ struct LossPass<T>::Workspace {
     return true;
   }
 
-  double length(const T* h) const {
-    double cross, square;
-    LP_SELECT(products_of_row<T>)(h, h, p, &cross, &square);
-    return std::sqrt(square);
-  }
-
   void measure_lengths(const Task& task, const Tile& tile) {
     for (Index i = 0; i < tile.rows; i++) {
-      tile.lengths[i] = length(task.state.features.row(task.sample(tile.first + i)));
+      tile.lengths[i] = norm(task.state.features.row(task.sample(tile.first + i)), p);
     }
   }
 
@@ -295,16 +289,13 @@ struct LossPass<T>::Workspace {
   void finish(const Task& task, const Tile& tile) {
     if (!loss.normalized && loss.regularization == 0) return;
     const auto combine = LP_SELECT(combine_row<T>);
-    const auto products = LP_SELECT(products_of_row<T>);
     for (Index i = 0; i < tile.rows; i++) {
       const T* h = task.state.features.row(task.sample(tile.first + i));
       T* g = tile.g + i * p;
       double scale = 1, back = 2 * loss.regularization;
       if (loss.normalized) {
-        double along, square;
-        products(h, g, p, &along, &square);
         scale = loss.radius / tile.lengths[i];
-        back -= scale * along / (tile.lengths[i] * tile.lengths[i]);
+        back -= scale * (dot(h, g, p) / tile.lengths[i]) / tile.lengths[i];
       }
       combine(g, h, p, scale, back, g, 0, nullptr);
     }
@@ -346,11 +337,11 @@ struct LossPass<T>::Workspace {
       if (state.biases) biases += static_cast<double>(state.biases[c]);
     }
     for (Index c = 0; c < classes; c++) {
-      const double norm = length(state.prototypes.row(c));
       double scale = 1;
       if (!loss.prototype_lengths.empty()) {
-        if (norm == 0) refuse_zero("prototypes", c);
-        scale = loss.prototype_lengths[c] / norm;
+        const double length = norm(state.prototypes.row(c), p);
+        if (length == 0) refuse_zero("prototypes", c);
+        scale = loss.prototype_lengths[c] / length;
       }
       for (Index j = 0; j < p; j++) {
         const double w = static_cast<double>(state.prototypes(c, j));
@@ -406,26 +397,25 @@ struct LossPass<T>::Workspace {
     const auto combine = LP_SELECT(combine_row<T>);
     const Index sample = task.sample(i);
     const T *h = task.state.features.row(sample), *v = &all.pulls[y * p];
-    double cross, square;
-    LP_SELECT(products_of_row<T>)(h, v, p, &cross, &square);
-    const double norm = std::sqrt(square), share = weight(y, task.count);
-    if (norm == 0 && (loss.normalized || loss.own_length)) refuse_zero("features", sample);
-    const double scale = loss.normalized ? loss.radius / norm : 1;
+    double cross = dot(h, v, p);
+    const double length = norm(h, p), share = weight(y, task.count);
+    if (length == 0 && (loss.normalized || loss.own_length)) refuse_zero("features", sample);
+    const double scale = loss.normalized ? loss.radius / length : 1;
 
     double value, slope;  // ℓ, and ∂ℓ/∂u = slope v
     T* out = scratch.get();
     if (loss.kind == LossKind::dot_regression) {
-      const double size = loss.own_length ? scale * norm : 1;
+      const double size = loss.own_length ? scale * length : 1;
       const double rest = scale * cross - loss.targets[y] * size;
       slope = loss.curvatures[y] / size * rest;
       value = slope * rest / 2;
     } else {
       slope = 1;
       value = scale * cross;
-      if (adjusted && norm > 0) {
+      if (adjusted && length > 0) {
         T* turned = scratch.get() + p;
         double along;
-        if (adjust(task.state.prototypes.row(y), h, norm, turned, &along)) {
+        if (adjust(task.state.prototypes.row(y), h, length, turned, &along)) {
           v = turned;
           value = scale * along;
           cross = along;
@@ -435,31 +425,27 @@ struct LossPass<T>::Workspace {
     }
     // ∂/∂h = scale (1 − ĥĥᵀ) ∂/∂u where features are normalized.
     const double pulled = share * slope * scale;
-    const double back = loss.normalized ? -pulled * cross / square : 0;
+    const double back = loss.normalized ? -pulled * (cross / length) / length : 0;
     const double coefficient = share * (loss.kind == LossKind::dot_regression ? slope : 1) * scale;
     if (sum || task.move) combine(h, v, p, back + 2 * loss.regularization, pulled, out, coefficient, sum);
     if (task.move) task.move(i, i + 1, out);
     Tally tally;
     tally.value = share * (value + all.offsets[y]);
-    tally.squares = square;
+    tally.squares = length * length;
     return tally;
   }
 
   // Where cos∠(w, h) < −1 + ε: v = −(1+γ)(w + δ) and vᵀh. w + δ has what w has along h, and aside of it so much that
   // the cosine is −1 + ε; at the cosine −1 any direction aside will do.
-  bool adjust(const T* w, const T* h, double norm, T* v, double* along_h) const {
-    double cross, square, own, ignored;
-    LP_SELECT(products_of_row<T>)(w, h, p, &cross, &square);
-    const double along = cross / norm, length = std::sqrt(square), near = 1 - loss.epsilon;
+  bool adjust(const T* w, const T* h, double length_h, T* v, double* along_h) const {
+    const double cross = dot(w, h, p), along = cross / length_h, length = norm(w, p), near = 1 - loss.epsilon;
     if (!(along < -near * length)) return false;
     std::vector<double> unit(p), aside(p);
-    own = ignored = 0;
     for (Index j = 0; j < p; j++) {
-      unit[j] = static_cast<double>(h[j]) / norm;
+      unit[j] = static_cast<double>(h[j]) / length_h;
       aside[j] = static_cast<double>(w[j]) - along * unit[j];
-      own += aside[j] * aside[j];
     }
-    double size = std::sqrt(own);
+    double size = norm(aside.data(), p);
     const double rounding = std::numeric_limits<T>::epsilon() * 16;
     if (size <= rounding * length) orthogonal(unit.data(), p, aside.data()), size = 1;
     const double wanted = -along * std::sqrt(1 - near * near) / near / size;

@@ -104,19 +104,6 @@ RowResult transform_row(const RowLoss& loss, T* z, Index classes, Index label, c
 }
 
 template <class T>
-void products_of_row(const T* x, const T* y, Index p, double* xy, double* xx) {
-  double cross = 0, square = 0;
-#pragma omp simd reduction(+ : cross, square)
-  for (Index j = 0; j < p; j++) {
-    const double value = static_cast<double>(x[j]);
-    cross += value * static_cast<double>(y[j]);
-    square += value * value;
-  }
-  *xy = cross;
-  *xx = square;
-}
-
-template <class T>
 void combine_row(const T* x, const T* y, Index p, double a, double b, T* out, double c, double* sum) {
   const T left = static_cast<T>(a), right = static_cast<T>(b);
   if (!sum) {
@@ -142,7 +129,6 @@ void add_rows(const T* rows, Index count, Index classes, double* sum) {
 
 #define LP_ROWS(T)                                                                                     \
   template RowResult transform_row(const RowLoss&, T*, Index, Index, const T*, const double*, double); \
-  template void products_of_row(const T*, const T*, Index, double*, double*);                          \
   template void combine_row(const T*, const T*, Index, double, double, T*, double, double*);           \
   template void add_rows(const T*, Index, Index, double*);
 LP_ROWS(float)

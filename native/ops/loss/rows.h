@@ -25,9 +25,6 @@ struct RowResult {
 LP_DECLARE(template <class T> RowResult transform_row(const RowLoss& loss, T* z, Index classes, Index label,
                                                       const T* biases, const double* soft, double weight);)
 
-// xᵀy and xᵀx, in double.
-LP_DECLARE(template <class T> void products_of_row(const T* x, const T* y, Index p, double* xy, double* xx);)
-
 // out = a x + b y; and, if sum is not null, sum += c x in double.
 LP_DECLARE(template <class T>
            void combine_row(const T* x, const T* y, Index p, double a, double b, T* out, double c, double* sum);)

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/finite.h"
 #include "core/thread_pool.h"
+#include "core/vector.h"
 
 namespace lp {
 namespace {
@@ -20,26 +21,6 @@ constexpr Index kStride = 256;
 // Partial sums of measures: a number of its own, so that results do not depend on the number of threads.
 constexpr Index kGroups = 8;
 
-template <class T>
-double dot(const double* a, const T* b, Index p) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < p; j++) sum += a[j] * static_cast<double>(b[j]);
-  return sum;
-}
-
-// ‖x‖ without overflow or underflow of the squares.
-template <class T>
-double norm_of(const T* x, Index p) {
-  double largest = 0;
-  for (Index j = 0; j < p; j++) largest = std::max(largest, std::abs(static_cast<double>(x[j])));
-  if (largest == 0 || !std::isfinite(largest)) return largest;
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index j = 0; j < p; j++) sum += (x[j] / largest) * (x[j] / largest);
-  return largest * std::sqrt(sum);
-}
-
 struct Plane {
   double cosine, sine;
 };
@@ -47,7 +28,7 @@ struct Plane {
 // The angle of ĥ to û: the sine is the length of ĥ − c û, as 1 − c² has no digits near the ends.
 template <class T>
 Plane plane_of(const T* h, double norm, const double* target, Index p) {
-  const double c = dot(target, h, p) / norm;
+  const double c = dot(h, target, p) / norm;
   double square = 0;
 #pragma omp simd reduction(+ : square)
   for (Index j = 0; j < p; j++) {
@@ -144,7 +125,7 @@ void spherical_start(const State<const T>& state, double gamma, Sphere start, do
   for (Index c = 0; c < classes; c++) {
     double* target = targets.row(c);
     for (Index j = 0; j < p; j++) target[j] = state.prototypes(c, j) - gamma / (1 + gamma) * sum[j];
-    lengths[c] = norm_of(target, p);
+    lengths[c] = norm(target, p);
     if (!std::isfinite(lengths[c])) throw Error("LP_OVERFLOW", "The sum of the prototypes overflows.");
     for (Index j = 0; j < p && lengths[c] > 0; j++) target[j] /= lengths[c];
   }
@@ -153,7 +134,7 @@ void spherical_start(const State<const T>& state, double gamma, Sphere start, do
     for (Index i = begin; i < end; i++) {
       if (i % 64 == 0) control.poll();
       const T* h = state.features.row(i);
-      const double norm = norm_of(h, p);
+      const double norm = lp::norm(h, p);
       if (!std::isfinite(norm)) check_finite(Matrix<const T>{h, 1, p}, "features", i);
       if (norm == 0) {
         throw Error("LP_OPTION",

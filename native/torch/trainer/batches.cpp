@@ -5,18 +5,13 @@
 #include <mutex>
 #include <numeric>
 
+#include "core/random.h"
 #include "core/thread_pool.h"
 
 namespace lp {
 namespace {
 
 constexpr Index kAhead = 3;
-
-uint64_t mixed(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
 
 // (count, channels, pixels) to (count, pixels, channels).
 void channels_to_last(const float* from, Index count, Index channels, Index pixels, float* to) {
@@ -126,13 +121,8 @@ Batch Batches::next() {
 std::vector<int32_t> shuffled(Index count, uint64_t seed, Index epoch) {
   std::vector<int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
-  uint64_t state = mixed(seed + 0x9e3779b97f4a7c15) ^ mixed(static_cast<uint64_t>(epoch) + 0xd1b54a32d192ed03);
-  for (Index i = count - 1; i > 0; i--) {
-    state += 0x9e3779b97f4a7c15;
-    // The high half of a product maps 64 bits onto 0 … i; its bias is below i/2⁶⁴.
-    const auto j = static_cast<Index>((static_cast<unsigned __int128>(mixed(state)) * (i + 1)) >> 64);
-    std::swap(order[i], order[j]);
-  }
+  SplitMix64 random({seed, static_cast<uint64_t>(epoch)});
+  shuffle(order.data(), count, random);
   return order;
 }
 
