@@ -1,0 +1,173 @@
+// Projected descent at its corners: divergence with a velocity, values met exactly, batches under every option, measures of a sum.
+import { batchedDescent, lossAndGradientSync, projectedDescentSync, seededRandom } from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { array, distance } from '../helpers.js';
+
+const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+const last = (iterator) => [...iterator].at(-1);
+
+const random = seededRandom(4);
+/** Normal numbers; many samples are beyond what is stepped on vector lanes. */
+function sample(n, classes, p, biased = true) {
+  const normal = (...shape) => ({ shape, data: random.fillNormal(new Float64Array(shape.reduce((a, b) => a * b))) });
+  return {
+    features: normal(n, p),
+    prototypes: normal(classes, p),
+    ...(biased && { biases: normal(classes) }),
+    labels: Int32Array.from({ length: n }, (_, i) => i % classes),
+  };
+}
+const lossOf = (loss, state, setting) => lossAndGradientSync(loss, state, setting).value;
+
+test('a run that diverges ends with the last state of a finite loss, whatever moves it', () => {
+  for (const n of [12, 9000]) {
+    for (const loss of [{ kind: 'mse' }, { kind: 'dot-regression', prototypes: 'learnable' }]) {
+      for (const momentum of [{}, { momentum: 0.9 }, { momentum: 0.6, nesterov: true }]) {
+        const problem = { loss, state: sample(n, 3, 30) };
+        const options = { learningRates: { features: 0.2 * n, prototypes: 0.5 }, ...momentum };
+        const wild = last(projectedDescentSync(problem, { ...options, steps: 5000 }));
+        assert.is(wild.reason, 'diverged');
+        assert.ok(wild.step > 2);
+        const again = last(projectedDescentSync(problem, { ...options, steps: wild.step }));
+        assert.is(again.reason, 'steps');
+        assert.equal(again.checkpoint, wild.checkpoint);
+        assert.ok(Number.isFinite(lossOf(loss, wild.state)));
+        // The step after it, taken alone, has no finite loss.
+        const beyond = last(projectedDescentSync(problem, { ...options, steps: wild.step + 1, resume: wild.checkpoint }));
+        assert.equal([beyond.reason, beyond.step], ['diverged', wild.step]);
+      }
+    }
+  }
+});
+
+test('squares of logits leave the range before the logits do', () => {
+  const state = { features: array([[1]]), prototypes: array([[1e60], [0]]), labels: Int32Array.of(1) };
+  const problem = { loss: { kind: 'mse' }, state, moves: { prototypes: false } };
+  const { reason, step } = last(projectedDescentSync(problem, { learningRates: { features: 1e35 }, steps: 40 }));
+  // h = 1 → −2·10³⁵·10¹²⁰: the square of the logit is beyond 10³⁰⁸, the logit is not.
+  assert.equal([reason, step], ['diverged', 0]);
+});
+
+test('hinge: what is exactly at its margin stands still', () => {
+  for (const Type of [Float32Array, Float64Array]) {
+    const state = { features: array([[1], [1]], Type), prototypes: array([[1], [0]], Type), labels: Int32Array.of(0, 0) };
+    const options = { learningRates: { features: 1, prototypes: 1 }, steps: 3 };
+    const { state: now } = last(projectedDescentSync({ loss: { kind: 'hinge', margin: 1 }, state }, options));
+    assert.equal(now, { ...state });
+  }
+});
+
+test('an event whose value is met exactly ends the run, from above and from below', () => {
+  const state = sample(12, 3, 8);
+  const options = { learningRates: { features: 0.5, prototypes: 0.5 }, steps: 1000, measure: { names: ['loss', 'accuracy'] } };
+  const right = last(
+    projectedDescentSync({ loss: { kind: 'mse' }, state }, { ...options, stop: { event: { measure: 'accuracy', above: 1 } } }),
+  );
+  assert.is(right.reason, 'event');
+  assert.is(right.measures.accuracy.at(-1), 1);
+  assert.ok(right.measures.accuracy.at(-2) < 1);
+  const none = last(
+    projectedDescentSync({ loss: { kind: 'hinge' }, state }, { ...options, stop: { event: { measure: 'loss', below: 0 } } }),
+  );
+  assert.is(none.reason, 'event');
+  assert.ok(none.measures.loss.at(-1) === 0 && none.measures.loss.at(-2) > 0);
+  // Where no class is within its margin nothing moves: stationary to the last bit.
+  const still = last(projectedDescentSync({ loss: { kind: 'hinge' }, state: none.state }, { ...options, stop: { stationary: 0 } }));
+  assert.equal([still.reason, still.step], ['stationary', 0]);
+});
+
+test('the smoothed margin is that of the sum of the losses, summed or averaged', () => {
+  const state = sample(12, 3, 8, false);
+  state.features.data = state.features.data.map(
+    (x, k) => x + 3 * state.prototypes.data[8 * state.labels[Math.floor(k / 8)] + (k % 8)],
+  );
+  const square = Math.hypot(...state.features.data, ...state.prototypes.data) ** 2;
+  const sum = lossOf({ kind: 'cross-entropy' }, state, { reduction: 'sum' });
+  assert.ok(sum < Math.LN2, `${sum}`);
+  for (const reduction of ['mean', 'sum']) {
+    for (const regularization of [undefined, { weight: 0.01 }]) {
+      const problem = { loss: { kind: 'cross-entropy' }, state, reduction, ...(regularization && { regularization }) };
+      const options = { learningRates: { features: 0, prototypes: 0 }, steps: 0, measure: { names: ['smoothedMargin'] } };
+      const { measures } = last(projectedDescentSync(problem, options));
+      near(measures.smoothedMargin[0], -Math.log(Math.expm1(sum)) / square, 1e-13, reduction);
+    }
+  }
+});
+
+/** The batches of a run, seen as the features that move. */
+function batchesOf(problem, options) {
+  const [n, p] = problem.state.features.shape;
+  let before = problem.state.features.data;
+  return [...projectedDescentSync(problem, { ...options, snapshots: 1 })]
+    .filter(({ step }) => step > 0)
+    .map(({ state }) => {
+      const { data } = state.features;
+      const moved = Array.from({ length: n }, (_, i) => i).filter((i) => data[i * p] !== before[i * p]);
+      before = data;
+      return moved;
+    });
+}
+
+test('batches move their samples by their own norms and soft labels, in the order of the seed, the last one smaller', () => {
+  const [n, classes, p] = [13, 3, 4];
+  const state = sample(n, classes, p);
+  const rows = Array.from({ length: n }, () => Array.from({ length: classes }, () => random.uniform()));
+  const soft = array(rows.map((row) => row.map((x) => x / row.reduce((a, b) => a + b))));
+  const rowsOf = ({ data }, width, chosen) => array(chosen.map((i) => Array.from(data.subarray(i * width, (i + 1) * width))));
+  const seen = [];
+  for (const seed of [5, 6]) {
+    for (const rescaled of [false, true]) {
+      const problem = { loss: { kind: 'cross-entropy', softLabels: soft }, state };
+      const options = { learningRates: { features: 0.3, prototypes: 0.2 }, rescaled, batch: { size: 4, seed }, steps: 8 };
+      const batches = batchesOf(problem, options);
+      assert.equal(
+        batches.map(({ length }) => length),
+        [4, 4, 4, 1, 4, 4, 4, 1],
+      );
+      if (!rescaled) seen.push(batches);
+      const now = Object.fromEntries(
+        ['features', 'prototypes', 'biases'].map((part) => [part, { ...state[part], data: state[part].data.slice() }]),
+      );
+      for (const batch of batches) {
+        const own = {
+          ...now,
+          features: rowsOf(now.features, p, batch),
+          labels: Int32Array.from(batch, (i) => state.labels[i]),
+        };
+        const slope = lossAndGradientSync({ kind: 'cross-entropy', softLabels: rowsOf(soft, classes, batch) }, own);
+        for (const [row, i] of batch.entries()) {
+          const h = now.features.data.subarray(i * p, (i + 1) * p);
+          const rate = 0.3 * (rescaled ? Math.hypot(...h) : 1);
+          for (let j = 0; j < p; j++) h[j] -= rate * slope.features.data[row * p + j];
+        }
+        for (const part of ['prototypes', 'biases']) {
+          for (let k = 0; k < now[part].data.length; k++) now[part].data[k] -= 0.2 * slope[part].data[k];
+        }
+      }
+      const end = last(projectedDescentSync(problem, options)).state;
+      for (const part of Object.keys(now)) assert.ok(distance(end[part].data, now[part].data) < 1e-12, `${part}, ${rescaled}`);
+    }
+  }
+  assert.not.equal(seen[0], seen[1], 'another seed, another order');
+  assert.not.equal(seen[0].slice(0, 4), seen[0].slice(4), 'another epoch, another order');
+});
+
+test('runs side by side move at their own rates and schedules, stretch after stretch', async () => {
+  const problems = [0, 1, 2].map(() => ({ loss: { kind: 'cross-entropy' }, state: sample(9, 3, 4) }));
+  const options = problems.map((_, r) => ({
+    learningRates: { features: 0.1 * (r + 1), prototypes: { kind: 'constant', value: 0.2, warmup: 3 * r }, biases: 0.05 * r },
+    schedule: { kind: 'cosine', period: 40 + r },
+    steps: 30,
+    snapshots: 7,
+  }));
+  let ends;
+  for await (ends of batchedDescent(problems, options));
+  for (const [r, { state }] of ends.entries()) {
+    const whole = last(projectedDescentSync(problems[r], { ...options[r], snapshots: 30 }));
+    assert.equal(state, whole.state, `run ${r}`);
+  }
+});
+
+test.run();
