@@ -71,6 +71,21 @@ test('reports progress, and a signal stops it', async () => {
   await refuses('LP_ABORTED', /AbortSignal/, () => iteratedDescent(state, { ...options, steps: 1e6, signal }));
 });
 
+test('a part that outgrows its dtype is refused, whichever it is', async () => {
+  for (const dtype of ['float32', 'float64']) {
+    const state = randomState({ classes: 3, perClass: 2, dim: 4, dtype });
+    const most = dtype === 'float32' ? 1e38 : 1e308;
+    for (const learningRates of [
+      { features: 0, prototypes: most },
+      { features: most, prototypes: 0 },
+    ]) {
+      await refuses('LP_OVERFLOW', /directionAt/, () =>
+        iteratedDescent(state, { gamma: 0.1, learningRates, schedule: { kind: 'constant' }, steps: 20 }),
+      );
+    }
+  }
+});
+
 test('refuses bad input', async () => {
   const state = randomState({ classes: 2, perClass: 2, dim: 3 });
   const good = { gamma: 0, learningRates: { features: 1, prototypes: 1 }, steps: 1 };

@@ -40,13 +40,18 @@ function bruteForce({ features, prototypes, labels }, gamma, rateAt, rescaled, s
   return H;
 }
 
+/** `w_c − γ/(1+γ) Σ w` of each class. */
+function targetsOf({ prototypes }, gamma) {
+  const W = rowsOf(prototypes);
+  const sum = W[0].map((_, j) => W.reduce((total, w) => total + w[j], 0));
+  return { W, targets: W.map((w) => w.map((x, j) => x - (gamma / (1 + gamma)) * sum[j])) };
+}
+
 /** Measures by their definitions. */
 function measuresOf(H, { prototypes, biases, labels }, gamma) {
-  const W = rowsOf(prototypes);
+  const { W, targets } = targetsOf({ prototypes }, gamma);
   const logits = H.map((h) => W.map((w, c) => dot(w, h) / norm(h) + biases.data[c]));
   const margins = logits.map((z, i) => z[labels[i]] - Math.max(...z.filter((_, c) => c !== labels[i])));
-  const sum = W[0].map((_, j) => W.reduce((total, w) => total + w[j], 0));
-  const targets = W.map((w) => w.map((x, j) => x - (gamma / (1 + gamma)) * sum[j]));
   const mean = (values) => values.reduce((total, x) => total + x, 0) / values.length;
   return {
     loss: mean(logits.map((z, i) => -z[labels[i]] + gamma * z.reduce((total, x, c) => total + (c === labels[i] ? 0 : x), 0))),
@@ -105,6 +110,79 @@ test('states and measures agree with the definition, rescaled or not, for protot
         for (const name of names) close(columns[name][i], expected[name], 1e-11, `${name} in any order`);
       }
     }
+  }
+});
+
+test('rates go on where a stretch of steps ends, in one call or many', async () => {
+  const state = sample({ counts: [2, 1, 1, 1] });
+  for (const [steps, period] of [
+    [40_000, 50_000],
+    [300_000, 400_000],
+  ]) {
+    const learningRate = { kind: 'cosine', value: 2e-4, period };
+    const trajectory = sphericalDescentSync(state, { gamma: 0.3, learningRate });
+    const [at] = [(await trajectory.at(steps)).features.data];
+    const { loss } = sphericalDescentSync(state, { gamma: 0.3, learningRate }).measureSync([steps], ['loss']);
+    const hops = sphericalDescentSync(state, { gamma: 0.3, learningRate });
+    for (let k = 9_999; k < steps; k += 9_999) hops.atSync(k);
+    assert.ok(largest(hops.atSync(steps).features.data, at) < 1e-12, `${steps} steps`);
+    close(hops.measureSync([steps], ['loss']).loss[0], loss[0], 1e-12, `loss after ${steps}`);
+    const within = hops.measureSync([steps - 5_000, steps - 2, steps], ['loss']).loss;
+    close(within[2], loss[0], 1e-12, 'loss at the last of several');
+    assert.ok(within[0] > within[1] && within[1] > within[2]);
+  }
+});
+
+test('measures of many samples are those of all of them', () => {
+  const state = sample({ counts: [4000, 3000, 2000, 1], dim: 3 });
+  const names = ['loss', 'accuracy', 'minMargin', 'meanMargin', 'featureNorm', 'distanceToLimit'];
+  for (const [steps, measured] of [0, 2].map((k) => [
+    k,
+    sphericalDescentSync(state, { gamma: 0.3, learningRate: 50 }).measureSync([k], names),
+  ])) {
+    const expected = measuresOf(
+      bruteForce(state, 0.3, () => 50, false, steps),
+      state,
+      0.3,
+    );
+    for (const name of names)
+      close(measured[name][0], expected[name], 1e-9 * Math.max(1, expected[name]), `${name} after ${steps}`);
+  }
+});
+
+test('a feature within rounding of the line of its target stays on it', () => {
+  const state = sample({ counts: [2, 2, 2, 2] });
+  const { targets } = targetsOf(state, 0.3);
+  for (let i = 0; i < 8; i += 2) {
+    const target = targets[state.labels[i]];
+    for (let j = 0; j < 5; j++) state.features.data[i * 5 + j] = ((i % 4 === 0 ? -0.1 : 0.7) / 3) * target[j];
+  }
+  const trajectory = sphericalDescentSync(state, { gamma: 0.3, learningRate: 1, rescaled: true });
+  const at = trajectory.atSync(20_000).features.data;
+  for (let i = 0; i < 8; i += 2) assert.equal(at.subarray(5 * i, 5 * i + 5), state.features.data.subarray(5 * i, 5 * i + 5));
+  assert.is(trajectory.limitSync().still, 2);
+  // Opposite features are 2 from their targets, the others arrive.
+  const { distanceToAligned, distanceToLimit } = trajectory.measureSync([20_000], ['distanceToAligned', 'distanceToLimit']);
+  close(distanceToAligned[0], Math.sqrt(8), 1e-9, 'distance to the targets');
+  close(distanceToLimit[0], 0, 1e-9, 'distance to the limit');
+});
+
+test('features whose squares are beyond the range of doubles turn like others', () => {
+  for (const scale of [1e-200, 1e200]) {
+    const state = sample({ counts: [2, 1, 1, 1] });
+    const scaled = { ...state, features: { ...state.features, data: state.features.data.map((x) => scale * x) } };
+    const options = { gamma: 0.3, learningRate: 0.5, rescaled: true };
+    const [plain, far] = [state, scaled].map((one) => {
+      const rate = one === state ? 0.5 : 0.5 * scale;
+      return sphericalDescentSync(one, { ...options, learningRate: rate }).atSync(7).features.data;
+    });
+    assert.ok(
+      largest(
+        far.map((x) => x / scale),
+        plain,
+      ) < 1e-13,
+      `${scale}`,
+    );
   }
 });
 
