@@ -1,0 +1,219 @@
+// Exact trajectories at their corners: limits that oscillate, biases behind the end of schedules, states scaled many times over,
+// clocks that go back, and logits of unequal classes.
+import { gradientDescentSync, gradientFlowSync, iteratedDescentSync, randomState, seededRandom } from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { array, distance, shuffle } from '../helpers.js';
+
+const sides = (features, prototypes) => ({ features, prototypes });
+const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+
+function sample({ counts = [3, 3, 3], dim = 4, seed = 1, dtype = 'float64' } = {}) {
+  const state = randomState({ counts, dim, seed, dtype });
+  shuffle(state.labels, seed);
+  const biases = seededRandom(seed).fillNormal(new state.features.data.constructor(counts.length));
+  return { ...state, biases: { shape: [counts.length], data: biases } };
+}
+
+/** By how much `log ‖Z‖` grows a step, over many turns: from the largest of a stretch to that of a late one. */
+function growth(trajectory, [from, to], width) {
+  const top = (begin) => {
+    const steps = Float64Array.from({ length: width }, (_, k) => begin + k);
+    return Math.max(...trajectory.measureSync(steps, ['logNorm']).logNorm);
+  };
+  return (top(to) - top(from)) / (to - from);
+}
+
+test('the exponent of a limit that oscillates is how the norm grows, for every kind of step', () => {
+  const state = sample();
+  // At decay 1 the leading mode has α ≈ −0.3, −0.5, −2.6: complex roots with momentum, a change of sign at every step without.
+  for (const [rate, momentum, nesterov] of [
+    [0.4, 0.9, false],
+    [0.4, 0.9, true],
+    [0.7, 0.6, true],
+    [0.7, 0.8, false],
+    [3.2, 0, false],
+    [2.4, 0, false],
+  ]) {
+    const trajectory = gradientDescentSync(state, {
+      gamma: 0.3,
+      learningRates: sides(rate, rate),
+      weightDecay: 1,
+      momentum,
+      nesterov,
+    });
+    const { regime, exponent, direction } = trajectory.limitSync();
+    assert.is(regime, 'oscillating', `${rate}, ${momentum}`);
+    assert.is(direction, undefined);
+    near(exponent, growth(trajectory, [2000, 6000], 300), 2e-4, `exponent of ${rate}, ${momentum}, ${nesterov}`);
+  }
+});
+
+test('biases under decay: everywhere on the way, behind the end of schedules, and in the limit', () => {
+  const state = sample({ counts: [4, 2, 3] });
+  const shape = { kind: 'steps', milestones: [3, 9], factor: 0.4, warmup: 5 };
+  for (const momentum of [{}, { momentum: 0.8 }, { momentum: 0.8, nesterov: true }]) {
+    for (const learningRates of [
+      sides(0.3, 0.5),
+      sides({ ...shape, value: 0.3 }, 0.5),
+      sides(0.3, { ...shape, value: 0.5 }),
+      sides(0.3, { kind: 'exponential', value: 0.5, timescale: 5 }),
+    ]) {
+      const options = { gamma: 0.3, learningRates, weightDecay: sides(0.2, 0.3), ...momentum };
+      const trajectory = gradientDescentSync(state, options);
+      // In hops, each from a copy of the clock of the one before, and back again.
+      for (const steps of [1, 2, 5, 8, 9, 30, 4]) {
+        const expected = iteratedDescentSync(state, { ...options, steps });
+        for (const part of ['features', 'prototypes', 'biases']) {
+          assert.ok(distance(trajectory.atSync(steps)[part].data, expected[part].data) < 1e-13, `${part} after ${steps}`);
+        }
+      }
+    }
+  }
+  // σ > λ: nothing vanishes, and the state of the limit has the biases m/λ.
+  const still = gradientFlowSync(sample(), { gamma: 0.3, rates: sides(0.5, 0.7), weightDecay: 1.3 / (3 * Math.sqrt(3)) });
+  const { regime, state: end } = still.limitSync();
+  assert.is(regime, 'stationary');
+  const late = still.atSync(3000);
+  for (const part of ['features', 'prototypes', 'biases']) {
+    assert.ok(distance(end[part].data, late[part].data) < 1e-12, `${part} of the limit`);
+  }
+  near(end.biases.data[0], (1.3 / 3 - 0.3) / (1.3 / (3 * Math.sqrt(3))), 1e-12, 'a bias of the limit');
+});
+
+test('flows move biases at the rate of the prototypes, whatever that of the features', () => {
+  const state = sample({ counts: [4, 2, 3] });
+  const pull = (c) => (1.3 * [4, 2, 3][c]) / 9 - 0.3;
+  for (const [decay, decayed] of [
+    [0, (zeta) => [1, zeta]],
+    [0.4, (zeta) => [Math.exp(-0.4 * zeta), (1 - Math.exp(-0.4 * zeta)) / 0.4]],
+  ]) {
+    for (const [rates, zetaAt] of [
+      [sides(0.9, 0.2), (t) => 0.2 * t],
+      [sides(0.9, { kind: 'constant', value: 0.2, warmup: 4 }), (t) => 0.2 * (t < 4 ? t ** 2 / 8 : t - 2)],
+      [sides({ kind: 'exponential', value: 0.9, timescale: 3 }, 0.2), (t) => 0.2 * t],
+    ]) {
+      const trajectory = gradientFlowSync(state, { gamma: 0.3, rates, weightDecay: sides(0.1, decay) });
+      for (const t of [1, 30, 3]) {
+        const [keep, gain] = decayed(zetaAt(t));
+        const expected = state.biases.data.map((b, c) => keep * b + gain * pull(c));
+        assert.ok(distance(trajectory.atSync(t).biases.data, expected) < 1e-12, `${JSON.stringify(rates)} at ${t}`);
+      }
+    }
+  }
+});
+
+test('what differs within classes decays by itself, far below the range of doubles', () => {
+  // Classes whose means are zero, and prototypes that are: nothing but the rest is there.
+  const features = array([[1, 2], [-1, -2], [3, 0], [-3, 0]]); // biome-ignore format: a row a sample
+  const state = { features, prototypes: array([[0, 0], [0, 0]]), labels: Int32Array.of(0, 0, 1, 1) }; // biome-ignore format: …
+  const norm = Math.log(Math.hypot(...features.data));
+  for (const [made, log] of [
+    [gradientDescentSync(state, { gamma: 0.1, learningRates: sides(0.5, 0.1), weightDecay: sides(1, 0.1) }), Math.log(0.5)],
+    [
+      gradientDescentSync(state, {
+        gamma: 0.1,
+        learningRates: sides({ kind: 'constant', value: 0.5, warmup: 1 }, { kind: 'constant', value: 0.1, warmup: 2 }),
+        weightDecay: sides(1, 0.1),
+      }),
+      Math.log(0.5),
+    ],
+    [gradientFlowSync(state, { gamma: 0.1, rates: sides(0.5, 0.1), weightDecay: sides(1, 0.1) }), -0.5],
+  ]) {
+    const steps = [0, 1, 100, 5000, 10_000];
+    const { logNorm } = made.measureSync(steps, ['logNorm']);
+    for (const [i, k] of steps.entries()) near(logNorm[i], norm + k * log, 1e-9 * (1 + k), `after ${k}`);
+    const { features: unit } = made.directionAtSync(10_000);
+    assert.ok(
+      distance(
+        unit.data,
+        features.data.map((x) => x / Math.hypot(...features.data)),
+      ) < 1e-11,
+    );
+    const { distanceToLimit } = made.measureSync([5000], ['distanceToLimit']);
+    near(distanceToLimit[0], 0, 1e-300, 'distance to the limit');
+  }
+});
+
+test('integrated flows keep their size when it leaves the range of doubles again and again', () => {
+  const state = sample({ counts: [2, 2] });
+  const rates = sides({ kind: 'constant', value: 1, warmup: 1500 }, { kind: 'constant', value: 1, warmup: 1501 });
+  const { logNorm } = gradientFlowSync(state, { gamma: 0.5, rates }).measureSync([0, 1500, 3000], ['logNorm']);
+  // The leading mode grows by σ ∫√(η1 η2), σ = (1 + γ)/√n a class; ∫ up to 1500 is half of it but for the small lag.
+  const sigma = 1.5 / (2 * Math.sqrt(2));
+  near((logNorm[2] - logNorm[1]) / (sigma * 1500), 1, 1e-3, 'growth at the full rates');
+  near((logNorm[1] - logNorm[0]) / (sigma * 750), 1, 0.02, 'growth on the way there');
+});
+
+test('accuracy and margins of unequal classes with features that differ, at a time when features have decayed', () => {
+  const state = sample({ counts: [5, 2, 4], dim: 3, seed: 8 });
+  for (const trajectory of [
+    gradientFlowSync(state, { gamma: 0.2, rates: sides(0.6, 0.3), weightDecay: sides(0.9, 0.05) }),
+    gradientDescentSync(state, { gamma: 0.2, learningRates: sides(0.6, 0.3), weightDecay: sides(0.9, 0.05) }),
+  ]) {
+    for (const time of [0, 2, 6]) {
+      const { features, prototypes, biases } = trajectory.atSync(time);
+      const margins = Array.from(state.labels, (y, i) => {
+        const z = [0, 1, 2].map((c) =>
+          [0, 1, 2].reduce((sum, j) => sum + features.data[3 * i + j] * prototypes.data[3 * c + j], biases.data[c]),
+        );
+        return z[y] - Math.max(...z.filter((_, c) => c !== y));
+      });
+      const measured = trajectory.measureSync([time], ['accuracy', 'minMargin', 'meanMargin']);
+      near(measured.minMargin[0], Math.min(...margins), 1e-12, `smallest margin at ${time}`);
+      near(measured.meanMargin[0], margins.reduce((a, b) => a + b) / 11, 1e-12, `mean margin at ${time}`);
+      near(measured.accuracy[0], margins.filter((margin) => margin > 0).length / 11, 1e-15, `accuracy at ${time}`);
+    }
+  }
+});
+
+test('biases decide where the state has vanished, at any time', () => {
+  const state = sample();
+  state.biases.data.set([0.5, -1, 0.25]);
+  const trajectory = gradientFlowSync(state, { gamma: 0.5, rates: sides(1, 1), weightDecay: sides(2, 0) });
+  // γ = 1/(C−1): biases of balanced classes stay as they are.
+  const flow = gradientFlowSync(
+    { ...state, prototypes: { ...state.prototypes, data: new Float64Array(12) } },
+    {
+      gamma: 0.5,
+      rates: sides(1, 1e-9),
+      weightDecay: sides(2, 2e9),
+    },
+  );
+  const { accuracy, minMargin, meanMargin } = flow.measureSync([3000], ['accuracy', 'minMargin', 'meanMargin']);
+  assert.ok(trajectory.measureSync([1], ['logNorm']).logNorm[0] < 10);
+  near(accuracy[0], 1 / 3, 1e-15, 'accuracy');
+  assert.ok(Number.isFinite(minMargin[0]) && Number.isFinite(meanMargin[0]));
+});
+
+test('the sign of a loss that is zero is 0', () => {
+  const state = sample();
+  const zero = { ...state, features: { ...state.features, data: new Float64Array(36) }, biases: undefined };
+  const { loss, lossSign } = gradientFlowSync(zero, { gamma: 0.5, rates: sides(0, 0) }).measureSync([0, 1], ['loss', 'lossSign']);
+  assert.equal([...loss, ...lossSign].map(Math.abs), [0, 0, 0, 0]);
+});
+
+test('times in any order are measured as one by one', () => {
+  const state = sample({ counts: [5, 2, 4] });
+  const made = [
+    () => gradientDescentSync(state, { gamma: 0.2, learningRates: sides(0.5, 0.3), momentum: 0.5 }),
+    () =>
+      gradientDescentSync(state, {
+        gamma: 0.2,
+        learningRates: sides({ kind: 'cosine', value: 0.5, period: 30 }, 0.3),
+      }),
+    () => gradientFlowSync(state, { gamma: 0.2, rates: sides({ kind: 'cosine', value: 0.5, period: 30 }, 0.3) }),
+  ];
+  const times = [40, 7, 0, 23, 7, 40, 1];
+  const names = ['loss', 'minMargin', 'logNorm', 'featureNorm'];
+  for (const make of made) {
+    const columns = make().measureSync(times, names);
+    for (const [i, time] of times.entries()) {
+      const alone = make().measureSync([time], names);
+      for (const name of names) near(columns[name][i], alone[name][0], 1e-12, `${name} at ${time}`);
+    }
+  }
+});
+
+test.run();
