@@ -82,6 +82,68 @@ test('a run that completes leaves nothing of the one before; one that is stopped
   assert.is(await readFile(join(root, 'outside.txt'), 'utf8'), 'mine');
 });
 
+test('whatever run.json claims, only files inside the folder are taken away', async () => {
+  const out = join(root, 'run');
+  const mine = ['run-mine/x.npy', 'run.npy', 'outside.txt', 'other/run/x.npy'];
+  await mkdir(join(root, 'run-mine'));
+  await mkdir(join(root, 'other/run'), { recursive: true });
+  for (const file of mine) await writeFile(join(root, file), 'mine');
+  const first = await RunFolder.create('train', {}, out);
+  await first.array('old', { shape: [1], data: new Float32Array(1) });
+  await first.finish('complete');
+  const run = await json(out, 'run.json');
+  const claims = [
+    ...mine.map((file) => `../${file}`),
+    ...mine.map((file) => join(root, file)),
+    'arrays/../../run-mine/x.npy',
+    '.',
+    '',
+    '..',
+  ];
+  await writeFile(join(out, 'run.json'), JSON.stringify({ ...run, files: [...run.files, ...claims] }));
+  const second = await RunFolder.create('train', {}, `${out}/`);
+  await second.finish('complete');
+  for (const file of mine) assert.is(await readFile(join(root, file), 'utf8'), 'mine', file);
+  assert.equal(await readdir(join(out, 'arrays')), []);
+  assert.equal((await json(out, 'run.json')).files, ['config.json']);
+});
+
+test('a fresh folder for every run, of its command and time', async () => {
+  const before = process.cwd();
+  process.chdir(root);
+  try {
+    const folders = [];
+    for (const command of ['measure a b', 'measure a b']) folders.push(await RunFolder.create(command, {}));
+    const [one, two] = folders.map(({ path }) => path);
+    assert.match(one, /[/\\]runs[/\\]measure-a-b-\d{8}-\d{6}$/);
+    assert.not.equal(one, two);
+    assert.equal((await readdir(join(root, 'runs'))).length, 2);
+  } finally {
+    process.chdir(before);
+  }
+});
+
+test('columns of many rows are whole, in their order', async () => {
+  const out = join(root, 'long');
+  const folder = await RunFolder.create('simulate', {}, out);
+  const step = Float64Array.from({ length: 9001 }, (_, i) => i);
+  await folder.metrics({ step, square: step.map((value) => value * value) });
+  const lines = (await readFile(join(out, 'metrics.csv'), 'utf8')).split('\r\n');
+  assert.equal(lines, ['step,square', ...Array.from(step, (value) => `${value},${value * value}`), '']);
+});
+
+test('run.json says when: begun once, finished later', async () => {
+  const out = join(root, 'timed');
+  const from = Date.now();
+  const folder = await RunFolder.create('measure x', {}, out);
+  const begun = await json(out, 'run.json');
+  assert.equal([begun.command, begun.status, begun.finished, begun.files], ['measure x', 'running', undefined, []]);
+  await folder.finish('failed', new Error('why'));
+  const { started, finished, status, error, files } = await json(out, 'run.json');
+  assert.equal([started, status, error, files], [begun.started, 'failed', 'why', ['config.json']]);
+  assert.ok(Date.parse(started) >= from - 1 && Date.parse(finished) >= Date.parse(started) && Date.parse(finished) <= Date.now());
+});
+
 test('a folder that cannot be made is refused at once', async () => {
   const file = join(root, 'file');
   await writeFile(file, '');

@@ -6,6 +6,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RunFolder } from '../../lib/report/run-folder.js';
 import { reportTraining } from '../../lib/training/report.js';
+import { distance } from '../helpers.js';
+import { drawnIn, recorder } from '../report/recorder.js';
 
 let folder;
 test.before.each(async () => {
@@ -120,6 +122,206 @@ test('prototypes that are fixed are not drawn', async () => {
   const figures = figuresOf(await draw({ config: fixed, history: epochs(3) }));
   assert.not.ok(figures.includes('Smallest angle between prototypes'));
   assert.ok(figures.includes('Norms'));
+});
+
+/** Three epochs in which every column has values of its own, each a tenth of the one before. */
+function distinct() {
+  const own = [
+    ...[
+      'loss',
+      'accuracy',
+      'learningRate',
+      'testLoss',
+      'testAccuracy',
+      'trainLoss',
+      'trainAccuracy',
+      'nc1',
+      'nc1TraceRatio',
+      'nc1Cdnv',
+    ],
+    ...[
+      'withinClassVariation',
+      'featureNormVariation',
+      'centeredPrototypeNormVariation',
+      'prototypeNormVariation',
+      'featureCosine',
+    ],
+    ...[
+      'centeredPrototypeCosine',
+      'nc2',
+      'nc2Zhu',
+      'nc3',
+      'nc3Zhu',
+      'dualityFrobenius',
+      'selfDuality',
+      'alignment',
+      'nc4',
+      'featureNorm',
+    ],
+    ...[
+      'smallestPrototypeNorm',
+      'prototypeNormRatio',
+      'smallestPrototypeAngle',
+      'meanMargin',
+      'minMargin',
+      'seconds',
+      'imagesPerSecond',
+    ],
+    ...['waitedForImages', 'secondsMeasuring', 'secondsCollapse'],
+  ];
+  return [1, 2, 3].map((epoch) => ({
+    epoch,
+    ...Object.fromEntries(own.map((name, k) => [name, (2 + k / 7) * 10 ** (1 - epoch)])),
+  }));
+}
+
+async function figuresFrom(report) {
+  const folder = recorder();
+  await reportTraining(
+    { name: 'made-up', config, counts: [5, 4, 3], parameters: 1234, theory: 'No theory.', libtorch: '2.13.0', ...report },
+    folder,
+  );
+  const figures = Object.fromEntries(Object.entries(folder.kept.figures).map(([name, spec]) => [name, drawnIn(spec)]));
+  return { figures, page: folder.kept.page, metrics: folder.kept.metrics };
+}
+
+// Of each figure its curves, by their names in the legend: what of an epoch they draw.
+const of = (...names) => Object.fromEntries(names.map((name) => [name, (row) => row[name]]));
+const CURVES = {
+  accuracy: {
+    test: (row) => 100 * row.testAccuracy,
+    training: (row) => 100 * row.trainAccuracy,
+    'training, in the steps': (row) => 100 * row.accuracy,
+  },
+  loss: { test: (row) => row.testLoss, training: (row) => row.trainLoss, 'training, in the steps': (row) => row.loss },
+  'learning-rate': { undefined: (row) => row.learningRate },
+  nc1: of('nc1', 'nc1TraceRatio', 'nc1Cdnv', 'withinClassVariation'),
+  'nc2-norms': {
+    'class means': (row) => row.featureNormVariation,
+    'centred prototypes': (row) => row.centeredPrototypeNormVariation,
+    prototypes: (row) => row.prototypeNormVariation,
+  },
+  'nc2-angles': of('featureCosine', 'centeredPrototypeCosine', 'nc2', 'nc2Zhu'),
+  nc3: of('nc3', 'nc3Zhu', 'dualityFrobenius', 'selfDuality'),
+  alignment: { undefined: (row) => row.alignment },
+  nc4: { undefined: (row) => 100 * row.nc4 },
+  norms: {
+    'features, mean': (row) => row.featureNorm,
+    'prototypes, largest': (row) => row.smallestPrototypeNorm * row.prototypeNormRatio,
+    'prototypes, smallest': (row) => row.smallestPrototypeNorm,
+  },
+  'prototype-angle': { undefined: (row) => row.smallestPrototypeAngle },
+  'prototype-norm-ratio': { undefined: (row) => row.prototypeNormRatio },
+  margins: { mean: (row) => row.meanMargin, smallest: (row) => row.minMargin },
+  'images-per-second': { undefined: (row) => row.imagesPerSecond },
+  'time-shares': {
+    'waiting for images': (row) => (100 * row.waitedForImages) / row.seconds,
+    'measuring collapse': (row) => (100 * row.secondsMeasuring) / (row.seconds + row.secondsMeasuring),
+  },
+};
+
+test('every curve is its column, epoch by epoch', async () => {
+  const history = distinct();
+  const { figures } = await figuresFrom({ history });
+  assert.equal(Object.keys(figures), Object.keys(CURVES));
+  for (const [name, curves] of Object.entries(CURVES)) {
+    assert.equal(
+      figures[name].series.map((series) => String(series.name)),
+      Object.keys(curves),
+      name,
+    );
+    for (const { name: curve, x, y } of figures[name].series) {
+      assert.equal(x, [1, 2, 3], name);
+      assert.ok(distance(y, history.map(curves[curve])) < 1e-12, `${name}: ${curve}`);
+    }
+  }
+  // What only some epochs measured stands at those epochs.
+  const sparse = history.map((row) => (row.epoch === 2 ? { ...row, nc1: Number.NaN, alignment: Number.NaN } : row));
+  const { figures: gaps } = await figuresFrom({ history: sparse });
+  assert.equal(
+    [gaps.nc1.series[0].x, gaps.nc1.series[1].x, gaps.alignment.series[0].x],
+    [
+      [1, 3],
+      [1, 2, 3],
+      [1, 3],
+    ],
+  );
+});
+
+test('lines of reference: the simplex of so many classes, 1 and 0', async () => {
+  const { figures } = await figuresFrom({ history: distinct() });
+  assert.ok(Math.abs(figures['prototype-angle'].rules[0].y - 120) < 1e-12); // acos(−1/2)
+  assert.equal(figures['prototype-angle'].labels, ['simplex']);
+  assert.equal(
+    [figures.alignment, figures['prototype-norm-ratio'], figures.margins].map(({ rules }) => rules),
+    [[{ y: 1 }], [{ y: 1 }], [{ y: 0 }]],
+  );
+  assert.equal(figures.loss.rules, []);
+  const four = await figuresFrom({ history: distinct(), counts: [1, 1, 1, 1] });
+  assert.ok(Math.abs(four.figures['prototype-angle'].rules[0].y - 109.47122063449069) < 1e-9);
+});
+
+test('an axis is logarithmic where its values fall to a fifth and can', async () => {
+  const scaleOf = async (values) => {
+    const history = values.map((loss, i) => ({ ...distinct()[0], epoch: i + 1, loss, testLoss: loss, trainLoss: loss }));
+    return (await figuresFrom({ history })).figures.loss.y.scale;
+  };
+  assert.is(await scaleOf([5.1, 1]), 'log');
+  assert.is(await scaleOf([4.9, 1]), 'linear');
+  assert.is(await scaleOf([5.1, 0]), 'linear');
+  assert.is(await scaleOf([5.1, -1]), 'linear');
+  assert.is((await figuresFrom({ history: distinct() })).figures.alignment.y.scale, 'linear');
+});
+
+test('the table has every column of the last epoch, the lead its accuracies', async () => {
+  const history = distinct();
+  const { page } = await figuresFrom({ history });
+  const [table] = page.sections.at(-1).tables;
+  const { epoch, ...last } = history[2];
+  assert.is(page.sections.at(-1).title, 'Epoch 3');
+  assert.equal(Object.fromEntries(table.rows.map(([name, value]) => [name, value])), last);
+  assert.ok(table.rows.every(([, , , meaning]) => meaning.length > 5));
+  assert.is(table.rows.find(([name]) => name === 'alignment')[2], 1);
+  const percent = (value) => `${Number((100 * value).toPrecision(4))}%`;
+  assert.is(
+    page.lead,
+    `1234 parameters, trained on 12 images of 3 classes. 3 of 9 epochs are done; ${percent(last.testAccuracy)} of the test images and ${percent(last.trainAccuracy)} of the training images are decided right.`,
+  );
+  // Without measures as the images are, those of the steps.
+  const { page: unwatched } = await figuresFrom({ history: [{ ...history[2], trainAccuracy: Number.NaN }] });
+  assert.ok(unwatched.lead.includes(`${percent(last.accuracy)} of the training images`));
+});
+
+test('the theory is drawn as it is: the network in points, the model as a curve', async () => {
+  const theory = {
+    ...{ quantity: 'loss', title: 'Loss of the probe', statement: 'It falls.', clock: 2 },
+    ...{ zeta: [0, 1, 2], measured: [10, 0.5, 0.25], predicted: [9, 0.6, 0.3] },
+    curve: { zeta: [0, 0.5, 1], predicted: [9, 0.8, 0.6] },
+    anchored: {
+      ...{ cosine: [0.1, 0.5, 0.9], norm: [1, 10, 90], limitNorm: 100 },
+      predicted: { cosine: [0.2, 0.6, 0.8], norm: [2, 12, 95] },
+    },
+  };
+  const { figures, metrics } = await figuresFrom({ history: distinct(), theory });
+  const seen = (name) => figures[name].series.map(({ name: own, mark, x, y }) => [own, mark, x, y]);
+  assert.equal(seen('theory'), [
+    ['model', 'line', [0, 0.5, 1], [9, 0.8, 0.6]],
+    ['network', 'points', [0, 1, 2], [10, 0.5, 0.25]],
+  ]);
+  assert.equal([figures.theory.y.scale, figures.theory.y.title], ['log', 'mean loss']);
+  assert.equal(seen('theory-cosine'), [
+    ['model', 'line', [0, 1, 2], [0.2, 0.6, 0.8]],
+    ['network', 'points', [0, 1, 2], [0.1, 0.5, 0.9]],
+  ]);
+  assert.equal(seen('theory-norm'), [
+    ['model', 'line', [0, 1, 2], [2, 12, 95]],
+    ['network', 'points', [0, 1, 2], [1, 10, 90]],
+  ]);
+  assert.equal([figures['theory-cosine'].rules, figures['theory-norm'].rules], [[{ y: 1 }], [{ y: 100 }]]);
+  assert.equal(metrics.theory, {
+    ...{ epoch: [0, 1, 2], zeta: [0, 1, 2], measured: [10, 0.5, 0.25], predicted: [9, 0.6, 0.3] },
+    ...{ cosine: [0.1, 0.5, 0.9], norm: [1, 10, 90], predictedCosine: [0.2, 0.6, 0.8], predictedNorm: [2, 12, 95] },
+  });
 });
 
 test.run();

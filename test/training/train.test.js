@@ -1,5 +1,5 @@
 // Training: it learns, goes on bit for bit from a checkpoint, survives being killed, stops where it diverges or is told to.
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -249,6 +249,119 @@ test('checkpoints of another architecture, configuration or of none are refused'
     const bytes = await readFile(file);
     await writeFile(join(folder, 'short.safetensors'), bytes.subarray(0, bytes.length - 7));
     await refuses('LP_FILE', /short/, () => resume({}, join(folder, 'short.safetensors')));
+  });
+});
+
+test('a run goes on as it began: each option by itself, changed, is refused', async () => {
+  await inFolder(async (folder) => {
+    const file = join(folder, 'checkpoint.safetensors');
+    const config = {
+      ...{
+        data: { train: data.train, test: data.test, augmentation: { flip: true } },
+        model: mlp,
+        loss: { kind: 'cross-entropy' },
+      },
+      ...{ optimizer: { learningRate: 0.05, momentum: 0.5, nesterov: true, weightDecay: 1e-3 }, epochs: 2, batch: 16 },
+    };
+    for await (const epoch of train(config)) {
+      await epoch.save(file);
+      if (epoch.epoch === 1) break;
+    }
+    const resume = (change) => all({ ...config, ...change }, { resume: file });
+    const optimizer = (change) => ({ optimizer: { ...config.optimizer, ...change } });
+    const images = (change) => ({ data: { ...config.data, ...change } });
+    const changes = [
+      ...[
+        { loss: { kind: 'cross-entropy', labelSmoothing: 0.1 } },
+        { reweighting: { beta: 0.9 } },
+        { regularization: { weight: 1e-4 } },
+      ],
+      ...[{ rescaled: true }, { batch: 15 }, { accumulate: 2 }, { ema: 0.5 }, { seed: 1 }, { precision: 'bfloat16' }],
+      ...[{ channelsLast: false }, { tf32: false }],
+      ...[optimizer({ learningRate: 0.06 }), optimizer({ momentum: 0.6 }), optimizer({ nesterov: false })],
+      ...[optimizer({ weightDecay: 1e-4 }), optimizer({ learningRate: { kind: 'constant', value: 0.05 } })],
+      ...[images({ augmentation: {} }), images({ augmentation: { flip: true, mixup: 0.1 } })],
+      ...[
+        images({ normalization: { mean: [0, 0, 0], std: [1, 1, 1] } }),
+        images({ train: { ...data.train, source: 'other patterns' } }),
+      ],
+      images({ test: { ...data.test, source: 'other patterns' } }),
+    ];
+    for (const change of changes) {
+      const [key] = Object.keys(change);
+      await refuses('LP_CONFIG', new RegExp(`^config\\.${key} is not that of .*goes on with the configuration`), () =>
+        resume(change),
+      );
+    }
+    await refuses('LP_CONFIG', /is not that of/, () => resume({ tf32: undefined, seed: 0 })); // given where it was not
+    await refuses('LP_FILE', /another architecture: its model is/, () => resume({ model: { ...mlp, head: { relu: false } } }));
+    // What may differ: how far it goes, where it runs and what is watched.
+    for (const change of [{ epochs: 3 }, { device: 'cpu' }, { threads: 1 }, { collapseEvery: 2 }, { tensorboard: true }]) {
+      assert.is((await resume(change)).at(-1).epoch, change.epochs ?? 2, JSON.stringify(change));
+    }
+    const done = join(folder, 'done.safetensors');
+    for await (const epoch of train({ ...config, epochs: 3 })) await epoch.save(done);
+    await refuses('LP_CONFIG', /config\.epochs is 2, but .* has done 3/, () => all(config, { resume: done }));
+  });
+});
+
+test('images may have moved when a run goes on; which they are may not have changed', async () => {
+  await inFolder(async (folder) => {
+    const [here, there] = ['here', 'there'].map((name) => join(folder, name));
+    for (const path of [here, there]) {
+      await mkdir(path);
+      await idxFiles(path);
+    }
+    const file = join(folder, 'checkpoint.safetensors');
+    const source = { kind: 'idx', path: here, verify: false, labelNoise: { share: 0.1 } };
+    const config = { data: source, model: mlp, loss: { kind: 'mse' }, epochs: 2, batch: 32 };
+    for await (const epoch of train(config)) {
+      await epoch.save(file);
+      if (epoch.epoch === 1) break;
+    }
+    const resume = (change) => all({ ...config, data: { ...source, ...change } }, { resume: file });
+    assert.is((await resume({ path: there })).length, 1);
+    for (const change of [
+      { labelNoise: { share: 0.2 } },
+      { labelNoise: { share: 0.1, seed: 1 } },
+      { test: false },
+      { heldOut: ['0'] },
+    ]) {
+      await refuses('LP_CONFIG', /^config\.data is not that of/, () => resume(change));
+    }
+  });
+});
+
+test('what was not measured stays unmeasured when a run goes on', async () => {
+  await inFolder(async (folder) => {
+    const config = { ...small, epochs: 4, optimizer: {}, collapseEvery: 3 };
+    const file = join(folder, 'checkpoint.safetensors');
+    for await (const epoch of train(config)) {
+      await epoch.save(file);
+      if (epoch.epoch === 2) break;
+    }
+    let [before, history] = [];
+    const onReady = (about) => {
+      before = about.history;
+    };
+    for await (const epoch of train(config, { resume: file, onReady })) history = epoch.history;
+    assert.equal(before, history.slice(0, 2));
+    assert.equal(
+      history.map((row) => row.epoch),
+      [1, 2, 3, 4],
+    );
+    for (const [name, measured] of Object.entries({ nc1: [false, false, true, true], trainLoss: [false, false, true, true] })) {
+      assert.equal(
+        history.map((row) => Number.isFinite(row[name])),
+        measured,
+        name,
+      );
+      assert.equal(
+        history.map((row) => Number.isNaN(row[name])),
+        measured.map((each) => !each),
+        name,
+      );
+    }
   });
 });
 
