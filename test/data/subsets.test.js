@@ -91,6 +91,65 @@ test('classes are held out and the others numbered anew', () => {
   );
 });
 
+test('the seeds of a selection are handed on, each to its own part', () => {
+  const set = setOf(
+    Array.from({ length: 120 }, (_, i) => i % 3),
+    ['a', 'b', 'c'],
+  );
+  const imbalance = { kind: 'long-tailed', ratio: 4, largest: 32 };
+  for (const seed of [0, 1, 7]) {
+    const { images } = selectImages(set, { imbalance: { ...imbalance, seed } });
+    assert.equal([...images.images], [...imbalancedIndices(set.labels, [32, 16, 8], seed)]);
+    const noisy = selectImages(set, { labelNoise: { share: 0.4, seed } }).images;
+    assert.equal(noisy.labels, noisyLabels(set.labels, 3, 0.4, seed));
+    assert.equal(noisy.images, set.images);
+    // Together: the noise is drawn over what the imbalance has left.
+    const both = selectImages(set, { imbalance: { ...imbalance, seed: 3 }, labelNoise: { share: 0.4, seed } }).images;
+    const left = imbalancedIndices(set.labels, [32, 16, 8], 3);
+    assert.equal([...both.images], [...left]);
+    assert.equal(
+      both.labels,
+      noisyLabels(
+        left.map((i) => set.labels[i]),
+        3,
+        0.4,
+        seed,
+      ),
+    );
+  }
+  const plain = selectImages(set, { imbalance, labelNoise: { share: 0.4 } }).images;
+  assert.equal(plain, selectImages(set, { imbalance: { ...imbalance, seed: 0 }, labelNoise: { share: 0.4, seed: 0 } }).images);
+});
+
+test('a ratio is bounded by the largest class, which is the smallest of the set unless it is said', async () => {
+  const set = setOf([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], ['a', 'b', 'c']);
+  const counts = (imbalance) => [...classCounts(selectImages(set, { imbalance }).images)];
+  assert.equal(counts({ kind: 'long-tailed', ratio: 4 }), [4, 2, 1]);
+  assert.equal(counts({ kind: 'step', ratio: 2 }), [4, 2, 2]);
+  assert.equal(counts({ kind: 'step', ratio: 1, largest: 3 }), [3, 3, 3]);
+  await refuses('LP_OPTION', /ratio is 5/, () => counts({ kind: 'step', ratio: 5 }));
+  await refuses('LP_OPTION', /ratio is 0.5/, () => counts({ kind: 'step', ratio: 0.5 }));
+});
+
+test('label noise: which images, and to which classes, is drawn evenly', () => {
+  const labels = new Int32Array(40);
+  const [times, moves] = [new Array(40).fill(0), [0, 0, 0]];
+  for (let seed = 0; seed < 600; seed++) {
+    noisyLabels(labels, 4, 0.25, seed).forEach((label, i) => {
+      if (label === 0) return;
+      times[i]++;
+      moves[label - 1]++;
+    });
+  }
+  assert.is(
+    moves.reduce((sum, count) => sum + count),
+    6000,
+  );
+  // Binomial: 150 ± 10.6 of each image, 2000 ± 36.5 to each class.
+  for (const count of times) assert.ok(Math.abs(count - 150) < 5 * 10.6, times.join(' '));
+  for (const count of moves) assert.ok(Math.abs(count - 2000) < 5 * 36.5, moves.join(' '));
+});
+
 test('a selection holds out, then thins, then mislabels', async () => {
   const set = setOf(
     Array.from({ length: 200 }, (_, i) => i % 4),

@@ -21,6 +21,15 @@ const anchored = {
   batch: 16,
 };
 
+async function inFolder(body) {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  try {
+    await body(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
 async function last(config, options) {
   let theory;
   for await (const epoch of train(config, options)) {
@@ -50,13 +59,58 @@ test('features under fixed prototypes come to MᵀW/λ', async () => {
   assert.ok(Math.abs(predicted[0] / measured[0] - 1) < 1e-4);
 });
 
+test('the limit of the features, by each normalization of their regularization', async () => {
+  const { data: w } = simplexETF(4, 16, { seed: 0 });
+  const m = Math.hypot(...Array.from({ length: 16 }, (_, k) => w[k] - (w[16 + k] + w[32 + k] + w[48 + k]) / 3));
+  // Of a sample: −⟨m, h⟩ + c‖h‖², least at m/2c, with c = ρB, ρ and ρ/2; of a batch no larger than the set.
+  for (const [regularization, batch, curvature] of [
+    [{ weight: 1e-3, normalization: 'sum' }, 24, 24e-3],
+    [{ weight: 1e-3 }, 1000, 96e-3],
+    [{ weight: 0.01, normalization: 'mean' }, 24, 0.01],
+    [{ weight: 0.01, normalization: 'half-mean' }, 24, 0.005],
+  ]) {
+    const { anchored: seen } = await last({ ...anchored, regularization, batch, epochs: 1 });
+    const limit = (m / (2 * curvature)) * Math.sqrt(96);
+    assert.ok(Math.abs(seen.limitNorm / limit - 1) < 1e-4, `${seen.limitNorm}, not ${limit}`);
+  }
+});
+
+test('ζ adds up the learning rates of the steps, under a schedule too', async () => {
+  const learningRate = { kind: 'cosine', value: 0.02, period: 3, warmup: 1 };
+  const { zeta, measured } = await last({ ...anchored, optimizer: { learningRate }, epochs: 3 });
+  let sum = 0;
+  const wanted = [0, 1, 2].map((epoch) => {
+    for (let k = 6 * epoch; k < 6 * epoch + 6; k++) sum += 0.01 * (1 + Math.cos((Math.PI * k) / 18)) * Math.min(1, (k + 1) / 6);
+    return sum;
+  });
+  for (const [k, value] of [0, ...wanted].entries()) assert.ok(Math.abs(zeta[k] - value) < 1e-12, `${zeta}, not ${wanted}`);
+  assert.is(measured.length, 4);
+});
+
+test('a probe of many samples has the classes in their proportion, the small ones too', async () => {
+  const set = patterns({ classes: 3, counts: [3000, 1500, 2], size: 2, channels: 1 });
+  // ⌊1000/4502 · n_c⌋, one at least: the first samples of each class, in the order of the set.
+  const left = [666, 333, 1];
+  const probe = Array.from(set.labels.keys()).filter((i) => left[set.labels[i]]-- > 0);
+  await inFolder(async (folder) => {
+    const path = join(folder, 'checkpoint.safetensors');
+    for await (const epoch of train({ ...anchored, data: { train: set }, epochs: 1, batch: 500 })) {
+      await epoch.save(path);
+      assert.equal((await readSafetensors(path)).tensors['theory.features'].shape, [1000, 16]);
+      const { norm } = (await epoch.theory()).anchored;
+      const { data } = (await epoch.output('train')).features;
+      const wanted = Math.hypot(...probe.map((i) => Math.hypot(...data.subarray(16 * i, 16 * i + 16))));
+      assert.ok(Math.abs(norm[1] / wanted - 1) < 1e-5, `${norm[1]}, not ${wanted}`);
+    }
+  });
+});
+
 for (const [name, change] of Object.entries({
   'unhinged loss, fixed prototypes': {},
   'cross-entropy': { model: { kind: 'mlp', widths: [32, 16] }, loss: { kind: 'cross-entropy' }, regularization: undefined },
 })) {
   test(`a resumed run has the theory of one that never stopped: ${name}`, async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
-    try {
+    await inFolder(async (folder) => {
       const { regularization, ...rest } = { ...anchored, epochs: 4, ...change };
       const config = regularization ? { ...rest, regularization } : rest;
       const file = join(folder, 'checkpoint.safetensors');
@@ -69,9 +123,7 @@ for (const [name, change] of Object.entries({
       const resumed = await last(config, { resume: file });
       assert.is(resumed.measured.length, 5);
       assert.equal(resumed, await last(config));
-    } finally {
-      await rm(folder, { recursive: true });
-    }
+    });
   });
 }
 

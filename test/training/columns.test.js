@@ -3,7 +3,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { collapseMeasures, collapseSync, loadImages, readNpy, readSafetensors, selectImages } from 'layerpeel';
+import { collapseMeasures, collapseSync, loadImages, matmulSync, readNpy, readSafetensors, selectImages } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run } from '../cli/run.js';
@@ -26,23 +26,32 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 const near = (found, wanted, tolerance, name) =>
   assert.ok(Math.abs(found - wanted) <= tolerance * Math.max(1, Math.abs(wanted)), `${name} is ${found}, not ${wanted}`);
 
-/** Mean and standard deviation of the pixels over 255 of a set of one channel. */
-function statistics({ images }) {
-  const mean = sum(Array.from(images, (value) => value / 255)) / images.length;
-  return { mean, std: Math.sqrt(sum(Array.from(images, (value) => (value / 255 - mean) ** 2)) / images.length) };
+/** Mean and standard deviation of the pixels over 255 of each channel. */
+function statistics({ images, shape }) {
+  return Array.from({ length: shape[3] }, (_, c) => {
+    const own = Array.from(
+      images.filter((_, k) => k % shape[3] === c),
+      (value) => value / 255,
+    );
+    const mean = sum(own) / own.length;
+    return { mean, std: Math.sqrt(sum(own.map((value) => (value - mean) ** 2)) / own.length) };
+  });
 }
 
 /** Features and logits of a perceptron of two layers, from a checkpoint. */
-function perceptron(tensors, kind, { images, shape }, { mean, std }, relu = true) {
+function perceptron(tensors, kind, { images, shape }, moments) {
   const get = (name) => tensors[`${kind}.${name}`];
   const layers = ['network.layer1', 'network.layer2'].map((name) => [get(`${name}.weight`), get(`${name}.bias`)]);
-  const pixels = shape[1] * shape[2];
+  const [pixels, channels] = [shape[1] * shape[2], shape[3]];
   const rows = Array.from({ length: shape[0] }, (_, i) => {
-    let x = Array.from(images.subarray(i * pixels, (i + 1) * pixels), (value) => (value / 255 - mean) / std);
-    for (const [k, [weight, bias]] of layers.entries()) {
+    let x = moments.flatMap(({ mean, std }, c) =>
+      Array.from({ length: pixels }, (_, k) => (images[(i * pixels + k) * channels + c] / 255 - mean) / std),
+    );
+    for (const [weight, bias] of layers) {
       const [outs, ins] = weight.shape;
-      x = Array.from({ length: outs }, (_, o) => sum(x.map((value, j) => value * weight.data[o * ins + j])) + bias.data[o]);
-      if (k === 0 || relu) x = x.map((value) => Math.max(0, value));
+      x = Array.from({ length: outs }, (_, o) =>
+        Math.max(0, sum(x.map((value, j) => value * weight.data[o * ins + j])) + bias.data[o]),
+      );
     }
     return x;
   });
@@ -59,8 +68,8 @@ const accuracyOf = (z, labels) => z.filter((row, i) => row.indexOf(Math.max(...r
 
 test('every column of every epoch, of splits beyond one pass of the network', async () => {
   const data = {
-    train: patterns({ classes: 3, counts: [2600, 1500, 400], size: 2, channels: 1, noise: 90 }),
-    test: patterns({ classes: 3, perClass: 1390, size: 2, channels: 1, noise: 90, seed: 1 }),
+    train: patterns({ classes: 3, counts: [2600, 1500, 400], size: 2, noise: 90 }),
+    test: patterns({ classes: 3, perClass: 1390, size: 2, noise: 90, seed: 1 }),
     augmentation: { mixup: 0.4, flip: true, padding: 1 },
   };
   const config = {
@@ -131,6 +140,73 @@ test('every column of every epoch, of splits beyond one pass of the network', as
           ...['smallestPrototypeNorm', 'testAccuracy', 'testLoss', 'trainAccuracy', 'trainLoss', 'waitedForImages'],
         ].sort(),
       );
+    }
+  });
+});
+
+test('of equal logits the first decides, in every column', async () => {
+  // Images that are their mean, one feature that a ReLU cuts off, no biases: all logits are 0.
+  const grey = (counts) => {
+    const set = patterns({ classes: 3, counts, size: 2, channels: 1 });
+    return { ...set, images: new Uint8Array(set.images.length).fill(51) };
+  };
+  const data = { train: grey([2, 3, 5]), test: grey([3, 4, 3]), normalization: { mean: [0.2], std: [1] } };
+  const model = { kind: 'mlp', widths: [1], classifier: { bias: false } };
+  let cut = 0;
+  for (let seed = 0; seed < 6; seed++) {
+    const config = { data, model, loss: { kind: 'mse' }, optimizer: { learningRate: 0 }, epochs: 1, seed };
+    for await (const { measures, output } of train(config)) {
+      if ((await output('train')).features.data.some((value) => value !== 0)) continue;
+      cut++;
+      const { accuracy, trainAccuracy, testAccuracy } = measures;
+      assert.ok(distance([accuracy, trainAccuracy, testAccuracy], [0.2, 0.2, 0.3]) < 1e-6);
+    }
+  }
+  assert.ok(cut > 0);
+});
+
+test('a channel that never changes is only shifted', async () => {
+  const set = patterns({ size: 2, perClass: 4 });
+  for (let k = 0; k < set.images.length; k += 3) set.images[k] = 102;
+  await inFolder(async (folder) => {
+    const path = join(folder, 'state.safetensors');
+    const config = { data: { train: set }, model: { kind: 'mlp', widths: [4, 3] }, loss: { kind: 'mse' }, epochs: 1 };
+    for await (const epoch of train(config)) {
+      await epoch.save(path);
+      const { tensors } = await readSafetensors(path);
+      const [, ...others] = statistics(set);
+      const { features } = perceptron(tensors, 'model', set, [{ mean: 0.4, std: 1 }, ...others]);
+      assert.ok(distance((await epoch.output('train')).features.data, features.flat()) < 1e-5);
+    }
+  });
+});
+
+test("a cosine classifier's prototypes are those that enter the logits", async () => {
+  const config = {
+    ...{ data: { train: patterns({ size: 2, perClass: 4 }) }, model: { kind: 'mlp', widths: [4] } },
+    ...{ loss: { kind: 'ldam', scale: 5 }, epochs: 1 },
+  };
+  for await (const epoch of train(config)) {
+    const { features, logits } = await epoch.output('train');
+    const { prototypes, biases } = await epoch.classifier();
+    assert.is(biases, undefined);
+    for (let c = 0; c < 4; c++) assert.ok(Math.abs(Math.hypot(...prototypes.data.subarray(4 * c, 4 * c + 4)) - 1) < 1e-6);
+    const { data } = matmulSync(features, prototypes, { transposeB: true });
+    assert.ok(distance(logits.data, data) < 1e-5);
+  }
+});
+
+test('a test set is numbered as the training set is, whatever of its classes it has', async () => {
+  await inFolder(async (folder) => {
+    const set = patterns({ channels: 1 });
+    const kept = Array.from(set.labels.keys()).filter((i) => set.labels[i] !== 3);
+    const images = Uint8Array.from(kept.flatMap((i) => Array.from(set.images.subarray(64 * i, 64 * i + 64))));
+    const labels = set.labels.filter((label) => label !== 3);
+    await idxFiles(folder, { t10k: { ...set, images, labels, shape: [kept.length, 8, 8, 1] } });
+    const data = { kind: 'idx', path: folder, verify: false };
+    for await (const epoch of train({ data, model: { kind: 'mlp', widths: [4] }, loss: { kind: 'mse' }, epochs: 1 })) {
+      assert.equal((await epoch.output('test')).logits.shape, [72, 4]);
+      assert.is((await epoch.output('train')).labels.length, 96);
     }
   });
 });

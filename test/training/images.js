@@ -31,8 +31,8 @@ export function patterns({ classes = 4, perClass = 24, size = 8, channels = 3, s
   };
 }
 
-/** An IDX pair of patterns, which `layerpeel train` reads from files. */
-export async function idxFiles(folder) {
+/** IDX pairs of patterns, or of other sets of one channel, which `layerpeel train` reads from files. */
+export async function idxFiles(folder, sets = {}) {
   const header = (type, ...extents) => {
     const bytes = Buffer.alloc(4 + 4 * extents.length);
     bytes.set([0, 0, type, extents.length]);
@@ -41,10 +41,8 @@ export async function idxFiles(folder) {
     });
     return bytes;
   };
-  for (const [name, set] of [
-    ['train', patterns({ channels: 1 })],
-    ['t10k', patterns({ channels: 1, seed: 1 })],
-  ]) {
+  const { train = patterns({ channels: 1 }), t10k = patterns({ channels: 1, seed: 1 }) } = sets;
+  for (const [name, set] of Object.entries({ train, t10k })) {
     const [n] = set.shape;
     await writeFile(join(folder, `${name}-images-idx3-ubyte`), Buffer.concat([header(8, n, 8, 8), set.images]));
     await writeFile(join(folder, `${name}-labels-idx1-ubyte`), Buffer.concat([header(8, n), Uint8Array.from(set.labels)]));

@@ -117,6 +117,23 @@ test('a fixed classifier is the simplex of its seed, before and after training; 
   assert.not.equal(moved.classifier.prototypes.data, frame);
 });
 
+test('a simplex has the seed of the run and length 1, unless it is given others; features then have no last ReLU', async () => {
+  for (const seed of [0, 3]) {
+    for (const kind of ['fixed-etf', 'etf-initialized']) {
+      const model = { kind: 'mlp', widths: [6], classifier: { kind } };
+      const { classifier, output } = await first({ ...base, model, seed, optimizer: { learningRate: 0 } });
+      assert.equal(classifier.prototypes.data, simplexETF(4, 6, { seed, dtype: 'float32' }).data);
+      assert.not.ok(classifier.biases);
+      assert.ok(output.features.data.some((value) => value < 0));
+    }
+  }
+  const { classifier } = await first({
+    ...base,
+    model: { kind: 'mlp', widths: [6], classifier: { kind: 'fixed-etf', bias: true } },
+  });
+  assert.is(classifier.biases.data.length, 4);
+});
+
 const mlp = { kind: 'mlp', widths: [6] };
 const faults = [
   [{ model: { kind: 'resnet21' } }, 'LP_CONFIG', /model\.kind is "resnet21".*resnet/],

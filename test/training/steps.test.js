@@ -14,7 +14,7 @@ import { torchSuite } from './torch.js';
 const test = torchSuite('steps of training');
 
 const set = patterns({ classes: 3, counts: [2, 2, 1], size: 2, channels: 1 });
-const [samples, classes] = [5, 3];
+const samples = 5;
 const counts = [2, 2, 1];
 const normalization = { mean: [0.5], std: [0.25] };
 const model = { kind: 'mlp', widths: [3], head: { relu: false } };
@@ -278,6 +278,10 @@ const cases = {
     { batch: 3, loss: { kind: 'unhinged', gamma: 0.5 }, regularization: { weight: 0.05, normalization: 'half-mean' } },
     { rates: rate, loss: unhinged, regularizer: (h) => (0.05 * squares(h)) / (2 * h.length) },
   ],
+  'regularization of features that then enter by their direction': [
+    { batch: 2, model: normalized(2), regularization: { weight: 0.05 } },
+    { rates: rate, head: { normalize: true, scale: 2 }, regularizer: (h) => 0.05 * squares(h) },
+  ],
   're-weighted classes': [
     { batch: 2, reweighting: { beta: 0.9 } },
     { rates: rate, loss: (z, y) => softmaxLoss(z, y, balanced(0.9)[y]) },
@@ -377,6 +381,20 @@ test('samples come in an order of its own in every epoch and for every seed', as
     taken.push((await ordersOf({ batch: 2, seed, epochs: 6 }, { rates: rate })).map(({ fits }) => String(fits[0].order)));
   for (const orders of taken) assert.ok(new Set(orders).size >= 3, orders.join(' | '));
   assert.not.equal(taken[0], taken[1]);
+});
+
+test('every sample may come last', async () => {
+  const last = (await ordersOf({ batch: 4, epochs: 30 }, { rates: rate })).map(({ fits }) => fits[0].order[1][0]);
+  assert.is(new Set(last).size, samples, last.join(' '));
+});
+
+test('a network begins from its seed, prototypes and biases too', async () => {
+  const begin = async (seed) => (await run({ epochs: 1, seed, optimizer: { learningRate: 0 } }))[0].state;
+  const [zero, again, one] = [await begin(0), await begin(0), await begin(1)];
+  for (const name of namesIn(zero)) {
+    assert.equal(zero[`model.${name}`], again[`model.${name}`]);
+    assert.not.equal(zero[`model.${name}`], one[`model.${name}`], name);
+  }
 });
 
 test('an average begins where the network does', async () => {
