@@ -8,6 +8,8 @@
 namespace lp::addon {
 namespace {
 
+constexpr const char* kNoMemory = "There is not enough memory for this operation.";
+
 // Who runs a job: the pool, unless it is cancelled while it still waits there. Outlives the job in the pool's queue.
 class Turn {
  public:
@@ -55,7 +57,7 @@ struct Job {
     } catch (const Error& error) {
       fail(error.code(), error.what());
     } catch (const std::bad_alloc&) {
-      fail("LP_MEMORY", "There is not enough memory for this operation.");
+      fail("LP_MEMORY", kNoMemory);
     } catch (const std::exception& error) {
       fail("LP_INTERNAL", error.what());
     }
@@ -130,14 +132,27 @@ Napi::Value run(const Napi::CallbackInfo& info, Work work, Finish finish, const 
                settle(info.Env());
                job->notify.Release();
              }));
-  launch([job, settle, turn = job->turn, notify = job->notify] {
-    if (!turn->take()) return;
-    job->run();
-    // While the environment is closing the call is refused, and the function must not be touched again.
-    const auto call = [settle](Napi::Env env, Napi::Function) { settle(env); };
-    if (notify.BlockingCall(call) == napi_ok) Napi::ThreadSafeFunction(notify).Release();
-    turn->end();
-  });
+  const auto refuse = [&](const char* code, const char* message) {
+    job->turn->take();
+    job->turn->end();
+    job->fail(code, message);
+    settle(env);
+    job->notify.Release();
+  };
+  try {
+    launch([job, settle, turn = job->turn, notify = job->notify] {
+      if (!turn->take()) return;
+      job->run();
+      // While the environment is closing the call is refused, and the function must not be touched again.
+      const auto call = [settle](Napi::Env env, Napi::Function) { settle(env); };
+      if (notify.BlockingCall(call) == napi_ok) Napi::ThreadSafeFunction(notify).Release();
+      turn->end();
+    });
+  } catch (const Error& error) {
+    refuse(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    refuse("LP_MEMORY", kNoMemory);
+  }
   return result;
 }
 

@@ -3,12 +3,13 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
 #include <exception>
-#include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -60,20 +61,21 @@ struct Loop {
   const std::function<void(Index, Index)>& body;
   std::vector<Lane> lanes;
   std::mutex mutex;
-  std::condition_variable idle;
-  std::atomic<int> helpers = 0;  // threads inside work(), changed under mutex
-  int arrived = 0;               // helpers that ever came
-  bool closed = false;
+  std::condition_variable left;
   std::exception_ptr error;
+  std::atomic<int> helpers = 0;  // threads inside help(); falls under mutex, so that the caller leaves after them
+  // Of the pool, under its mutex: helpers that ever came, and whether more are asked for.
+  int arrived = 0;
+  std::atomic<bool> open = false;
 
-  void work(Index own) {
+  void work(Index own) noexcept {
     for (Index i = 0; i < std::ssize(lanes); i++) {
       Lane& lane = lanes[(own + i) % std::ssize(lanes)];
       for (Index chunk; (chunk = lane.next.fetch_add(1)) < lane.end;) run(chunk);
     }
   }
 
-  void run(Index chunk) {
+  void run(Index chunk) noexcept {
     try {
       control.poll();
       body(chunk * grain, std::min(size, (chunk + 1) * grain));
@@ -84,21 +86,23 @@ struct Loop {
     }
   }
 
-  // A helper that comes after the caller has left must not touch the body, which is gone by then.
-  void help() {
-    Index own;
-    {
-      std::lock_guard lock(mutex);
-      if (closed) return;
-      helpers++;
-      own = ++arrived;
-    }
+  void help(Index own) noexcept {
     work(own);
     std::lock_guard lock(mutex);
-    if (--helpers == 0) idle.notify_all();
+    if (--helpers == 0) left.notify_all();
+  }
+
+  void wait_for_helpers() noexcept {
+    spin_until([this] { return helpers == 0; });
+    std::unique_lock lock(mutex);
+    left.wait(lock, [this] { return helpers == 0; });
   }
 };
 
+// The threads, and what they do: run jobs, and help in open loops while fewer of them are busy than processors take
+// part. A job begins at once while fewer jobs run than processors take part, else as soon as it has waited for
+// kPatience: long jobs share the processors with it then, instead of keeping it waiting until they are done. Bursts of
+// short jobs end within that time and never crowd.
 class Pool {
  public:
   static Pool& instance() {
@@ -116,40 +120,132 @@ class Pool {
     return wanted > 0 ? std::min(wanted, 1024) : available_processors();
   }();
 
-  // Loops go before jobs: a running operation is finished before another begins.
-  void add(std::function<void()> task, bool urgent) {
+  // Asks for helpers; where none can come, the caller does all of the work.
+  void open(Loop& loop) noexcept {
+    std::unique_lock lock(mutex_);
+    const int wanted = std::min(static_cast<int>(std::ssize(loop.lanes)) - 1, threads - busy_);
+    try {
+      open_.push_back(&loop);
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+    loop.open = true;
+    changes_++;
+    while (idle_ < wanted && workers_ < threads && start_worker()) continue;
+    lock.unlock();
+    for (int i = 0; i < wanted; i++) ready_.notify_one();
+  }
+
+  // No helper comes any more.
+  void close(Loop& loop) noexcept {
+    if (!loop.open) return;
+    std::lock_guard lock(mutex_);
+    withdraw(loop);
+  }
+
+  void add(std::function<void()> job) {
     {
       std::lock_guard lock(mutex_);
-      urgent ? tasks_.push_front(std::move(task)) : tasks_.push_back(std::move(task));
-      queued_++;
-      if (std::ssize(tasks_) > waiting_ && workers_ < threads) {
-        workers_++;
-        std::thread([this] { serve(); }).detach();
-        return;
+      if (std::ssize(jobs_) >= kMostWaiting) {
+        throw Error("LP_MEMORY", "Too many operations wait already (" + std::to_string(kMostWaiting) +
+                                     "): await some of them before starting more.");
+      }
+      jobs_.push_back({std::move(job), Time::clock::now()});
+      changes_++;
+      if (idle_ == 0 && workers_ < threads + kMostJobs && !start_worker() && workers_ == 0) {
+        jobs_.pop_back();
+        throw Error("LP_MEMORY", "No thread can be started for this operation: a limit on threads, or memory.");
       }
     }
     ready_.notify_one();
   }
 
  private:
-  void serve() {
+  using Time = std::chrono::steady_clock::time_point;
+  static constexpr std::chrono::milliseconds kPatience{2};
+  static constexpr int kMostJobs = 32;
+  static constexpr Index kMostWaiting = 1 << 16;
+
+  struct Job {
+    std::function<void()> work;
+    Time since;
+  };
+
+  // Counts the thread once it exists. Whatever waits goes on with those that there are when it does not.
+  bool start_worker() noexcept {
+    try {
+      std::thread([this] { serve(); }).detach();
+    } catch (const std::exception&) {  // no memory, or no more threads
+      return false;
+    }
+    workers_++;
+    idle_++;
+    return true;
+  }
+
+  void serve() noexcept {
     std::unique_lock lock(mutex_);
     for (;;) {
-      waiting_++;
-      if (waiting_ == workers_) idle_.notify_all();
+      if (busy_ == 0) quiet_.notify_all();
+      if (!halted_ && take(lock)) continue;
+      const Index seen = changes_;
       lock.unlock();
-      spin_until([this] { return queued_ > 0; });
+      spin_until([&] { return changes_ != seen; });
       lock.lock();
-      ready_.wait(lock, [this] { return !tasks_.empty() && !halted_; });
-      waiting_--;
-      std::function<void()> task = std::move(tasks_.front());
-      tasks_.pop_front();
-      queued_--;
-      lock.unlock();
-      task();
-      task = nullptr;
-      lock.lock();
+      if (changes_ != seen) continue;
+      if (!halted_ && !jobs_.empty() && running_ < kMostJobs) {
+        ready_.wait_until(lock, turn());
+      } else {
+        ready_.wait(lock);
+      }
     }
+  }
+
+  // When the first waiting job begins beside those that run.
+  Time turn() const { return std::max(jobs_.front().since, admitted_) + kPatience; }
+
+  // Does one thing that waits, without the lock; false if there is none.
+  bool take(std::unique_lock<std::mutex>& lock) noexcept {
+    if (!jobs_.empty() && running_ < kMostJobs && (running_ < threads || Time::clock::now() >= turn())) {
+      std::function<void()> work = std::move(jobs_.front().work);
+      jobs_.pop_front();
+      admitted_ = Time::clock::now();
+      running_++;
+      leave(lock);
+      work();
+      work = nullptr;
+      lock.lock();
+      running_--;
+    } else if (!open_.empty() && busy_ < threads) {
+      Loop& loop = *open_.back();
+      const Index own = ++loop.arrived;
+      loop.helpers++;  // before it can be closed
+      if (own + 1 >= std::ssize(loop.lanes)) withdraw(loop);
+      leave(lock);
+      loop.help(own);
+      lock.lock();
+    } else {
+      return false;
+    }
+    busy_--;
+    idle_++;
+    return true;
+  }
+
+  // From idle to busy; somebody else watches over the jobs that still wait.
+  void leave(std::unique_lock<std::mutex>& lock) noexcept {
+    idle_--;
+    busy_++;
+    const bool watched = jobs_.empty() || running_ >= kMostJobs;
+    if (!watched && idle_ == 0 && workers_ < threads + kMostJobs) start_worker();
+    lock.unlock();
+    if (!watched) ready_.notify_one();
+  }
+
+  void withdraw(Loop& loop) {
+    if (!loop.open) return;
+    open_.erase(std::find(open_.begin(), open_.end(), &loop));
+    loop.open = false;
   }
 
   // When the process exits under running jobs (`process.exit()` waits for nobody): the BLAS frees its memory then, so
@@ -158,23 +254,27 @@ class Pool {
     Control::cancel_all();
     std::unique_lock lock(mutex_);
     halted_ = true;
-    idle_.wait(lock, [this] { return waiting_ == workers_; });
+    quiet_.wait(lock, [this] { return busy_ == 0; });
   }
 
   std::mutex mutex_;
-  std::condition_variable ready_, idle_;
+  std::condition_variable ready_, quiet_;
   bool halted_ = false;
-  std::deque<std::function<void()>> tasks_;
-  std::atomic<Index> queued_ = 0;  // the size of tasks_, for looking without the lock
-  int waiting_ = 0;
-  int workers_ = 0;
+  std::vector<Loop*> open_;  // the newest last: a loop inside another's chunk is finished first
+  std::deque<Job> jobs_;
+  Time admitted_{};
+  std::atomic<Index> changes_ = 0;  // of open_ and jobs_, for looking without the lock
+  int workers_ = 0;                 // = idle_ + busy_
+  int idle_ = 0;
+  int busy_ = 0;
+  int running_ = 0;  // jobs, each of which has a busy thread
 };
 
 }  // namespace
 
 int thread_count() { return Pool::instance().threads; }
 
-void submit(std::function<void()> job) { Pool::instance().add(std::move(job), false); }
+void submit(std::function<void()> job) { Pool::instance().add(std::move(job)); }
 
 Index even_grain(Index size, Index least) {
   const Index chunks = 4 * static_cast<Index>(thread_count());
@@ -194,17 +294,12 @@ void parallel_for(Index size, Index grain, const Control& control, const std::fu
     }
     return;
   }
-  auto loop = std::make_shared<Loop>(size, grain, chunks, control, body);
-  const Index helpers = std::ssize(loop->lanes) - 1;
-  for (Index i = 0; i < helpers; i++) Pool::instance().add([loop] { loop->help(); }, true);
-  loop->work(0);
-  std::unique_lock lock(loop->mutex);
-  loop->closed = true;
-  lock.unlock();
-  spin_until([&] { return loop->helpers == 0; });
-  lock.lock();
-  loop->idle.wait(lock, [&] { return loop->helpers == 0; });
-  if (loop->error) std::rethrow_exception(loop->error);
+  Loop loop(size, grain, chunks, control, body);
+  Pool::instance().open(loop);
+  loop.work(0);
+  Pool::instance().close(loop);
+  loop.wait_for_helpers();
+  if (loop.error) std::rethrow_exception(loop.error);
 }
 
 }  // namespace lp

@@ -2,7 +2,8 @@
 //
 // A job (one asynchronous operation) runs on a pool thread. Inside it, or on a caller's own thread in a synchronous
 // operation, `parallel_for` splits a range into chunks: the thread that calls works on them too, so a loop always
-// finishes even when every other thread is busy, and nested loops cannot deadlock.
+// finishes even when every other thread is busy or none can be started, and nested loops cannot deadlock. Which threads
+// come changes no result: chunks are a function of the range and of thread_count() alone.
 #pragma once
 
 #include <functional>
@@ -31,7 +32,8 @@ class Alone {
 // A grain that gives each thread a few chunks of at least `least` items.
 Index even_grain(Index size, Index least);
 
-// Runs `job` on a pool thread. It must not throw.
+// Runs `job`, which must not throw, on a pool thread: at once, or after at most a few milliseconds beside others, of
+// which 32 run at a time; 65 536 may wait. Throws LP_MEMORY where more wait already or no thread can be started.
 void submit(std::function<void()> job);
 
 }  // namespace lp

@@ -1,6 +1,6 @@
 // AbortSignals, at every moment of a job's life.
 import { getEventListeners } from 'node:events';
-import { LayerpeelError, matmul, matmulSync } from 'layerpeel';
+import { iteratedDescent, LayerpeelError, matmul, matmulSync, randomState } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { engine } from '../../lib/engine/load.js';
@@ -36,10 +36,27 @@ test('a thousand jobs stopped at once, by one signal, without a warning of too m
   assert.equal((await matmul(b, b)).data, matmulSync(b, b).data);
 });
 
-test('a job stops though every thread is busy with others', async () => {
-  const a = zeros(4000);
+/** Jobs that end when their signal fires: `count` descents of more steps than anybody waits for. */
+function endless(count, signal) {
+  const state = randomState({ classes: 100, perClass: 10, dim: 128 });
+  const options = { gamma: 0.1, learningRates: { features: 1e-9, prototypes: 1e-9 }, steps: 1e5, signal };
+  return Array.from({ length: count }, () => outcome(iteratedDescent(state, options)));
+}
+
+test('a short job is done while long ones are not', async () => {
   const others = new AbortController();
-  const busy = Array.from({ length: 2 * engine().info().threads }, () => outcome(matmul(a, a, { signal: others.signal })));
+  const busy = endless(3 * engine().info().threads + 4, others.signal);
+  let ended = 0;
+  for (const each of busy) each.then(() => ended++);
+  assert.equal((await matmul(counting(3), counting(3))).data, matmulSync(counting(3), counting(3)).data);
+  assert.is(ended, 0);
+  others.abort();
+  assert.ok((await Promise.all(busy)).every((each) => each === 'stopped'));
+});
+
+test('a job that still waits for its turn stops', async () => {
+  const others = new AbortController();
+  const busy = endless(40, others.signal); // of which 32 run
   const controller = new AbortController();
   const waiting = outcome(matmul(counting(3), counting(3), { signal: controller.signal }));
   await new Promise((resolve) => setTimeout(resolve, 5));

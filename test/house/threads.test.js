@@ -1,13 +1,18 @@
 // Several JavaScript threads share one pool of compute threads; each loads the addon for itself.
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { matmul, matmulSync } from 'layerpeel';
+import { collapse, lossAndGradient, matmul, matmulSync, randomState } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startNode } from '../process.js';
 import { counting, zeros } from './zeros.js';
 
+const near = (actual, expected) => assert.ok(Math.abs(actual - expected) <= 1e-9 * Math.abs(expected), `${actual} ${expected}`);
 const worker = (workerData) => new Worker(new URL('./children/worker.js', import.meta.url), { workerData });
 
 test('workers and the main thread compute at once', async () => {
@@ -49,6 +54,41 @@ test('the event loop turns while a product is computed', async () => {
   await matmul(zeros(1500), zeros(1500));
   clearInterval(timer);
   assert.ok(ticks > 0);
+});
+
+test('where threads cannot be started, fewer do the same; a job that none can run is refused', async () => {
+  const state = randomState({ classes: 300, perClass: 20, dim: 128, seed: 1 });
+  const product = matmulSync(state.features, state.prototypes, { transposeB: true }).data[7];
+  const { value } = await lossAndGradient({ kind: 'cross-entropy' }, state);
+  const { nc1: measured } = await collapse(state);
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-threads-'));
+  const library = join(folder, 'few-threads.so');
+  try {
+    execFileSync('cc', [
+      '-shared',
+      '-fPIC',
+      '-o',
+      library,
+      fileURLToPath(new URL('./children/few-threads.c', import.meta.url)),
+      '-ldl',
+    ]);
+    for (const most of [0, 1, 3]) {
+      const child = fileURLToPath(new URL('./children/few-threads.js', import.meta.url));
+      const env = { LAYERPEEL_THREADS: '8', LD_PRELOAD: [process.env.LD_PRELOAD, library].filter(Boolean).join(' ') };
+      const { code, signal, stdout, stderr } = await startNode([child, String(most)], { env }).ended;
+      assert.is(code, 0, `${most} threads: ${signal} ${stderr}`);
+      for (const outcome of JSON.parse(stdout)) {
+        near(outcome.product, product);
+        if (most === 0) assert.equal([outcome.value, outcome.measured], ['LP_MEMORY', 'LP_MEMORY']);
+        else {
+          near(outcome.value, value);
+          near(outcome.measured, measured);
+        }
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test.run();

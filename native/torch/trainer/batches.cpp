@@ -101,9 +101,12 @@ void Batches::prepare() {
   slot->first = prepared_++ * plan_->batch;
   slot->batch.count = std::min(plan_->batch, std::ssize(plan_->order) - slot->first);
   ahead_.push_back(slot);
-  submit([slot] {
-    if (slot->take()) slot->make();
-  });
+  try {
+    submit([slot] {
+      if (slot->take()) slot->make();
+    });
+  } catch (const Error&) {  // no thread can be had: next() prepares it
+  }
 }
 
 Batch Batches::next() {

@@ -1,5 +1,6 @@
 #include "torch/trainer/lane.h"
 
+#include <system_error>
 #include <thread>
 
 #include "core/control.h"
@@ -64,7 +65,11 @@ struct Lane::Queue {
 };
 
 Lane::Lane() : queue_(std::make_shared<Queue>()) {
-  std::thread([queue = queue_] { queue->serve(); }).detach();
+  try {
+    std::thread([queue = queue_] { queue->serve(); }).detach();
+  } catch (const std::system_error&) {
+    throw Error("LP_MEMORY", "No thread can be started for this training: a limit on threads, or memory.");
+  }
 }
 
 Lane::~Lane() {

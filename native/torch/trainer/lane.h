@@ -12,7 +12,7 @@ namespace lp {
 
 class Lane {
  public:
-  Lane();
+  Lane();   // throws LP_MEMORY where no thread can be started
   ~Lane();  // lets the thread finish what it has; does not wait
   void post(std::function<void()> job) const;
 

@@ -1,0 +1,168 @@
+// Loops and jobs, with threads and without: an executable's own pthread_create stands before the system's.
+#include "core/thread_pool.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "test/check.h"
+
+namespace {
+
+std::atomic<int> threads_left = 1 << 20;
+
+}  // namespace
+
+// Stands before the system's own, so that threads can be made to fail to start.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* data) {
+  static const auto real = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (threads_left.fetch_sub(1) <= 0) return EAGAIN;
+  return real(thread, attributes, start, data);
+}
+
+namespace lp {
+namespace {
+
+using test::check;
+
+// Opens once; threads wait before it.
+class Gate {
+ public:
+  void open() {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return open_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
+
+// How often each of `size` items is visited by loops of loops.
+std::vector<int> visits(Index size, Index grain) {
+  std::vector<std::atomic<int>> counts(size);
+  Control control;
+  parallel_for(size, grain, control, [&](Index begin, Index end) {
+    parallel_for(end - begin, 1, control, [&](Index from, Index to) {
+      for (Index i = begin + from; i < begin + to; i++) counts[i]++;
+    });
+  });
+  return {counts.begin(), counts.end()};
+}
+
+void loops_visit_each_item_once() {
+  for (const Index size : {1, 2, 7, 1000}) {
+    for (const Index grain : {1, 3, 1000}) check(visits(size, grain) == std::vector<int>(size, 1), "each item once");
+  }
+}
+
+// No thread at all, then a few: the same work is done, and a job says that it cannot run.
+void loops_and_jobs_without_threads() {
+  threads_left = 0;
+  check(visits(1000, 3) == std::vector<int>(1000, 1), "each item once without threads");
+  bool refused = false;
+  try {
+    submit([] {});
+  } catch (const Error& error) {
+    refused = std::string(error.code()) == "LP_MEMORY";
+  }
+  check(refused, "a job that no thread can run is refused");
+  threads_left = 1;
+  Gate done;
+  submit([&] {
+    check(visits(1000, 3) == std::vector<int>(1000, 1), "each item once without threads");
+    done.open();
+  });
+  done.wait();
+}
+
+// An exception of a chunk is thrown where the loop was begun, after every thread has left it.
+void loops_end_by_an_exception() {
+  Control control;
+  for (int round = 0; round < 200; round++) {
+    std::atomic<int> inside = 0;
+    bool thrown = false;
+    try {
+      parallel_for(64, 1, control, [&](Index begin, Index) {
+        inside++;
+        if (begin == 13) {
+          inside--;
+          throw Error("LP_INTERNAL", "thirteen");
+        }
+        inside--;
+      });
+    } catch (const Error&) {
+      thrown = true;
+    }
+    check(thrown, "the exception of a chunk arrives");
+    check(inside == 0, "nobody is left inside");
+  }
+}
+
+// A short job is done while more long ones than processors take part still run.
+void jobs_run_side_by_side() {
+  Gate release, ended;
+  std::atomic<int> running = 0;
+  const int count = thread_count() + 4;
+  for (int i = 0; i < count; i++) {
+    submit([&] {
+      running++;
+      release.wait();
+      if (--running == 0) ended.open();
+    });
+  }
+  Gate done;
+  submit([&] { done.open(); });
+  done.wait();
+  release.open();
+  ended.wait();
+}
+
+// Every job is done, however many wait; those beyond the bound are refused.
+void the_queue_is_bounded() {
+  constexpr int kMost = 32 + (1 << 16);
+  Gate release, done;
+  std::atomic<int> left = 0;
+  int refused = 0;
+  for (int i = 0; i < kMost + 1000; i++) {
+    left++;
+    try {
+      submit([&] {
+        release.wait();
+        if (--left == 0) done.open();
+      });
+    } catch (const Error& error) {
+      check(std::string(error.code()) == "LP_MEMORY", "the code of a full queue");
+      left--;
+      refused++;
+    }
+  }
+  check(refused >= 1000 && refused <= 1000 + 32, "as many jobs as promised wait");
+  release.open();
+  done.wait();
+}
+
+}  // namespace
+}  // namespace lp
+
+int main() {
+  lp::loops_and_jobs_without_threads();  // first: later there are threads that wait
+  threads_left = 1 << 20;
+  lp::loops_visit_each_item_once();
+  lp::loops_end_by_an_exception();
+  lp::jobs_run_side_by_side();
+  lp::the_queue_is_bounded();
+  return lp::test::failures();
+}
