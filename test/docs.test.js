@@ -201,6 +201,33 @@ test('the measures of collapse stand with their formulas', () => {
   }
 });
 
+test('a trajectory has the measures that its page says', async () => {
+  const state = layerpeel.randomState({ classes: 2, perClass: 2, dim: 3 });
+  const [gamma, rates, learningRates] = [0.5, { features: 1, prototypes: 1 }, { features: 0.1, prototypes: 0.1 }];
+  const kernel = { shape: [4, 4], data: Float64Array.from({ length: 16 }, (_, at) => (at % 5 === 0 ? 1 : 0)) };
+  const trajectories = {
+    gradientFlow: await layerpeel.gradientFlow(state, { gamma, rates }),
+    gradientDescent: await layerpeel.gradientDescent(state, { gamma, learningRates }),
+    anchoredFlow: await layerpeel.anchoredFlow(state, { gamma, rate: 1 }),
+    sphericalDescent: await layerpeel.sphericalDescent(state, { gamma, learningRate: 0.1 }),
+    kernelFlow: await layerpeel.kernelFlow(state, { loss: 'unhinged', gamma, rate: 1, kernel }),
+    crossEntropyFlow: await layerpeel.crossEntropyFlow(state),
+  };
+  const table = section(pages.get('docs/trajectory.md'), 'measures');
+  const rows = [...table.matchAll(/^\| `(\w+)` \|.*\| ([^|]*) \|$/gm)];
+  assert.is(rows.length, Object.keys(trajectoryMeasures).length + Object.keys(marginMeasures).length);
+  for (const [, name, of] of rows) {
+    for (const [dynamics, trajectory] of Object.entries(trajectories)) {
+      const has = of.startsWith('all') !== of.includes(dynamics);
+      const found = await trajectory.measure([1], [name]).then(
+        () => true,
+        ({ code }) => code !== 'LP_OPTION',
+      );
+      assert.is(found, has, `${name} of ${dynamics}`);
+    }
+  }
+});
+
 trained('the measures of a training are named', async () => {
   const config = {
     data: { train: patterns(), test: patterns() },
