@@ -10,6 +10,7 @@ export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloa
 export { type SeededRandom, seededRandom } from './array/random.js';
 export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';
 export type { IntArray } from './array/stored.js';
+export type { Control } from './check/control.js';
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './check/errors.js';
 // Collapse
@@ -88,7 +89,6 @@ export type {
   TrajectoryEvent,
   TrajectoryMeasure,
 } from './dynamics/trajectory.js';
-export type { Control } from './engine/run.js';
 // Evaluation
 export type { Accuracies, Group, GroupLimits, Groups } from './evaluation/accuracy.js';
 export type { Interval } from './evaluation/bootstrap.js';

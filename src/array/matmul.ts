@@ -3,9 +3,10 @@
  * dimensions if told.
  */
 
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkKeys, checkNumber, option } from '../check/options.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { checkBoolean, checkNumber, option } from '../check/options.js';
+import { run, runSync, type Task } from '../engine/run.js';
 import { checkArray, checkSameType, type Float, type NDArray, showShape } from './ndarray.js';
 
 export interface MatmulOptions extends Control {
@@ -36,11 +37,9 @@ export function matmulSync(a: NDArray, b: NDArray, options: MatmulOptions = {}):
   return runSync(product(a, b, options));
 }
 
-const knownOptions = ['transposeA', 'transposeB', 'alpha', 'beta', 'out', ...controlKeys];
-
 /** `matmul` as a task. */
 export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Float, NDArray> {
-  checkKeys(options, knownOptions, option('options'));
+  checkOptions(options, ['transposeA', 'transposeB', 'alpha', 'beta', 'out']);
   const left = checkMatrix(a, 'a');
   const right = checkMatrix(b, 'b');
   const transposeA = checkBoolean(options.transposeA ?? false, option('options.transposeA'));

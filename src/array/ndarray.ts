@@ -73,6 +73,21 @@ export function checkRoom(bytes: number, what: string): void {
   throw new LayerpeelError('LP_MEMORY', `${what} would take ${needed} GiB, but this machine has ${had} GiB; ask for less.`);
 }
 
+/** Lengths that a dtype can hold, with room for entries that are some times as long. */
+export const scales = {
+  float32: { min: 2 ** -126, max: 2 ** 123 },
+  float64: { min: 2 ** -1022, max: 2 ** 1019 },
+} as const;
+
+/** Memory for so many elements. @throws LP_MEMORY */
+export function allocate(dtype: DType | 'int32', size: number, what: string, advice = 'ask for less'): Float | Int32Array {
+  try {
+    return dtype === 'float64' ? new Float64Array(size) : dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
+  } catch (cause) {
+    throw new LayerpeelError('LP_MEMORY', `${what}: no memory for its ${size} elements of ${dtype}; ${advice}.`, { cause });
+  }
+}
+
 /** Whether the memory behind a typed array is gone (its buffer was transferred). */
 function isDetached(data: Float | Int32Array): boolean {
   // ArrayBuffer.prototype.detached exists from Node 21 on; a detached buffer cannot be viewed on any version.

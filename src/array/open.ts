@@ -5,12 +5,11 @@
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, option } from '../check/options.js';
 import { InputFile, withFile } from './files.js';
-import { type DType, type Float, type NDArray, showShape } from './ndarray.js';
+import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
 import { locateNpz } from './npz.js';
 import { locateSafetensors } from './safetensors.js';
 import {
-  allocate,
   decodeInto,
   ELEMENTS,
   fileFault,
@@ -108,7 +107,7 @@ async function* rowBlocks(located: Located, dtype: DType, rowsPerChunk: number):
   const pass = await located.begin();
   try {
     for (const [, count, columns] of blocks(stored.shape, rowsPerChunk)) {
-      const data = allocate(dtype, count * columns, stored.where) as Float;
+      const data = allocate(dtype, count * columns, stored.where, 'ask for fewer rows a chunk') as Float;
       await readInto(data, stored, pass.fill);
       yield { shape: [count, columns], data };
     }
@@ -122,7 +121,7 @@ async function* columnBlocks({ stored, file }: Located, dtype: DType, rowsPerChu
   const { size } = ELEMENTS[stored.element];
   const rows = stored.shape[0] as number;
   for (const [first, count, columns] of blocks(stored.shape, rowsPerChunk)) {
-    const data = allocate(dtype, count * columns, stored.where) as Float;
+    const data = allocate(dtype, count * columns, stored.where, 'ask for fewer rows a chunk') as Float;
     const bytes = new Uint8Array(count * size);
     for (let j = 0; j < columns; j++) {
       await (file as InputFile).readAt(stored.offset + (j * rows + first) * size, bytes);

@@ -7,7 +7,7 @@
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
 import type { Fill, InputFile } from './files.js';
-import { checkArray, type DType, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
+import { allocate, checkArray, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
 
 /** Integers of any shape, such as labels `[n]`. */
 export interface IntArray {
@@ -81,19 +81,8 @@ export function storedBytes(stored: Stored): number {
 
 type Target = Float | Int32Array;
 
-export function allocate(dtype: DType | 'int32', size: number, where: string): Target {
-  try {
-    return dtype === 'float64' ? new Float64Array(size) : dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
-  } catch (cause) {
-    throw new LayerpeelError(
-      'LP_MEMORY',
-      `${where}: no memory for its ${size} elements of ${dtype}; read it in pieces with openArray.`,
-      {
-        cause,
-      },
-    );
-  }
-}
+/** What to do where an array is too large. */
+const IN_PIECES = 'read it in pieces with openArray';
 
 /** Checks an array that is to be written. An `Int32Array` alone is one of shape `[n]`. */
 export function storable(
@@ -122,7 +111,7 @@ export function* bytesOf({ buffer, byteOffset, byteLength }: Target): Generator<
 /** The array whose elements are `bytes`. */
 export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
   const { element, shape, where } = stored;
-  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where);
+  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
   decodeInto(target, 0, bytes, stored);
   return arrange(stored, target);
 }
@@ -144,7 +133,7 @@ export interface Pass {
 /** Reads a whole array; besides the result, one piece of it is in memory. */
 export async function readLocated({ stored, begin }: Located): Promise<NDArray | IntArray> {
   const { element, shape, where } = stored;
-  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where);
+  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
   const pass = await begin();
   try {
     await readInto(target, stored, pass.fill);

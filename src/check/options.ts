@@ -8,13 +8,23 @@ import { type ErrorCode, LayerpeelError } from './errors.js';
 export interface Place {
   readonly path: string;
   readonly code: ErrorCode;
+  /** What a key of it is called where that is not `path.key`, as on the command line. */
+  readonly called?: (key: string) => string;
 }
 
 export const option = (path: string): Place => ({ path, code: 'LP_OPTION' });
-export const inside = (place: Place, key: string): Place => ({ path: place.path ? `${place.path}.${key}` : key, code: place.code });
+export const inside = ({ path, code, called }: Place, key: string): Place => ({
+  path: called?.(key) ?? (path ? `${path}.${key}` : key),
+  code,
+  ...(called && { called }),
+});
+export const entry = (place: Place, index: number): Place => ({ path: `${place.path}[${index}]`, code: place.code });
+
+const LONGEST_WORD = 100;
 
 /** The candidate closest to `word` by edit distance, if close enough to be a slip. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  if (word.length > LONGEST_WORD) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
@@ -63,31 +73,40 @@ export function checkKeys(value: unknown, known: readonly string[], place: Place
   return value as Record<string, unknown>;
 }
 
-/** Bounds of a number; all inclusive except `above`. */
+/** Bounds of a number; all inclusive except `above` and `below`. */
 export interface Bounds {
   readonly above?: number;
+  readonly below?: number;
   readonly min?: number;
   readonly max?: number;
   readonly integer?: boolean;
 }
 
 export function checkNumber(value: unknown, place: Place, bounds: Bounds = {}): number {
-  const { above, min, max, integer } = bounds;
-  const good =
+  if (fits(value, bounds)) return value;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted(value, bounds)}.`);
+}
+
+function fits(value: unknown, { above, below, min, max, integer }: Bounds): value is number {
+  return (
     typeof value === 'number' &&
     Number.isFinite(value) &&
     (above === undefined || value > above) &&
+    (below === undefined || value < below) &&
     (min === undefined || value >= min) &&
     (max === undefined || value <= max) &&
-    (!integer || Number.isSafeInteger(value));
-  if (good) return value;
-  const bounded = [
-    above !== undefined && `above ${above}`,
-    min !== undefined && `of at least ${min}`,
-    max !== undefined && `of at most ${max}`,
-  ].filter((words) => typeof words === 'string');
-  const wanted = [integer ? 'an integer' : 'a finite number', bounded.join(' and ').replace('and of', 'and')].join(' ').trim();
-  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${wanted}.`);
+    (!integer || Number.isSafeInteger(value))
+  );
+}
+
+/** In words what would have fitted. */
+function wanted(value: unknown, { above, below, min, max, integer }: Bounds): string {
+  // Beyond it neighbours are no longer told apart.
+  const most = max ?? (integer && (value as number) > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : undefined);
+  const least = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : '';
+  const greatest = below !== undefined ? `below ${below}` : most !== undefined ? `${least ? '' : 'of '}at most ${most}` : '';
+  const bounds = [least, greatest].filter((words) => words !== '').join(' and ');
+  return `${integer ? 'an integer' : 'a finite number'} ${bounds}`.trim();
 }
 
 export function checkChoice<T extends string>(value: unknown, choices: readonly T[], place: Place): T {
@@ -98,6 +117,36 @@ export function checkChoice<T extends string>(value: unknown, choices: readonly 
     place.code,
     `${place.path} is ${show(value)}; ${guess ? `did you mean '${guess}'?` : `expected one of ${list}.`}`,
   );
+}
+
+export function checkObject(value: unknown, place: Place): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected an object.`);
+}
+
+/** The entries of a list. */
+export function checkList(value: unknown, place: Place, of = 'a list'): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${of}.`);
+}
+
+/** A list of names, each one of the choices. */
+export const checkNames = <T extends string>(value: unknown, choices: readonly T[], place: Place): readonly T[] =>
+  checkList(value, place, 'a list of names').map((name, i) => checkChoice(name, choices, entry(place, i)));
+
+/** The numbers of a list, a typed array, or anything with a length and entries. */
+export function checkNumbers(values: unknown, place: Place, bounds: Bounds = {}): Float64Array {
+  const { length } = (typeof values === 'object' && values !== null ? values : {}) as { length?: unknown };
+  if (!Number.isSafeInteger(length) || (length as number) < 0) {
+    throw new LayerpeelError(place.code, `${place.path} is ${show(values)}; expected a list of numbers or a typed array.`);
+  }
+  // Entry by entry: an object may claim any length.
+  const numbers: number[] = [];
+  for (let i = 0; i < (length as number); i++) {
+    const value = (values as ArrayLike<unknown>)[i];
+    numbers.push(fits(value, bounds) ? value : checkNumber(value, entry(place, i), bounds));
+  }
+  return Float64Array.from(numbers);
 }
 
 export function checkBoolean(value: unknown, place: Place): boolean {

@@ -1,6 +1,7 @@
 /** Configuration files: JSON, with or without a byte order mark. */
 import { readFile } from 'node:fs/promises';
 import { LayerpeelError } from '../check/errors.js';
+import type { Place } from '../check/options.js';
 
 /** @throws `LP_FILE` where it cannot be read, `LP_CONFIG` where it is not JSON */
 export async function readConfigFile(path: string): Promise<unknown> {
@@ -16,3 +17,6 @@ export async function readConfigFile(path: string): Promise<unknown> {
     throw new LayerpeelError('LP_CONFIG', `${path} is not JSON: ${(error as Error).message}.`);
   }
 }
+
+/** Where a configuration's faults are. */
+export const CONFIG: Place = { path: 'config', code: 'LP_CONFIG' };

@@ -3,11 +3,12 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { LayerpeelError } from '../check/errors.js';
+import type { Place } from '../check/options.js';
 import type { GroupName } from '../evaluation/accuracy.js';
 import type { Calibration } from '../evaluation/calibration.js';
 import type { Detection } from '../evaluation/detection.js';
 import {
+  checkSettings,
   type DecisionRule,
   type Evaluation,
   type EvaluationOptions,
@@ -68,12 +69,15 @@ export const command: Command = {
       throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
     }
     const settings = settingsOf(options);
+    if (settings.groups && !files.counts && !counts) {
+      throw new UsageError('--many and --few are given without --counts: the training samples of each class.');
+    }
     const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
     const result = await evaluate(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
-    }).catch(inArguments);
+    });
     const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
     const config = { ...files, ...settings };
     const folder = await context.folder(name, config);
@@ -116,18 +120,24 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
     ['many', number('many')],
     ['few', number('few')],
   ]);
-  return {
+  const settings: EvaluationOptions = {
     ...given(Object.entries(NUMBERS).map(([name, key]) => [key, number(name)])),
     ...(Object.keys(groups).length > 0 && { groups }),
   };
+  try {
+    checkSettings(settings, TYPED);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  return settings;
 }
 
-/** Names the options as they are typed: `options.energyTemperature` is `--energy-temperature`. */
-function inArguments(error: unknown): never {
-  if (!(error instanceof LayerpeelError) || !error.message.startsWith('options.')) throw error;
-  const typed = (_: string, key: string) => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  throw new UsageError(error.message.replaceAll(/\boptions\.(?:groups\.)?(\w+)/g, typed));
-}
+/** Options as they are typed: `energyTemperature` is `--energy-temperature`, `groups.many` is `--many`. */
+const TYPED: Place = {
+  path: '',
+  code: 'LP_OPTION',
+  called: (key) => `--${Object.entries(NUMBERS).find(([, name]) => name === key)?.[0] ?? key}`,
+};
 
 /** The path of an array, with its name in the file if need be. */
 const ARRAY_FILE = /\.(npy|npz|safetensors)(:|$)/i;

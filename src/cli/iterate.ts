@@ -11,14 +11,14 @@
  */
 import { basename, join } from 'node:path';
 import type { State } from '../array/ndarray.js';
-import { LayerpeelError } from '../check/errors.js';
+import { inside } from '../check/options.js';
 import {
   type DescentMeasure,
   type DescentProblem,
   descentMeasures,
   type ProjectedDescentOptions,
-  projectedDescent,
   type Snapshot,
+  startProjectedDescent,
 } from '../dynamics/projected.js';
 import { type Axis, lineChart } from '../report/figure.js';
 import { type PageFigure, withScripts } from '../report/page.js';
@@ -26,6 +26,7 @@ import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { aligned, type Context, type Outcome } from './command.js';
+import { CONFIG } from './config-file.js';
 
 /** A configuration of projected descent, its files read. */
 export interface Iteration {
@@ -41,6 +42,9 @@ const ROWS = 500;
 /** Multiplications between two snapshots: some tenths of a second. Files are written at most once a second. */
 const WORK = 1e10;
 const PAUSE = 1000;
+
+/** Where the function's arguments stand in a configuration. */
+const PLACES = { problem: inside(CONFIG, 'problem'), options: inside(CONFIG, 'options') };
 
 const ENDINGS = {
   steps: 'All steps are done.',
@@ -69,7 +73,7 @@ export async function iterate(
     onProgress: (share) => context.progress(share, `step ${Math.round(share * steps)} of ${steps}`),
     ...(resume && { resume }),
   };
-  const run = placed(() => projectedDescent({ ...problem, state }, options));
+  const run = startProjectedDescent({ ...problem, state }, options, PLACES);
   const folder = await context.folder(name, config);
   const columns: Record<string, number[]> = {};
   let last: Snapshot | undefined;
@@ -123,17 +127,6 @@ export async function iterate(
 /** Multiplications of one step, all samples and classes. */
 function work({ features, prototypes }: State): number {
   return (features.shape[0] as number) * (prototypes.shape[0] as number) * (features.shape[1] as number);
-}
-
-/** Names the places in the configuration where the function finds fault with its arguments. */
-function placed<T>(make: () => T): T {
-  try {
-    return make();
-  } catch (error) {
-    if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
-    const message = error.message.replaceAll(/\b(problem|options)(?=[.[]\w)/g, 'config.$1');
-    throw new LayerpeelError('LP_CONFIG', message, { cause: error });
-  }
 }
 
 async function draw(columns: Readonly<Record<string, number[]>>, folder: RunFolder): Promise<PageFigure[]> {

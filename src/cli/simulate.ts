@@ -11,7 +11,7 @@ import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
 import { iterate } from './iterate.js';
-import { EXAMPLE, inConfig, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
+import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
 type Columns = Record<string, number[]>;
 
@@ -135,11 +135,7 @@ async function measure(
     const onProgress = (share: number) =>
       progress((start + share * batch.length) / times.length, `measuring up to ${clock} ${batch.at(-1)}`);
     onProgress(0);
-    const measured: Record<string, Float64Array> = await inConfig(
-      () => trajectory.measure(batch, names, { signal, onProgress }),
-      'config.measure',
-      'names',
-    );
+    const measured: Record<string, Float64Array> = await trajectory.measure(batch, names, { signal, onProgress });
     for (const [name, values] of Object.entries({ [clock]: batch, ...measured })) {
       for (const value of values) columns[name]?.push(value);
     }
@@ -180,9 +176,7 @@ function drawable(name: TrajectoryMeasure, values: readonly number[]): { values:
 
 async function happenings(trajectory: Trajectory, { when }: Simulation, signal: AbortSignal) {
   const found = [];
-  for (const [i, event] of when.entries()) {
-    found.push({ event, at: await inConfig(() => trajectory.when(event, { signal }), `config.when[${i}]`, 'event') });
-  }
+  for (const event of when) found.push({ event, at: await trajectory.when(event, { signal }) });
   return found;
 }
 

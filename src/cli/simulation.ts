@@ -16,11 +16,16 @@ import { dirname, resolve } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
-import { type Trajectory, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
-import { anchoredFlow, gradientDescent, gradientFlow, kernelFlow, sphericalDescent } from '../index.js';
-import { type RandomStateOptions, randomState } from '../state/random-state.js';
-import { readConfigFile } from './config-file.js';
+import { checkChoice, checkKeys, checkList, checkNumber, checkObject, entry, inside, type Place, show } from '../check/options.js';
+import type { ComputedTrajectory } from '../dynamics/computed.js';
+import { startDescent } from '../dynamics/descent.js';
+import { startAnchoredFlow, startFlow } from '../dynamics/flow.js';
+import { startKernelFlow } from '../dynamics/kernel.js';
+import { startSphericalDescent } from '../dynamics/spherical.js';
+import { type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { drive, type Steps } from '../engine/run.js';
+import { makeRandomState, type RandomStateOptions } from '../state/random-state.js';
+import { CONFIG, readConfigFile } from './config-file.js';
 import type { Iteration } from './iterate.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
@@ -78,7 +83,7 @@ export async function readSimulation(
 }
 
 async function checkIteration(given: unknown, folder: string): Promise<Iteration> {
-  const place: Place = { path: 'config', code: 'LP_CONFIG' };
+  const place = CONFIG;
   const config = checkKeys(given, ['dynamics', 'state', 'dtype', 'problem', 'options'], place);
   const dtype = config.dtype === undefined ? undefined : checkChoice(config.dtype, ['float32', 'float64'], inside(place, 'dtype'));
   const object = (key: string) => checkObject(config[key], inside(place, key));
@@ -90,7 +95,7 @@ async function checkIteration(given: unknown, folder: string): Promise<Iteration
 }
 
 async function checkSimulation(given: unknown, folder: string): Promise<Simulation> {
-  const place: Place = { path: 'config', code: 'LP_CONFIG' };
+  const place = CONFIG;
   const config = checkKeys(given, KEYS, place);
   for (const key of ['dynamics', 'state', 'options']) {
     if (config[key] !== undefined) continue;
@@ -169,7 +174,7 @@ async function readState(given: unknown, dtype: DType | undefined, folder: strin
       throw new LayerpeelError('LP_CONFIG', `${place.path} has both random and files; expected one of the two.`);
     }
     const random = { ...(dtype ? { dtype } : {}), ...checkObject(value.random, here) };
-    return inConfig(() => randomState(random as unknown as RandomStateOptions), here.path);
+    return makeRandomState(random as unknown as RandomStateOptions, here);
   }
   const floats = (key: string) =>
     readNamed(value[key], inside(place, key), folder, readFloats).then((array) => converted(array, dtype));
@@ -188,8 +193,10 @@ async function readKernel(
   folder: string,
 ): Promise<Record<string, unknown>> {
   if (typeof options.kernel !== 'string') return options;
-  const place: Place = { path: 'config.options.kernel', code: 'LP_CONFIG' };
-  return { ...options, kernel: converted(await readNamed(options.kernel, place, folder, readFloats), dtype) };
+  return {
+    ...options,
+    kernel: converted(await readNamed(options.kernel, inside(CONFIG, 'options.kernel'), folder, readFloats), dtype),
+  };
 }
 
 async function readNamed<T>(path: unknown, place: Place, folder: string, read: (path: string) => Promise<T>): Promise<T> {
@@ -212,31 +219,23 @@ function converted(array: NDArray, dtype: DType | undefined): NDArray {
   return { shape: array.shape, data: dtype === 'float64' ? Float64Array.from(array.data) : Float32Array.from(array.data) };
 }
 
-/** The trajectory of a simulation. @throws LP_CONFIG with the path to what is wrong in its options */
-export function makeTrajectory({ dynamics, state, options }: Simulation, signal: AbortSignal): Promise<Trajectory> {
-  const functions = { gradientFlow, gradientDescent, anchoredFlow, sphericalDescent, kernelFlow };
-  // The function checks its options itself.
-  const make = functions[dynamics] as (state: State, options: object) => Promise<Trajectory>;
-  return inConfig(() => make(state, { ...options, signal }), 'config.options');
-}
+const STARTS: Readonly<Record<Simulation['dynamics'], unknown>> = {
+  gradientFlow: startFlow,
+  gradientDescent: startDescent,
+  anchoredFlow: startAnchoredFlow,
+  sphericalDescent: startSphericalDescent,
+  kernelFlow: startKernelFlow,
+};
 
-/** Runs what checks its own options, and names the place in the configuration where it finds fault. */
-export async function inConfig<T>(run: () => T | Promise<T>, path: string, word = 'options'): Promise<T> {
-  try {
-    return await run();
-  } catch (error) {
-    if (!(error instanceof LayerpeelError) || error.code !== 'LP_OPTION') throw error;
-    const message = error.message.replaceAll(new RegExp(`\\b${word}\\b(?=[.\\[ ])`, 'g'), path);
-    throw new LayerpeelError('LP_CONFIG', message.includes(path) ? message : `${path}: ${message}`, { cause: error });
-  }
-}
-
-function checkObject(value: unknown, place: Place): Record<string, unknown> {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${show(value)}; expected an object.`);
-}
-
-function checkList(value: unknown, place: Place): unknown[] {
-  if (Array.isArray(value)) return value;
-  throw new LayerpeelError('LP_CONFIG', `${place.path} is ${show(value)}; expected a list.`);
+/** The trajectory of a simulation, with its measures and events. @throws LP_CONFIG with the path to what is wrong */
+export async function makeTrajectory(
+  { dynamics, state, options, measure, when }: Simulation,
+  signal: AbortSignal,
+): Promise<ComputedTrajectory> {
+  // Each checks its options itself.
+  const start = STARTS[dynamics] as (state: State, options: object, place: Place) => Steps<ComputedTrajectory>;
+  const trajectory = await drive(start(state, options, inside(CONFIG, 'options')), { signal });
+  trajectory.checkMeasures(measure, inside(CONFIG, 'measure'));
+  for (const [i, event] of when.entries()) trajectory.checkEvent(event, entry(inside(CONFIG, 'when'), i));
+  return trajectory;
 }

@@ -8,12 +8,14 @@
  * accumulated in double, so that float32 features far from the origin, or collapsed to their last digits, are
  * measured right.
  */
+
 import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, option, show } from '../check/options.js';
+import { checkBoolean, checkChoice, checkNumber, option, show } from '../check/options.js';
 import type { Engine, Mode, Result } from '../engine/load.js';
-import { type Control, controlKeys, driveSync, run, runSync, type Steps, step } from '../engine/run.js';
+import { driveSync, run, runSync, type Steps, step } from '../engine/run.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
 
 /** Features that come in chunks of rows, as often as asked: what `openArray` gives, or anything of this form. */
@@ -177,7 +179,7 @@ interface Problem {
 }
 
 function prepare(input: CollapseInput, options: CollapseOptions): Problem {
-  checkKeys(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans', ...controlKeys], option('options'));
+  checkOptions(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans']);
   const globalMean = checkChoice(options.globalMean ?? 'classes', ['classes', 'samples'], option('options.globalMean'));
   const ddof = checkNumber(options.ddof ?? 0, option('options.ddof'), { min: 0, max: 1, integer: true });
   const withMeans = checkBoolean(options.classMeans ?? false, option('options.classMeans'));

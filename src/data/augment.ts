@@ -2,11 +2,14 @@
  * Images as a network takes them: augmented at random, normalized, float32, channels first (see native/ops/augment), and the
  * statistics that they are normalized with.
  */
+
 import type { NDArray } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import { checkSeed } from '../check/quantities.js';
 import type { RawAugmented } from '../engine/load.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { run, runSync, type Task } from '../engine/run.js';
 import { checkImages, type ImageSet } from './images.js';
 
 /** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */
@@ -54,9 +57,11 @@ export function augmentSync(set: ImageSet, indices: ArrayLike<number>, options: 
   return runSync(augmenting(set, indices, options));
 }
 
+const parts = ['padding', 'shift', 'flip', 'mixup'] as const;
+
 /** Checks an augmentation and fills in the defaults. */
-export function checkAugmentation(given: unknown, place: Place, more: readonly string[] = []): Required<Augmentation> {
-  const { padding, shift, flip, mixup } = checkKeys(given, ['padding', 'shift', 'flip', 'mixup', ...more], place);
+export function checkAugmentation(given: unknown, place: Place): Required<Augmentation> {
+  const { padding, shift, flip, mixup } = checkKeys(given, parts, place);
   const pixels = { min: 0, max: 4096, integer: true };
   return {
     padding: checkNumber(padding ?? 0, inside(place, 'padding'), pixels),
@@ -69,9 +74,11 @@ export function checkAugmentation(given: unknown, place: Place, more: readonly s
 function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions): Task<RawAugmented, Augmented> {
   const sizes = checkImages(set);
   const { count, height, width, channels } = sizes;
-  const how = checkAugmentation(options, option('options'), ['mean', 'std', 'epoch', 'seed', ...controlKeys]);
+  checkOptions(options, [...parts, 'mean', 'std', 'epoch', 'seed']);
+  const { padding, shift, flip, mixup } = options;
+  const how = checkAugmentation({ padding, shift, flip, mixup }, option('options'));
   const epoch = checkNumber(options.epoch ?? 0, option('options.epoch'), { min: 0, integer: true });
-  const seed = checkNumber(options.seed ?? 0, option('options.seed'), { min: 0, integer: true });
+  const seed = checkSeed(options.seed, option('options.seed'));
   const mean = checkChannels(options.mean ?? new Array(channels).fill(0), channels, option('options.mean'), -1e6);
   const std = checkChannels(options.std ?? new Array(channels).fill(1), channels, option('options.std'), 1e-6);
   const bounds = { min: 0, max: count - 1, integer: true };
@@ -98,7 +105,7 @@ export interface ChannelStatistics {
 
 /** The statistics of a set, from exact counts. @throws LP_SHAPE, LP_LABEL, LP_DTYPE, LP_ABORTED */
 export async function channelStatistics(set: ImageSet, control: Control = {}): Promise<ChannelStatistics> {
-  checkKeys(control, controlKeys, option('options'));
+  checkOptions(control);
   return run(counting(set), control);
 }
 

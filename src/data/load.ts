@@ -2,6 +2,7 @@
  * Labelled images from files, whatever their format: one entry for all, one module a format, loaded when first used.
  */
 import { join } from 'node:path';
+import { checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import type { ImageSet } from './images.js';
@@ -65,17 +66,17 @@ const COMMON = ['kind', 'path', 'split'];
 /**
  * Loads a labelled set of images: `[n, height, width, channels]`, 8 bit, in shared memory.
  * @param control `signal` stops it, `onProgress` is told the share done
- * @param place where the source stands, for messages
  * @throws LP_FILE naming the file and what was expected, for what is missing, truncated, damaged, mislabelled or unreadable;
  * LP_OPTION for the source, LP_MEMORY, LP_ABORTED
  */
-export async function loadImages(
-  source: ImageSource,
-  control: LoadControl = {},
-  place: Place = option('source'),
-): Promise<ImageSet> {
+export async function loadImages(source: ImageSource, control: LoadControl = {}): Promise<ImageSet> {
+  return loadImagesAt(option('source'), source, control);
+}
+
+/** `loadImages` of a source that stands at a place of its own. */
+export async function loadImagesAt(place: Place, source: ImageSource, control: LoadControl): Promise<ImageSet> {
   const checked = checkSource(source, place);
-  checkKeys(control, ['signal', 'onProgress'], option('control'));
+  checkOptions(control, [], option('control'));
   checkSignal(control);
   const load = await KINDS[source.kind].load();
   return load(checked, control);

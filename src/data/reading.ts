@@ -1,13 +1,14 @@
 /**
  * What the loaders of published data sets share: opening the files they expect, published checksums, class names, labels, pixels.
  */
+
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Fill, InputFile } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
+import type { Control } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
-import type { Control } from '../engine/run.js';
 
 export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
 

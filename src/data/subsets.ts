@@ -145,7 +145,12 @@ export interface Selected {
  * A training set as the selection says.
  * @throws LP_OPTION, LP_BALANCE
  */
-export function selectImages(set: ImageSet, selection: Selection, place: Place = option('selection')): Selected {
+export function selectImages(set: ImageSet, selection: Selection): Selected {
+  return selectImagesAt(option('selection'), set, selection);
+}
+
+/** `selectImages` by a selection that stands at a place of its own. */
+export function selectImagesAt(place: Place, set: ImageSet, selection: Selection): Selected {
   checkKeys(selection, ['heldOut', 'imbalance', 'labelNoise'], place);
   const { kept, heldOut } = holdOut(set, selection.heldOut ?? [], inside(place, 'heldOut'));
   let images = kept;

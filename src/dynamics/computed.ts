@@ -2,10 +2,11 @@
  * A trajectory whose states are computed by advancing from earlier ones: the twins of its methods, the checks of their
  * arguments, and the search for events. What differs is in a few generators of tasks.
  */
+
 import type { State } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
-import type { Control } from '../engine/run.js';
+import { checkChoice, checkKeys, checkNames, checkNumber, checkNumbers, inside, option, type Place } from '../check/options.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { Limit, MeasureName, ScaledDirection, Trajectory, TrajectoryEvent } from './trajectory.js';
 
@@ -24,38 +25,38 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
   /** Lets go of what was kept. */
   protected abstract release(): void;
 
-  async at(time: number, control?: Control): Promise<State> {
-    return drive(this.state(this.checkTime(time, 'time')), control);
+  async at(time: number, control: Control = {}): Promise<State> {
+    return drive(this.state(this.checkTime(time)), checkControl(control));
   }
   atSync(time: number): State {
-    return driveSync(this.state(this.checkTime(time, 'time')));
+    return driveSync(this.state(this.checkTime(time)));
   }
 
-  async directionAt(time: number, control?: Control): Promise<ScaledDirection> {
-    return drive(this.direction(this.checkTime(time, 'time')), control);
+  async directionAt(time: number, control: Control = {}): Promise<ScaledDirection> {
+    return drive(this.direction(this.checkTime(time)), checkControl(control));
   }
   directionAtSync(time: number): ScaledDirection {
-    return driveSync(this.direction(this.checkTime(time, 'time')));
+    return driveSync(this.direction(this.checkTime(time)));
   }
 
-  async measure<const Name extends string>(times: ArrayLike<number>, names: readonly Name[], control?: Control) {
-    return drive(this.table(times, names), control);
+  async measure<const Name extends string>(times: ArrayLike<number>, names: readonly Name[], control: Control = {}) {
+    return drive(this.table(times, names), checkControl(control));
   }
   measureSync<const Name extends string>(times: ArrayLike<number>, names: readonly Name[]) {
     return driveSync(this.table(times, names));
   }
 
-  async limit(control?: Control): Promise<End> {
+  async limit(control: Control = {}): Promise<End> {
     this.checkAlive();
-    return drive(this.ending(), control);
+    return drive(this.ending(), checkControl(control));
   }
   limitSync(): End {
     this.checkAlive();
     return driveSync(this.ending());
   }
 
-  async when(event: TrajectoryEvent, control?: Control): Promise<number | undefined> {
-    return drive(this.occurrence(event), control);
+  async when(event: TrajectoryEvent, control: Control = {}): Promise<number | undefined> {
+    return drive(this.occurrence(event), checkControl(control));
   }
   whenSync(event: TrajectoryEvent): number | undefined {
     return driveSync(this.occurrence(event));
@@ -73,26 +74,33 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
     if (this.disposed) throw new LayerpeelError('LP_OPTION', 'The trajectory has been disposed; make a new one.');
   }
 
-  private checkTime(time: unknown, path: string): number {
+  protected checkTime(time: unknown, place = option('time')): number {
     this.checkAlive();
-    return checkNumber(time, option(path), { min: 0, integer: this.stepwise });
+    return checkNumber(time, place, { min: 0, integer: this.stepwise });
   }
 
-  private checkTimes(times: ArrayLike<number>): Float64Array {
-    return Float64Array.from(times, (time, i) => {
-      const good = typeof time === 'number' && time >= 0 && (this.stepwise ? Number.isSafeInteger(time) : Number.isFinite(time));
-      return good ? time : this.checkTime(time, `times[${i}]`);
-    });
+  /** Names of measures that this trajectory has. */
+  checkMeasures(names: unknown, place: Place): readonly MeasureName[] {
+    return checkNames(names, this.known, place);
   }
 
-  private checkName(name: unknown, path: string): MeasureName {
-    return checkChoice(name, this.known, option(path));
+  /** An event that can be looked for in this trajectory. */
+  checkEvent(given: unknown, place: Place): Required<Omit<TrajectoryEvent, 'direction'>> & Pick<TrajectoryEvent, 'direction'> {
+    const { name, value, direction, from, to } = checkKeys(given, ['name', 'value', 'direction', 'from', 'to'], place);
+    const start = this.checkTime(from ?? 0, inside(place, 'from'));
+    return {
+      name: checkChoice(name, this.known, inside(place, 'name')),
+      value: checkNumber(value, inside(place, 'value')),
+      from: start,
+      to: checkNumber(to, inside(place, 'to'), { min: start, integer: this.stepwise }),
+      ...(direction !== undefined && { direction: checkChoice(direction, ['rising', 'falling'], inside(place, 'direction')) }),
+    };
   }
 
   private *table<Name extends string>(times: ArrayLike<number>, names: readonly Name[]): Steps<Record<Name, Float64Array>> {
     this.checkAlive();
-    const asked = this.checkTimes(times);
-    const wanted = new Set(names.map((name, i) => this.checkName(name, `names[${i}]`)));
+    const asked = checkNumbers(times, option('times'), { min: 0, integer: this.stepwise });
+    const wanted = new Set(this.checkMeasures(names, option('names')));
     const sorted = asked.every((time, i) => i === 0 || (asked[i - 1] as number) < time);
     const ascending = sorted ? asked : Float64Array.from(new Set(asked)).sort();
     const columns = asked.length === 0 ? {} : yield* this.columns(ascending, wanted);
@@ -111,17 +119,11 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
    * between neighbours of the grid go unseen unless the grid shows the peak that makes them.
    */
   private *occurrence(given: TrajectoryEvent): Steps<number | undefined> {
-    const place = option('event');
-    const event = checkKeys(given, ['name', 'value', 'direction', 'from', 'to'], place) as unknown as TrajectoryEvent;
-    const name = this.checkName(event.name, 'event.name');
-    const value = checkNumber(event.value, inside(place, 'value'));
-    const from = this.checkTime(event.from ?? 0, 'event.from');
-    const to = checkNumber(event.to, inside(place, 'to'), { min: from, integer: this.stepwise });
-    const look = (times: Float64Array) => this.column(times, name);
+    const { name, value, from, to, ...event } = this.checkEvent(given, option('event'));
+    const look = (times: Float64Array) => this.column(times, name as MeasureName);
 
     const [first] = (yield* look(Float64Array.of(from))) as unknown as [number];
     const direction = event.direction ?? (first < value ? 'rising' : 'falling');
-    checkChoice(direction, ['rising', 'falling'], inside(place, 'direction'));
     const happened = (quantity: number) => (direction === 'rising' ? quantity >= value : quantity <= value);
     if (happened(first)) return from;
     return this.stepwise ? yield* firstStep(from, to, look, happened) : yield* firstTime(from, to, first, look, happened);
@@ -131,6 +133,8 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
     return (yield* this.columns(times, new Set([name])))[name] as Float64Array;
   }
 }
+
+export const checkControl = (control: unknown): Control => checkOptions(control, [], option('control'));
 
 /** A column for each name that was asked for. */
 export type Columns = Partial<Record<MeasureName, Float64Array>>;

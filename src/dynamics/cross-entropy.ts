@@ -8,15 +8,17 @@
  * `t = 10¹²` is `s = 28`. The steps are those of Dormand and Prince 8(5,3), of a length that keeps every local error within
  * the tolerance. Of the flow without biases `WᵀW − HᵀH` stays as it began.
  */
+
 import { type CheckedState, checkState, type State } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { checkChoice, checkNumber, inside, option } from '../check/options.js';
 import type { EngineLoss } from '../engine/load.js';
-import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type Loss } from '../losses/losses.js';
 import { smoothedMargin } from '../losses/margins.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
-import { type Columns, ComputedTrajectory } from './computed.js';
+import { type Columns, ComputedTrajectory, checkControl } from './computed.js';
 import type { Limit, MeasureName, ScaledDirection, Trajectory } from './trajectory.js';
 
 export interface CrossEntropyFlowOptions extends Control {
@@ -91,7 +93,7 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   constructor(state: State, options: CrossEntropyFlowOptions) {
     super();
     const place = option('options');
-    checkKeys(options, ['rate', 'loss', 'reduction', 'tolerance', ...controlKeys], place);
+    checkOptions(options, ['rate', 'loss', 'reduction', 'tolerance'], place);
     this.rate = checkNumber(options.rate ?? 1, inside(place, 'rate'), { above: 0 });
     this.tolerance = checkNumber(options.tolerance ?? 1e-10, inside(place, 'tolerance'), { min: 1e-14, max: 1e-2 });
     const loss = options.loss ?? { kind: 'cross-entropy' };
@@ -112,11 +114,11 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
     return this.integrate(this.start, 0);
   }
 
-  async errorAt(time: number, control?: Control): Promise<number> {
-    return (await drive(this.reach(checkNumber(time, option('time'), { min: 0 })), control)).error;
+  async errorAt(time: number, control: Control = {}): Promise<number> {
+    return (await drive(this.reach(this.checkTime(time)), checkControl(control))).error;
   }
   errorAtSync(time: number): number {
-    return driveSync(this.reach(checkNumber(time, option('time'), { min: 0 }))).error;
+    return driveSync(this.reach(this.checkTime(time))).error;
   }
 
   protected release(): void {

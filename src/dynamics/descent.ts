@@ -7,13 +7,17 @@
  * and `η2` are proportional, all of it is a function of one 2×2 matrix a mode: two scalar recurrences for each distinct singular
  * value, whatever `n` and `p`. Where they are not, the 2×2 propagators themselves are iterated.
  */
+
 import { checkState, type State } from '../array/ndarray.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkBoolean, inside, option } from '../check/options.js';
+import { checkGamma, checkMomentum, checkWeightDecay } from '../check/quantities.js';
 import type { Law } from '../engine/load.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
-import { checkGamma, fadingOf, settlesAt } from './flow.js';
-import { type Course, checkWeightDecay, startTrajectory, type WeightDecay } from './linear.js';
-import { type CheckedRate, checkRate, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
+import type { ComputedTrajectory } from './computed.js';
+import { fadingOf, settlesAt } from './flow.js';
+import { type Course, sides, startTrajectory, type WeightDecay } from './linear.js';
+import { type CheckedRate, checkRates, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';
 import type { Trajectory } from './trajectory.js';
 
 export interface GradientDescentOptions extends Control {
@@ -36,32 +40,31 @@ export interface GradientDescentOptions extends Control {
  * @throws `LP_OPTION`, `LP_SHAPE`, `LP_DTYPE`, `LP_LABEL`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function gradientDescent(state: State, options: GradientDescentOptions): Promise<Trajectory> {
-  return run(descent(state, options), options);
+  return drive(startDescent(state, options), options);
 }
 
 /** `gradientDescent` on the calling thread. */
 export function gradientDescentSync(state: State, options: GradientDescentOptions): Trajectory {
-  return runSync(descent(state, options));
+  return driveSync(startDescent(state, options));
 }
 
-const known = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule', ...controlKeys];
+const keys = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule'];
 
-function descent(state: State, options: GradientDescentOptions): Task<object, Trajectory> {
-  checkKeys(options, known, option('options'));
-  const place = option('options.learningRates');
-  const rates = checkKeys(options.learningRates, ['features', 'prototypes'], place);
-  const decay = checkWeightDecay(options.weightDecay, option('options.weightDecay'));
-  const rate1 = checkRate(rates.features, inside(place, 'features'));
-  const rate2 = checkRate(rates.prototypes, inside(place, 'prototypes'));
-  const schedule = checkSchedule(options.schedule ?? { kind: 'constant' }, option('options.schedule'));
+/** `gradientDescent` as a part of a longer computation, its options standing at a place of their own. */
+export function startDescent(state: State, options: GradientDescentOptions, place = option('options')): Steps<ComputedTrajectory> {
+  checkOptions(options, keys, place);
+  const { features, prototypes } = checkRates(options.learningRates, sides, inside(place, 'learningRates'));
+  const decay = checkWeightDecay(options.weightDecay, sides, inside(place, 'weightDecay'));
+  const schedule = checkSchedule(options.schedule ?? { kind: 'constant' }, inside(place, 'schedule'));
   const momenta = {
     featureDecay: decay.features,
     prototypeDecay: decay.prototypes,
-    momentum: checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 - Number.EPSILON / 2 }),
-    nesterov: checkBoolean(options.nesterov ?? false, option('options.nesterov')),
+    momentum: checkMomentum(options.momentum, inside(place, 'momentum')),
+    nesterov: checkBoolean(options.nesterov ?? false, inside(place, 'nesterov')),
   };
-  const courseOf = proportion(rate1, rate2) === undefined ? stepped : common;
-  return startTrajectory(checkState(state), checkGamma(options.gamma), courseOf(rate1, rate2, schedule, momenta));
+  const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
+  const courseOf = proportion(features, prototypes) === undefined ? stepped : common;
+  return startTrajectory(checkState(state), gamma, courseOf(features, prototypes, schedule, momenta));
 }
 
 type Momenta = Pick<Law, 'featureDecay' | 'prototypeDecay' | 'momentum' | 'nesterov'>;

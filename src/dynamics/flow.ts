@@ -6,11 +6,15 @@
  * Rates that are proportional, `η1 = s η2`, move every mode by the exponential of a constant 2×2 matrix times `∫η`. Rates that are
  * not are integrated, two scalars for each distinct singular value, to rounding.
  */
+
 import { checkState, type State } from '../array/ndarray.js';
-import { checkKeys, checkNumber, inside, option } from '../check/options.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
-import { type Course, checkWeightDecay, startTrajectory, type WeightDecay } from './linear.js';
-import { type CheckedRate, checkRate, proportion, type Rate } from './rates.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkNumber, inside, option } from '../check/options.js';
+import { checkGamma, checkWeightDecay } from '../check/quantities.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
+import type { ComputedTrajectory } from './computed.js';
+import { type Course, sides, startTrajectory, type WeightDecay } from './linear.js';
+import { type CheckedRate, checkRate, checkRates, proportion, type Rate } from './rates.js';
 import type { Trajectory } from './trajectory.js';
 
 export interface GradientFlowOptions extends Control {
@@ -36,12 +40,12 @@ export interface AnchoredFlowOptions extends Control {
  * @throws `LP_OPTION`, `LP_SHAPE`, `LP_DTYPE`, `LP_LABEL`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function gradientFlow(state: State, options: GradientFlowOptions): Promise<Trajectory> {
-  return run(flow(state, options), options);
+  return drive(startFlow(state, options), options);
 }
 
 /** `gradientFlow` on the calling thread. */
 export function gradientFlowSync(state: State, options: GradientFlowOptions): Trajectory {
-  return runSync(flow(state, options));
+  return driveSync(startFlow(state, options));
 }
 
 /**
@@ -50,33 +54,36 @@ export function gradientFlowSync(state: State, options: GradientFlowOptions): Tr
  * @throws as `gradientFlow`
  */
 export async function anchoredFlow(state: State, options: AnchoredFlowOptions): Promise<Trajectory> {
-  return run(anchored(state, options), options);
+  return drive(startAnchoredFlow(state, options), options);
 }
 
 /** `anchoredFlow` on the calling thread. */
 export function anchoredFlowSync(state: State, options: AnchoredFlowOptions): Trajectory {
-  return runSync(anchored(state, options));
+  return driveSync(startAnchoredFlow(state, options));
 }
 
-function flow(state: State, options: GradientFlowOptions): Task<object, Trajectory> {
-  checkKeys(options, ['gamma', 'rates', 'weightDecay', ...controlKeys], option('options'));
-  const place = option('options.rates');
-  const rates = checkKeys(options.rates, ['features', 'prototypes'], place);
-  const rate1 = checkRate(rates.features, inside(place, 'features'));
-  const rate2 = checkRate(rates.prototypes, inside(place, 'prototypes'));
-  const decay = checkWeightDecay(options.weightDecay, option('options.weightDecay'));
-  return startTrajectory(checkState(state), checkGamma(options.gamma), courseOf(rate1, rate2, decay));
+/** `gradientFlow` as a part of a longer computation, its options standing at a place of their own. */
+export function startFlow(state: State, options: GradientFlowOptions, place = option('options')): Steps<ComputedTrajectory> {
+  checkOptions(options, ['gamma', 'rates', 'weightDecay'], place);
+  const rates = checkRates(options.rates, sides, inside(place, 'rates'));
+  const decay = checkWeightDecay(options.weightDecay, sides, inside(place, 'weightDecay'));
+  const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
+  return startTrajectory(checkState(state), gamma, courseOf(rates.features, rates.prototypes, decay));
 }
 
-function anchored(state: State, options: AnchoredFlowOptions): Task<object, Trajectory> {
-  checkKeys(options, ['gamma', 'rate', 'weightDecay', ...controlKeys], option('options'));
-  const rate = checkRate(options.rate, option('options.rate'));
-  const features = checkNumber(options.weightDecay ?? 0, option('options.weightDecay'), { min: 0 });
-  const fixed = checkRate(0, option('options.rate'));
-  return startTrajectory(checkState(state), checkGamma(options.gamma), courseOf(rate, fixed, { features, prototypes: 0 }));
+/** `anchoredFlow`, as `startFlow`. */
+export function startAnchoredFlow(
+  state: State,
+  options: AnchoredFlowOptions,
+  place = option('options'),
+): Steps<ComputedTrajectory> {
+  checkOptions(options, ['gamma', 'rate', 'weightDecay'], place);
+  const rate = checkRate(options.rate, inside(place, 'rate'));
+  const features = checkNumber(options.weightDecay ?? 0, inside(place, 'weightDecay'), { min: 0 });
+  const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
+  const fixed = checkRate(0, inside(place, 'rate'));
+  return startTrajectory(checkState(state), gamma, courseOf(rate, fixed, { features, prototypes: 0 }));
 }
-
-export const checkGamma = (gamma: unknown): number => checkNumber(gamma, option('options.gamma'), { min: 0 });
 
 function courseOf(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): Course {
   return proportion(rate1, rate2) === undefined ? integrated(rate1, rate2, decay) : closed(rate1, rate2, decay);

@@ -6,19 +6,23 @@
  *
  * the update rule of the usual SGD optimizer. The rates of prototypes also move the biases, and so does their decay.
  */
+
 import { checkState, type Float, type State } from '../array/ndarray.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option } from '../check/options.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
-import { checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkBoolean, inside, option } from '../check/options.js';
+import { checkGamma, checkMomentum, checkSteps, checkWeightDecay } from '../check/quantities.js';
+import { run, runSync, type Task } from '../engine/run.js';
+import { sides, type WeightDecay } from './linear.js';
+import { checkRates, checkSchedule, type Rate, type Schedule } from './rates.js';
 
 export interface IteratedDescentOptions extends Control {
-  /** Weight of the other classes' logits in the loss. */
+  /** Weight of the other classes' logits in the loss, at least 0. */
   readonly gamma: number;
   /** Learning rates, a step. */
   readonly learningRates: { readonly features: Rate; readonly prototypes: Rate };
-  /** Weight decay, `λ/2 ‖x‖²` added to the loss. @default { features: 0, prototypes: 0 } */
-  readonly weightDecay?: { readonly features?: number; readonly prototypes?: number };
-  /** `μ`, from 0 up to but without 1. @default 0 */
+  /** Weight decay, `λ/2 ‖x‖²` added to the loss; a number is that of both. @default 0 */
+  readonly weightDecay?: WeightDecay;
+  /** `μ`, at least 0 and below 1. @default 0 */
   readonly momentum?: number;
   /** Whether the momentum is Nesterov's. @default false */
   readonly nesterov?: boolean;
@@ -44,30 +48,28 @@ export function iteratedDescentSync(state: State, options: IteratedDescentOption
   return runSync(descend(state, options));
 }
 
-const sides = ['features', 'prototypes'] as const;
-const knownOptions = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule', 'steps', ...controlKeys];
+const keys = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule', 'steps'];
 
 function descend(state: State, options: IteratedDescentOptions): Task<Float[], State> {
-  checkKeys(options, knownOptions, option('options'));
-  const { gamma, learningRates, weightDecay = {}, momentum = 0, nesterov = false, schedule } = options;
-  const steps = checkNumber(options.steps, option('options.steps'), { min: 0, max: 1e7, integer: true });
-  checkKeys(learningRates, sides, option('options.learningRates'));
-  checkKeys(weightDecay, sides, option('options.weightDecay'));
-  const factors = schedule === undefined ? undefined : checkSchedule(schedule, option('options.schedule')).steps(0, steps);
+  checkOptions(options, keys);
+  const place = option('options');
+  const steps = checkSteps(options.steps, inside(place, 'steps'), 1e7);
+  const rates = checkRates(options.learningRates, sides, inside(place, 'learningRates'));
+  const decay = checkWeightDecay(options.weightDecay, sides, inside(place, 'weightDecay'));
+  const factors =
+    options.schedule === undefined ? undefined : checkSchedule(options.schedule, inside(place, 'schedule')).steps(0, steps);
   const ratesOf = (side: (typeof sides)[number]) => {
-    const rates = checkRate(learningRates[side], inside(option('options.learningRates'), side)).steps(0, steps);
-    return factors ? rates.map((rate, k) => rate * (factors[k] as number)) : rates;
+    const own = rates[side].steps(0, steps);
+    return factors ? own.map((rate, k) => rate * (factors[k] as number)) : own;
   };
-  const decayOf = (side: (typeof sides)[number]) =>
-    checkNumber(weightDecay[side] ?? 0, inside(option('options.weightDecay'), side), { min: 0 });
   const plan = {
-    gamma: checkNumber(gamma, option('options.gamma')),
+    gamma: checkGamma(options.gamma, inside(place, 'gamma')),
     featureRates: ratesOf('features'),
     prototypeRates: ratesOf('prototypes'),
-    featureDecay: decayOf('features'),
-    prototypeDecay: decayOf('prototypes'),
-    momentum: checkNumber(momentum, option('options.momentum'), { min: 0, max: 1 }),
-    nesterov: checkBoolean(nesterov, option('options.nesterov')),
+    featureDecay: decay.features,
+    prototypeDecay: decay.prototypes,
+    momentum: checkMomentum(options.momentum, inside(place, 'momentum')),
+    nesterov: checkBoolean(options.nesterov ?? false, inside(place, 'nesterov')),
   };
   const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
   return {

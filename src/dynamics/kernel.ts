@@ -8,6 +8,7 @@
  * The first is linear and solved in closed form through the `C×C` or `Cp×Cp` symmetric eigenproblem of `AᵀKA`, `A = Mᵀ ⊗ I`;
  * the second is integrated to 1e-13 a step. `K = I` is the unconstrained flow (UL Thm 2).
  */
+
 import {
   type CheckedState,
   checkArray,
@@ -20,10 +21,12 @@ import {
   showShape,
   snapshot,
 } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, option } from '../check/options.js';
+import { checkChoice, inside, option, type Place } from '../check/options.js';
+import { checkGamma } from '../check/quantities.js';
 import type { KernelLayout, KernelModes, MseOutcome } from '../engine/load.js';
-import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
@@ -50,37 +53,41 @@ export interface KernelOptions extends Control {
  * @throws `LP_OPTION` (the kernel's negative eigenvalue is named), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_ABORTED`
  */
 export async function kernelFlow(state: State, options: KernelOptions): Promise<Trajectory> {
-  const flow = flowOf(state, options);
-  await drive(flow.begin(), options);
-  return flow;
+  return drive(startKernelFlow(state, options), options);
 }
 
 /** `kernelFlow` on the calling thread. */
 export function kernelFlowSync(state: State, options: KernelOptions): Trajectory {
-  const flow = flowOf(state, options);
-  driveSync(flow.begin());
+  return driveSync(startKernelFlow(state, options));
+}
+
+/** `kernelFlow` as a part of a longer computation, its options standing at a place of their own. */
+export function* startKernelFlow(state: State, options: KernelOptions, place = option('options')): Steps<ComputedTrajectory> {
+  const flow = flowOf(state, options, place);
+  yield* flow.begin();
   return flow;
 }
 
-function flowOf(state: State, options: KernelOptions): KernelFlow {
+function flowOf(state: State, options: KernelOptions, place: Place): KernelFlow {
   const checked = checkState(state);
-  checkKeys(options, ['loss', 'gamma', 'rate', 'kernel', ...controlKeys], option('options'));
-  const loss = checkChoice(options.loss, ['unhinged', 'mse'], option('options.loss'));
+  checkOptions(options, ['loss', 'gamma', 'rate', 'kernel'], place);
+  const loss = checkChoice(options.loss, ['unhinged', 'mse'], inside(place, 'loss'));
   if (loss === 'mse' && options.gamma !== undefined) {
-    throw new LayerpeelError('LP_OPTION', 'options.gamma belongs to the unhinged loss; leave it out with loss mse.');
+    throw new LayerpeelError(place.code, `${place.path}.gamma belongs to the unhinged loss; leave it out with loss mse.`);
   }
-  const gamma = loss === 'mse' ? 0 : checkNumber(options.gamma, option('options.gamma'), { min: 0 });
-  const rate = checkRate(options.rate, option('options.rate'));
-  const kernel = checkArray(options.kernel, 'options.kernel', 2);
+  const gamma = loss === 'mse' ? 0 : checkGamma(options.gamma, inside(place, 'gamma'));
+  const rate = checkRate(options.rate, inside(place, 'rate'));
+  const kernelName = inside(place, 'kernel').path;
+  const kernel = checkArray(options.kernel, kernelName, 2);
   const { samples, classes, dim } = checked;
   const [rows, cols] = kernel.shape as [number, number];
   if (rows !== cols || (rows !== samples && rows !== samples * dim)) {
     throw new LayerpeelError(
       'LP_SHAPE',
-      `options.kernel is ${showShape(kernel.shape)}; expected [${samples * dim}, ${samples * dim}], or [${samples}, ${samples}] where it acts on every coordinate alike.`,
+      `${kernelName} is ${showShape(kernel.shape)}; expected [${samples * dim}, ${samples * dim}], or [${samples}, ${samples}] where it acts on every coordinate alike.`,
     );
   }
-  checkSameType({ features: checked.features, 'options.kernel': kernel.data });
+  checkSameType({ features: checked.features, [kernelName]: kernel.data });
   const problem: Problem = {
     initial: snapshot(checked),
     features: doubles(checked.features),

@@ -5,11 +5,10 @@
  */
 import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
 import { LayerpeelError, OverflowError } from '../check/errors.js';
-import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
 import { collapseSteps } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { engine, type Law, type RawArrays, type RawLimit, type RawState } from '../engine/load.js';
-import { type Steps, step, type Task } from '../engine/run.js';
+import { type Steps, step } from '../engine/run.js';
 import { ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type LimitFacts, regimeOf, statementOf } from './limits.js';
@@ -33,25 +32,18 @@ export interface Course {
 /** Weight decay of features, and of prototypes and biases; a number is both, what is left out 0. */
 export type WeightDecay = number | { readonly features?: number; readonly prototypes?: number };
 
-export function checkWeightDecay(decay: unknown, place: Place): { features: number; prototypes: number } {
-  if (typeof decay !== 'object' || decay === null) {
-    const both = checkNumber(decay ?? 0, place, { min: 0 });
-    return { features: both, prototypes: both };
-  }
-  const given = checkKeys(decay, ['features', 'prototypes'], place);
-  const side = (key: 'features' | 'prototypes') => checkNumber(given[key] ?? 0, inside(place, key), { min: 0 });
-  return { features: side('features'), prototypes: side('prototypes') };
-}
+/** The parts of a state that have rates and decays of their own. */
+export const sides = ['features', 'prototypes'] as const;
 
-/** The task that makes a trajectory of a start, which it copies. */
-export function startTrajectory(state: CheckedState, gamma: number, course: Course): Task<object, LinearTrajectory> {
+/** Makes a trajectory of a start, which it copies. */
+export function startTrajectory(state: CheckedState, gamma: number, course: Course): Steps<ComputedTrajectory> {
   const { features, prototypes, biases, labels, samples, classes, dim, counts, dtype } = state;
   const start = { samples, classes, dim, dtype, labels: labels.slice(), counts, gamma };
-  return {
+  return step({
     call: (engine, mode) =>
       engine.trajectoryStart(mode, features, prototypes, biases, labels, samples, classes, dim, gamma, course.law),
-    wrap: (handle) => new LinearTrajectory(handle, start, course),
-  };
+    wrap: (handle: object) => new LinearTrajectory(handle, start, course),
+  });
 }
 
 /** What is kept of a start on this side. */

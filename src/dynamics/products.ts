@@ -8,9 +8,11 @@
  *
  * `M` is never formed: the cost is `O(p (n + C))`.
  */
+
 import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
-import { checkKeys, checkNumber, option } from '../check/options.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkNumber, option } from '../check/options.js';
+import { run, runSync, type Task } from '../engine/run.js';
 
 export interface ProductsOptions extends Control {
   /** Weight of the other classes' logits in the loss. */
@@ -43,8 +45,8 @@ export function structuredProductsSync(state: State, options: ProductsOptions): 
 }
 
 function multiply(state: State, options: ProductsOptions): Task<Float[], Products> {
-  checkKeys(options, ['gamma', ...controlKeys], option('options'));
-  const gamma = checkNumber(options.gamma, option('options.gamma'));
+  checkOptions(options, ['gamma']);
+  const gamma = checkNumber(options.gamma, option('options.gamma')); // of either sign: the products are linear in it
   const { features, prototypes, labels, samples, classes, dim } = checkState(state);
   return {
     call: (engine, mode) => engine.products(mode, features, prototypes, labels, samples, classes, dim, gamma),

@@ -7,12 +7,27 @@
  * where `P` projects onto the constraint of the part (LP §2, ETF Eq. 10). All parts move at once. The loop runs natively;
  * JavaScript is entered for snapshots.
  */
+
 import { createHash } from 'node:crypto';
 import { type CheckedState, checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkKeys,
+  checkList,
+  checkNames,
+  checkNumber,
+  entry,
+  inside,
+  option,
+  type Place,
+  show,
+} from '../check/options.js';
+import { checkMomentum, checkSeed, checkSteps, checkWeightDecay } from '../check/quantities.js';
 import { type EngineDescent, type EngineOutcome, type EnginePart, engine } from '../engine/load.js';
-import { type Control, controlKeys, type Task as EngineTask, run, runSync } from '../engine/run.js';
+import { drive, driveSync, runSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
 import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
 
@@ -30,8 +45,8 @@ export interface DescentProblem extends LossSetting {
   readonly moves?: { readonly features?: boolean; readonly prototypes?: boolean; readonly biases?: boolean };
   /** A start outside is projected first; `Snapshot.projected` says so. @default none */
   readonly constraints?: { readonly features?: Constraint; readonly prototypes?: Constraint };
-  /** Weight decay, `λ/2 ‖x‖²` added to the loss. @default 0 each */
-  readonly weightDecay?: { readonly features?: number; readonly prototypes?: number; readonly biases?: number };
+  /** Weight decay, `λ/2 ‖x‖²` added to the loss; a number is that of every part. @default 0 */
+  readonly weightDecay?: number | { readonly features?: number; readonly prototypes?: number; readonly biases?: number };
   /** Where `distance` is measured to. */
   readonly target?: { readonly features: NDArray; readonly prototypes: NDArray };
 }
@@ -60,7 +75,7 @@ export interface ProjectedDescentOptions extends Control {
   readonly learningRates: { readonly features?: Rate; readonly prototypes?: Rate; readonly biases?: Rate };
   /** Factor of all learning rates at a step. @default 1 */
   readonly schedule?: Schedule;
-  /** `μ`, from 0 up to but without 1. @default 0 */
+  /** `μ`, at least 0 and below 1. @default 0 */
   readonly momentum?: number;
   /** @default false */
   readonly nesterov?: boolean;
@@ -129,9 +144,18 @@ export function projectedDescent(
   problem: DescentProblem,
   options: ProjectedDescentOptions,
 ): AsyncGenerator<Snapshot, void, undefined> {
-  const all = drive(new Runs([problem], [options]), options);
+  return startProjectedDescent(problem, options);
+}
+
+/** `projectedDescent` of a problem and options that stand at places of their own. */
+export function startProjectedDescent(
+  problem: DescentProblem,
+  options: ProjectedDescentOptions,
+  places: Places = PLACES,
+): AsyncGenerator<Snapshot, void, undefined> {
+  const all = snapshots(new Runs([problem], [options], [places]), options);
   return (async function* () {
-    for await (const snapshots of all) yield snapshots[0] as Snapshot;
+    for await (const [snapshot] of all) yield snapshot as Snapshot;
   })();
 }
 
@@ -140,14 +164,9 @@ export function projectedDescentSync(
   problem: DescentProblem,
   options: ProjectedDescentOptions,
 ): Generator<Snapshot, void, undefined> {
-  const runs = new Runs([problem], [options]);
+  const runs = new Runs([problem], [options], [PLACES]);
   return (function* () {
-    while (!runs.finished) {
-      const stretch = runs.stretch();
-      let state = stretch.next();
-      while (!state.done) state = stretch.next(runSync(state.value));
-      yield state.value[0] as Snapshot;
-    }
+    while (!runs.finished) yield driveSync(runs.stretch())[0] as Snapshot;
   })();
 }
 
@@ -160,15 +179,20 @@ export function batchedDescent(
   problems: readonly DescentProblem[],
   options: ProjectedDescentOptions | readonly ProjectedDescentOptions[],
 ): AsyncGenerator<Snapshot[], void, undefined> {
-  const each = (Array.isArray(options) ? options : Array.from(problems ?? [], () => options)) as readonly ProjectedDescentOptions[];
-  if (!Array.isArray(problems) || problems.length === 0 || each.length !== problems.length) {
-    const count = Array.isArray(problems) ? problems.length : show(problems);
+  const all = checkList(problems, option('problems'), 'a list of problems') as readonly DescentProblem[];
+  const own = Array.isArray(options);
+  const each: readonly ProjectedDescentOptions[] = own ? options : all.map(() => options);
+  if (all.length === 0 || each.length !== all.length) {
     throw new LayerpeelError(
       'LP_OPTION',
-      `There are ${each.length} options for ${count} problems; expected one each, or one for all.`,
+      `There are ${each.length} options for ${all.length} problems; expected one each, or one for all.`,
     );
   }
-  return drive(new Runs(problems, each), controlOf(each));
+  const places = all.map((_, r) => ({
+    problem: entry(option('problems'), r),
+    options: own ? entry(PLACES.options, r) : PLACES.options,
+  }));
+  return snapshots(new Runs(all, each, places), controlOf(each));
 }
 
 /** One control of all: any signal stops them, and whoever asks hears of the progress. */
@@ -185,18 +209,17 @@ function controlOf(options: readonly Control[]): Control {
   };
 }
 
-async function* drive(runs: Runs, { signal, onProgress }: Control): AsyncGenerator<Snapshot[], void, undefined> {
-  while (!runs.finished) {
-    const stretch = runs.stretch();
-    let state = stretch.next();
-    while (!state.done) {
-      const { share, span } = runs;
-      const progress = onProgress && ((part: number) => onProgress(share + part * span));
-      state = stretch.next(await run(state.value, { signal, onProgress: progress }));
-    }
-    yield state.value;
-  }
+async function* snapshots(runs: Runs, { signal, onProgress }: Control): AsyncGenerator<Snapshot[], void, undefined> {
+  const progress = onProgress && ((part: number) => onProgress(runs.shareAt(part)));
+  while (!runs.finished) yield await drive(runs.stretch(), { signal, onProgress: progress });
 }
+
+/** Where a problem and its options stand. */
+interface Places {
+  readonly problem: Place;
+  readonly options: Place;
+}
+const PLACES: Places = { problem: option('problem'), options: option('options') };
 
 /** Steps of one native call: a divergence repeats at most these. */
 const MOST_STEPS = 4096;
@@ -230,12 +253,12 @@ class Runs {
   private at: number;
   private count = 0;
 
-  constructor(problems: readonly DescentProblem[], options: readonly ProjectedDescentOptions[]) {
+  constructor(problems: readonly DescentProblem[], options: readonly ProjectedDescentOptions[], places: readonly Places[]) {
     const first = options[0] as ProjectedDescentOptions;
-    const { steps, snapshots, names: measured } = checkCourse(first);
-    for (const other of options) {
-      const course = other === first ? undefined : checkCourse(other);
-      if (course && JSON.stringify(course) !== JSON.stringify({ steps, snapshots, names: measured })) {
+    const { steps, snapshots, names: measured } = checkLooks(first, (places[0] as Places).options);
+    for (const [r, other] of options.entries()) {
+      const looks = other === first ? undefined : checkLooks(other, (places[r] as Places).options);
+      if (looks && JSON.stringify(looks) !== JSON.stringify({ steps, snapshots, names: measured })) {
         throw new LayerpeelError('LP_OPTION', 'Runs of a batch differ in steps, snapshots or measure; they must agree.');
       }
     }
@@ -245,41 +268,42 @@ class Runs {
     this.common = options.every((one) => one === first);
     let shape: CheckedState | undefined;
     const started = problems.map((problem, r) => {
-      const place = problems.length === 1 ? 'problem' : `problems.${r}`;
-      const state = checkState(checkKeys(problem, problemKeys, option(place)).state);
+      const where = places[r] as Places;
+      const state = checkState(checkKeys(problem, problemKeys, where.problem).state);
       if (shape && showShapeOf(shape) !== showShapeOf(state)) {
         throw new LayerpeelError(
           'LP_SHAPE',
-          `${place}.state is ${showShapeOf(state)}, but the first is ${showShapeOf(shape)}; expected one shape.`,
+          `${where.problem.path}.state is ${showShapeOf(state)}, but the first is ${showShapeOf(shape)}; expected one shape.`,
         );
       }
       shape ??= state;
-      return { problem, state, place };
+      return { problem, state, where };
     });
     const { samples, classes, dim, dtype } = shape as CheckedState;
     this.handle = engine().descentBegin(dtype, { samples, classes, dim });
-    this.all = started.map(({ problem, state, place }, r) =>
-      this.add(problem, state, options[r] as ProjectedDescentOptions, option(place), r),
+    this.all = started.map(({ problem, state, where }, r) =>
+      this.add(problem, state, options[r] as ProjectedDescentOptions, where, r),
     );
     const starts = new Set(this.all.map(({ step }) => step));
     if (starts.size > 1) throw new LayerpeelError('LP_OPTION', 'Runs of a batch are resumed at different steps; they must agree.');
     this.at = (this.all[0] as Prepared).step;
     if (this.at > this.steps) {
       throw new LayerpeelError(
-        'LP_OPTION',
-        `options.steps is ${this.steps}, but the checkpoint is of step ${this.at}; expected at least as many.`,
+        (places[0] as Places).options.code,
+        `${(places[0] as Places).options.path}.steps is ${this.steps}, but the checkpoint is of step ${this.at}; expected at least as many.`,
       );
     }
   }
 
-  private add(problem: DescentProblem, state: CheckedState, options: ProjectedDescentOptions, place: Place, r: number): Prepared {
-    const plan = checkPlan(problem, options, state, place);
-    const rates = checkRates(options, plan);
-    const schedule = options.schedule === undefined ? undefined : checkSchedule(options.schedule, option('options.schedule'));
+  private add(problem: DescentProblem, state: CheckedState, options: ProjectedDescentOptions, where: Places, r: number): Prepared {
+    const plan = checkPlan(problem, options, state, where);
+    const rates = checkLearningRates(options.learningRates, plan, inside(where.options, 'learningRates'));
+    const schedule =
+      options.schedule === undefined ? undefined : checkSchedule(options.schedule, inside(where.options, 'schedule'));
     const text = describePlan(problem.loss.kind, plan, rates, schedule);
     const { resume } = options;
-    const start = resume === undefined ? state : checkResume(resume, text, state);
-    const target = checkTarget(problem.target, state, place);
+    const start = resume === undefined ? state : checkResume(resume, text, state, inside(where.options, 'resume'));
+    const target = checkTarget(problem.target, state, where.problem);
     const { features, prototypes, biases, labels } = start;
     const outside = typedSync(() =>
       engine().descentAdd(this.handle, features, prototypes, biases, labels, plan, target?.features, target?.prototypes),
@@ -309,31 +333,33 @@ class Runs {
     return this.all.every(({ reason }) => reason !== undefined);
   }
 
-  /** The part of all steps that is done, and that of the call at hand. */
-  get share(): number {
-    return this.at / Math.max(1, this.steps);
-  }
-  get span(): number {
-    return this.count / Math.max(1, this.steps);
+  /** The share of all steps that is done where `part` of the call at hand is. */
+  shareAt(part: number): number {
+    return (this.at + part * this.count) / Math.max(1, this.steps);
   }
 
   /** The tasks up to the next snapshot, and then its snapshots. */
-  *stretch(): Generator<Task<unknown>, Snapshot[], unknown> {
+  *stretch(): Steps<Snapshot[]> {
     const until = Math.min(this.steps, (Math.floor(this.at / this.interval) + 1) * this.interval);
     while (this.at < until && !this.finished) {
       const count = Math.min(until - this.at, MOST_STEPS, this.common ? MOST_STEPS : Math.ceil(MOST_RATES / 3 / this.all.length));
       this.count = count;
       const rates = this.ratesOf(count);
-      const outcomes = (yield task((native, mode) =>
-        native.descentAdvance(mode, this.handle, rates, count, this.at + count === until),
-      )) as EngineOutcome[];
+      const shown = this.at + count === until;
+      const outcomes = yield* step({
+        call: (native, mode) => native.descentAdvance(mode, this.handle, rates, count, shown),
+        wrap: (raw: EngineOutcome[]) => raw,
+      });
       this.count = 0;
       this.at += count;
       for (const [r, outcome] of outcomes.entries()) this.absorb(this.all[r] as Prepared, outcome);
     }
     for (const one of this.all) if (one.reason === undefined && this.at >= this.steps) one.reason = 'steps';
     if (this.finished && this.measured.length > 0) {
-      const rows = (yield task((native, mode) => native.descentObserve(mode, this.handle))) as Float64Array[];
+      const rows = yield* step({
+        call: (native, mode) => native.descentObserve(mode, this.handle),
+        wrap: (raw: Float64Array[]) => raw,
+      });
       for (const [r, row] of rows.entries()) this.record(this.all[r] as Prepared, row);
     }
     return this.all.map((one, r) => this.snapshot(one, r));
@@ -401,11 +427,8 @@ class Runs {
   }
 }
 
-const task = (call: Task<unknown>['call']): Task<unknown> => ({ call, wrap: (raw) => raw });
-type Task<T> = EngineTask<T, T>;
-
 /** Calls the engine at once, with typed errors. */
-const typedSync = <T>(call: () => T): T => runSync({ call, wrap: (raw: T) => raw } as Task<T>);
+const typedSync = <T>(call: () => T): T => runSync({ call, wrap: (raw: T) => raw });
 
 const showShapeOf = ({ samples, classes, dim, dtype, biases }: CheckedState): string =>
   `${showShape([samples, dim])} and ${showShape([classes, dim])}${biases ? ' with biases' : ''} (${dtype})`;
@@ -423,67 +446,67 @@ const optionKeys = [
   'measure',
   'stop',
   'resume',
-  ...controlKeys,
 ];
 const parts = ['features', 'prototypes', 'biases'] as const;
 const constraintKinds = ['none', 'ball', 'sphere', 'frobenius'] as const;
 
-function checkCourse(options: ProjectedDescentOptions): { steps: number; snapshots: number; names: readonly DescentMeasure[] } {
-  checkKeys(options, optionKeys, option('options'));
-  const steps = checkNumber(options.steps, option('options.steps'), { min: 0, integer: true });
-  const snapshots = checkNumber(options.snapshots ?? Math.max(1, steps), option('options.snapshots'), { min: 1, integer: true });
-  const place = option('options.measure');
-  const { names: wanted = [] } = checkKeys(options.measure ?? {}, ['names', 'every'], place);
-  if (!Array.isArray(wanted))
-    throw new LayerpeelError('LP_OPTION', `options.measure.names is ${show(wanted)}; expected a list of names.`);
-  return { steps, snapshots, names: wanted.map((name, k) => checkChoice(name, names, inside(inside(place, 'names'), String(k)))) };
+/** How far a run goes, and when it is looked at. */
+function checkLooks(
+  options: ProjectedDescentOptions,
+  place: Place,
+): { steps: number; snapshots: number; names: readonly DescentMeasure[] } {
+  checkOptions(options, optionKeys, place);
+  const steps = checkSteps(options.steps, inside(place, 'steps'));
+  const snapshots = checkNumber(options.snapshots ?? Math.max(1, steps), inside(place, 'snapshots'), { min: 1, integer: true });
+  const here = inside(place, 'measure');
+  const { names: wanted } = checkKeys(options.measure ?? {}, ['names', 'every'], here);
+  return { steps, snapshots, names: checkNames(wanted ?? [], names, inside(here, 'names')) };
 }
 
-function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, place: Place): EngineDescent {
-  const { moves = {}, constraints = {}, weightDecay = {} } = problem;
+function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, places: Places): EngineDescent {
+  const place = places.problem;
+  const { moves = {}, constraints = {} } = problem;
   checkKeys(moves, parts, inside(place, 'moves'));
   checkKeys(constraints, ['features', 'prototypes'], inside(place, 'constraints'));
-  checkKeys(weightDecay, parts, inside(place, 'weightDecay'));
+  const decay = checkWeightDecay(problem.weightDecay, parts, inside(place, 'weightDecay'));
   const partOf = (name: (typeof parts)[number]): EnginePart => {
     const constraint = name === 'biases' ? undefined : constraints[name];
-    const where = inside(inside(place, 'constraints'), name);
+    const where = inside(place, `constraints.${name}`);
     if (constraint !== undefined) checkKeys(constraint, ['kind', 'radius'], where);
-    const decay = checkNumber(weightDecay[name] ?? 0, inside(inside(place, 'weightDecay'), name), { min: 0 });
     return {
-      moves: checkBoolean(moves[name] ?? true, inside(inside(place, 'moves'), name)),
-      decay,
+      moves: checkBoolean(moves[name] ?? true, inside(place, `moves.${name}`)),
+      decay: decay[name],
       constraint: constraint
         ? constraintKinds.indexOf(checkChoice(constraint.kind, constraintKinds.slice(1), inside(where, 'kind')))
         : 0,
       radius: constraint ? checkNumber(constraint.radius, inside(where, 'radius'), { above: 0 }) : 1,
     };
   };
-  const batch = options.batch === undefined ? {} : checkKeys(options.batch, ['size', 'seed'], option('options.batch'));
-  const momentum = checkNumber(options.momentum ?? 0, option('options.momentum'), { min: 0, max: 1 });
-  if (momentum === 1) throw new LayerpeelError('LP_OPTION', 'options.momentum is 1; expected a number below 1.');
-  const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], option('options.stop'));
-  const event = checkEvent(stop.event, option('options.stop.event'));
-  const { names: measured } = checkCourse(options);
+  const { options: here } = places;
+  const batch = options.batch === undefined ? {} : checkKeys(options.batch, ['size', 'seed'], inside(here, 'batch'));
+  const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], inside(here, 'stop'));
+  const event = checkEvent(stop.event, inside(here, 'stop.event'));
+  const { names: measured } = checkLooks(options, here);
   const watched = [...measured, ...(stop.event ? [names[event[0] as number] as DescentMeasure] : [])];
+  const size = { min: 1, max: state.samples, integer: true };
+  const intervals = { min: 1, max: 2 ** 31 - 1, integer: true };
+  const loss = checkLoss(problem.loss, problem, state, inside(place, 'loss'), place);
   checkMeasurable(watched, problem, place);
   return {
-    loss: checkLoss(problem.loss, problem, state, inside(place, 'loss'), place),
+    loss,
     features: partOf('features'),
     prototypes: partOf('prototypes'),
     biases: partOf('biases'),
-    momentum,
-    nesterov: checkBoolean(options.nesterov ?? false, option('options.nesterov')),
-    rescaled: checkBoolean(options.rescaled ?? false, option('options.rescaled')),
-    batch:
-      options.batch === undefined
-        ? 0
-        : checkNumber(batch.size, option('options.batch.size'), { min: 1, max: state.samples, integer: true }),
-    seed: checkNumber(batch.seed ?? 0, option('options.batch.seed'), { min: 0, max: 2 ** 31 - 1, integer: true }),
+    momentum: checkMomentum(options.momentum, inside(here, 'momentum')),
+    nesterov: checkBoolean(options.nesterov ?? false, inside(here, 'nesterov')),
+    rescaled: checkBoolean(options.rescaled ?? false, inside(here, 'rescaled')),
+    batch: options.batch === undefined ? 0 : checkNumber(batch.size, inside(here, 'batch.size'), size),
+    seed: checkSeed(batch.seed, inside(here, 'batch.seed'), 2 ** 31 - 1),
     asItIs: options.resume !== undefined,
     measures: Float64Array.from(measured, (name) => names.indexOf(name)),
-    every: checkNumber(options.measure?.every ?? 1, option('options.measure.every'), { min: 1, max: 2 ** 31 - 1, integer: true }),
+    every: checkNumber(options.measure?.every ?? 1, inside(here, 'measure.every'), intervals),
     event,
-    stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, option('options.stop.stationary'), { min: 0 }),
+    stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, inside(here, 'stop.stationary'), { min: 0 }),
   };
 }
 
@@ -514,9 +537,8 @@ function checkEvent(event: unknown, place: Place): Float64Array {
   return Float64Array.of(index, side === 'below' ? 1 : 0, checkNumber(below ?? above, inside(place, side)));
 }
 
-function checkRates({ learningRates }: ProjectedDescentOptions, plan: EngineDescent): CheckedRate[] {
-  const place = option('options.learningRates');
-  const given = checkKeys(learningRates, parts, place) as Record<string, Rate | undefined>;
+function checkLearningRates(learningRates: unknown, plan: EngineDescent, place: Place): CheckedRate[] {
+  const given = checkKeys(learningRates, parts, place);
   return parts.map((part) => {
     const rate = given[part] ?? (part === 'biases' ? given.prototypes : undefined);
     // A part that stands needs no rate.
@@ -579,15 +601,14 @@ function describePlan(
 }
 
 /** The state of a checkpoint, once it is known to be of the same problem and options. */
-function checkResume(resume: DescentCheckpoint, text: string, state: CheckedState): CheckedState {
-  const place = option('options.resume');
+function checkResume(resume: DescentCheckpoint, text: string, state: CheckedState, place: Place): CheckedState {
   checkKeys(resume, ['step', 'state', 'velocity', 'plan'], place);
-  checkNumber(resume.step, inside(place, 'step'), { min: 0, integer: true });
+  checkSteps(resume.step, inside(place, 'step'));
   const refuse = (of: string): never => {
-    throw new LayerpeelError('LP_OPTION', `options.resume is of a run with ${of}; expected the same problem and options.`);
+    throw new LayerpeelError(place.code, `${place.path} is of a run with ${of}; expected the same problem and options.`);
   };
   if (resume.plan !== text) {
-    refuse(differences(parsePlan(resume.plan), parsePlan(text), '').join(', '));
+    refuse(differences(parsePlan(resume.plan, place), parsePlan(text, place), '').join(', '));
   }
   const saved = checkState(resume.state);
   if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
@@ -606,12 +627,12 @@ function differences(then: unknown, now: unknown, path: string): string[] {
   return JSON.stringify(then) === JSON.stringify(now) ? [] : [`${path} ${JSON.stringify(then) ?? 'absent'}`];
 }
 
-function parsePlan(text: unknown): Record<string, unknown> {
+function parsePlan(text: unknown, place: Place): Record<string, unknown> {
   try {
     const plan = JSON.parse(text as string);
     if (typeof plan === 'object' && plan !== null) return plan;
   } catch {}
-  throw new LayerpeelError('LP_OPTION', `options.resume.plan is ${show(text)}; expected that of a checkpoint.`);
+  throw new LayerpeelError(place.code, `${place.path}.plan is ${show(text)}; expected that of a checkpoint.`);
 }
 
 /**

@@ -3,9 +3,10 @@
  * (UL Eq. 8, Lemmas 13–17). Under the unhinged loss each part keeps its form and only changes its length; with `C`
  * classes of `N` samples their eigenvalues are `±(1+γ)/(C√N)` (plus1, minus1), `±(1+γ−γC)/(C√N)` (plus2, minus2) and 0.
  */
+
 import { checkBalanced, checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
-import { checkKeys, option } from '../check/options.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { run, runSync, type Task } from '../engine/run.js';
 
 /** Features `[n, p]` and prototypes `[C, p]` of one part. */
 export interface Part {
@@ -34,7 +35,7 @@ export interface Parts {
  * @throws `LP_BALANCE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function spectralProjections(state: State, options: Control = {}): Promise<Parts> {
-  checkKeys(options, controlKeys, option('options'));
+  checkOptions(options);
   return run(split(state), options);
 }
 

@@ -12,7 +12,7 @@
  * at the full rate (a `LinearLR` with `start_factor = 1/warmup`, `total_iters = warmup − 1`, times the schedule).
  */
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import { checkChoice, checkKeys, checkList, checkNumber, entry, inside, type Place, show } from '../check/options.js';
 
 interface Warmup {
   /** Length of the linear warm-up from 0, in units of time or steps. @default 0 */
@@ -74,6 +74,12 @@ export function checkRate(rate: unknown, place: Place): CheckedRate {
   return new ObjectRate(shape, checkNumber((rate as { value?: unknown }).value, inside(place, 'value'), { min: 0 }));
 }
 
+/** Checks a rate for each of the parts. */
+export function checkRates<Part extends string>(given: unknown, parts: readonly Part[], place: Place): Record<Part, CheckedRate> {
+  const rates = checkKeys(given, parts, place);
+  return Object.fromEntries(parts.map((part) => [part, checkRate(rates[part], inside(place, part))])) as Record<Part, CheckedRate>;
+}
+
 /** Checks a schedule: a rate of value 1. */
 export function checkSchedule(schedule: unknown, place: Place): CheckedRate {
   if (typeof schedule === 'function') return new FunctionRate(schedule as (step: number) => number, place);
@@ -106,12 +112,8 @@ function checkShape(given: unknown, more: readonly string[], place: Place): Shap
 }
 
 function checkMilestones(milestones: unknown, place: Place): number[] {
-  if (!Array.isArray(milestones)) {
-    throw new LayerpeelError(place.code, `${place.path} is ${show(milestones)}; expected an array of ascending times.`);
-  }
-  return milestones.map((time, i) =>
-    checkNumber(time, inside(place, String(i)), i === 0 ? { min: 0 } : { above: milestones[i - 1] as number }),
-  );
+  const times = checkList(milestones, place, 'a list of ascending times');
+  return times.map((time, i) => checkNumber(time, entry(place, i), i === 0 ? { min: 0 } : { above: times[i - 1] as number }));
 }
 
 /**

@@ -9,10 +9,13 @@
  * It stays in the plane of `u` and `h(0)`: a cosine, a sine and a norm a sample, `O(1)` a step whatever the dimension
  * (native/ops/spherical). Prototypes and biases stay as they are.
  */
+
 import { type CheckedState, checkState, type State, snapshot } from '../array/ndarray.js';
-import { checkBoolean, checkKeys, checkNumber, option } from '../check/options.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkBoolean, inside, option } from '../check/options.js';
+import { checkGamma } from '../check/quantities.js';
 import type { Sizes, SphericalStart } from '../engine/load.js';
-import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
@@ -50,25 +53,28 @@ export interface SphericalTrajectory extends Trajectory {
  * @throws `LP_OPTION` (a zero feature is named by its index), `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_ABORTED`
  */
 export async function sphericalDescent(state: State, options: SphericalOptions): Promise<SphericalTrajectory> {
-  const trajectory = spherical(state, options);
-  await drive(trajectory.start(), options);
-  return trajectory;
+  return drive(startSphericalDescent(state, options), options);
 }
 
 /** `sphericalDescent` on the calling thread. */
 export function sphericalDescentSync(state: State, options: SphericalOptions): SphericalTrajectory {
-  const trajectory = spherical(state, options);
-  driveSync(trajectory.start());
-  return trajectory;
+  return driveSync(startSphericalDescent(state, options));
 }
 
-function spherical(state: State, options: SphericalOptions): Spherical {
+/** `sphericalDescent` as a part of a longer computation, its options standing at a place of their own. */
+export function* startSphericalDescent(
+  state: State,
+  options: SphericalOptions,
+  place = option('options'),
+): Steps<ComputedTrajectory<SphericalLimit>> {
   const checked = checkState(state);
-  checkKeys(options, ['gamma', 'learningRate', 'rescaled', ...controlKeys], option('options'));
-  const gamma = checkNumber(options.gamma, option('options.gamma'), { min: 0 });
-  const rate = checkRate(options.learningRate, option('options.learningRate'));
-  const rescaled = checkBoolean(options.rescaled ?? false, option('options.rescaled'));
-  return new Spherical(snapshot(checked), gamma, rate, rescaled);
+  checkOptions(options, ['gamma', 'learningRate', 'rescaled'], place);
+  const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
+  const rate = checkRate(options.learningRate, inside(place, 'learningRate'));
+  const rescaled = checkBoolean(options.rescaled ?? false, inside(place, 'rescaled'));
+  const trajectory = new Spherical(snapshot(checked), gamma, rate, rescaled);
+  yield* trajectory.start();
+  return trajectory;
 }
 
 /** Where the samples stand after `step` steps. */

@@ -2,9 +2,10 @@
  * What every dynamics returns: a trajectory `Z(t) = (H(t), W(t))`, asked for states, measured quantities, its limit, and
  * the time of an event. Times are times of a flow, or whole numbers of steps of a descent.
  */
+
 import type { NDArray, State } from '../array/ndarray.js';
+import type { Control } from '../check/control.js';
 import type { CollapseMeasure } from '../collapse/measures.js';
-import type { Control } from '../engine/run.js';
 
 /** The quantities a trajectory measures by itself, and what they are; a dynamics refuses those it does not have. */
 export const trajectoryMeasures = {

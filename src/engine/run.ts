@@ -3,19 +3,9 @@
  * a generator yields tasks and gets their results, and either `drive` awaits each of them or `driveSync` runs it on the spot.
  * Between long loops of its own it yields undefined, where `drive` lets the event loop turn.
  */
+import type { Control } from '../check/control.js';
 import { aborted, type ErrorCode, makeError } from '../check/errors.js';
 import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
-
-/** Options that every asynchronous function takes. */
-export interface Control {
-  /** Stops the operation, which then rejects with `LP_ABORTED`. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called on the event loop with the share of the work done, 0 … 1, now and then. */
-  readonly onProgress?: ((share: number) => void) | undefined;
-}
-
-/** The keys of `Control`, and `device`, for the check of option objects. */
-export const controlKeys = ['signal', 'onProgress', 'device'] as const;
 
 /** An operation whose arguments have been checked: how to run it, and what to make of the result. */
 export interface Task<Raw, T> {

@@ -3,7 +3,7 @@
  * samples they had (many, medium, few: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", 2019).
  */
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, option, show } from '../check/options.js';
+import { checkKeys, checkNumber, checkNumbers, inside, option, type Place } from '../check/options.js';
 
 export interface Accuracies {
   /** Share of samples decided right. */
@@ -60,20 +60,19 @@ function meanOf(values: ArrayLike<number>): number {
 /** Classes by their group. */
 export type Membership = Readonly<Record<GroupName, readonly number[]>>;
 
-export function membership(counts: ArrayLike<number>, classes: number, limits: GroupLimits): Membership {
-  checkKeys(limits, ['many', 'few'], option('options.groups'));
-  const many = checkNumber(limits.many ?? 100, option('options.groups.many'), { min: 0 });
-  const few = checkNumber(limits.few ?? 20, option('options.groups.few'), { min: 0, max: many });
-  const sizes = Array.from(counts);
+export function checkLimits(limits: GroupLimits = {}, place: Place): Required<GroupLimits> {
+  const given = checkKeys(limits, ['many', 'few'], place);
+  const many = checkNumber(given.many ?? 100, inside(place, 'many'), { min: 0 });
+  return { many, few: checkNumber(given.few ?? 20, inside(place, 'few'), { min: 0, max: many }) };
+}
+
+export function membership(counts: ArrayLike<number>, classes: number, { many, few }: Required<GroupLimits>): Membership {
+  const sizes = Array.from(checkNumbers(counts, option('counts'), { min: 0, integer: true }));
   if (sizes.length !== classes) {
     throw new LayerpeelError(
       'LP_SHAPE',
       `counts have ${sizes.length} entries; expected ${classes}, the training samples of each class.`,
     );
-  }
-  const bad = sizes.findIndex((size) => !(Number.isSafeInteger(size) && size >= 0));
-  if (bad !== -1) {
-    throw new LayerpeelError('LP_OPTION', `counts[${bad}] is ${show(sizes[bad])}; expected a number of training samples.`);
   }
   const where = (fits: (size: number) => boolean) => sizes.flatMap((size, label) => (fits(size) ? [label] : []));
   return {

@@ -11,10 +11,12 @@
  * `β = 1/T` the NLL is convex, with the derivative `mean(E_p[z] − z_y)`, whose root is found by Newton's method in `log β`,
  * kept inside a bracket.
  */
+
 import type { NDArray } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, option } from '../check/options.js';
-import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
+import { checkNumber, option, type Place } from '../check/options.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
 import { checkLabelled, keep, type LabelledRows, type Logits, labelledRows } from './rows.js';
 
 export interface CalibrationOptions extends Control {
@@ -98,9 +100,9 @@ function* calibrationSteps(
   options: CalibrationOptions,
   copy: Keep = (data) => data,
 ): Steps<Calibration> {
-  checkKeys(options, ['temperature', 'bins', ...controlKeys], option('options'));
-  const temperature = checkTemperature(options.temperature ?? 1, 'options.temperature');
-  const bins = checkBins(options.bins);
+  checkOptions(options, ['temperature', 'bins']);
+  const temperature = checkTemperature(options.temperature, option('options.temperature'));
+  const bins = checkBins(options.bins, option('options.bins'));
   const checked = checkLabelled(logits, labels);
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
   const rows = yield* labelledRows(given, own, 1 / temperature);
@@ -116,16 +118,16 @@ function* temperatureSteps(
   options: Control,
   copy: Keep = (data) => data,
 ): Steps<TemperatureFit> {
-  checkKeys(options, controlKeys, option('options'));
+  checkOptions(options);
   const checked = checkLabelled(logits, labels);
   const { fitted } = yield* fit({ ...checked, data: copy(checked.data) }, copy(checked.labels));
   return fitted;
 }
 
-export const checkTemperature = (value: unknown, path: string): number => checkNumber(value, option(path), { above: 0 });
+export const checkTemperature = (value: unknown, place: Place): number => checkNumber(value ?? 1, place, { above: 0 });
 
-export const checkBins = (bins: number | undefined): number =>
-  checkNumber(bins ?? 15, option('options.bins'), { min: 1, max: 1e6, integer: true });
+export const checkBins = (bins: unknown, place: Place): number =>
+  checkNumber(bins ?? 15, place, { min: 1, max: 1e6, integer: true });
 
 /** Whether logits are cosines of unit vectors: none exceeds 1 beyond rounding. */
 export function areCosines({ largest }: LabelledRows, { data }: Logits): boolean {

@@ -11,9 +11,10 @@
 import { product } from '../array/matmul.js';
 import { checkArray, checkSameType, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkKeys, option } from '../check/options.js';
-import { type Control, controlKeys, drive, driveSync, type Steps, step } from '../engine/run.js';
+import { checkBoolean, option } from '../check/options.js';
+import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { eachRow, keep, refuseRow } from './rows.js';
 
 export interface Classifier {
@@ -81,7 +82,7 @@ function checkClassifier(given: Classifier) {
 }
 
 export function* classifierSteps(classifier: Classifier, options: DecisionOptions): Steps<NDArray> {
-  checkKeys(options, ['centerPrototypes', 'centerFeatures', ...controlKeys], option('options'));
+  checkOptions(options, ['centerPrototypes', 'centerFeatures']);
   const centerPrototypes = checkBoolean(options.centerPrototypes ?? false, option('options.centerPrototypes'));
   const centerFeatures = checkBoolean(options.centerFeatures ?? false, option('options.centerFeatures'));
   const { features, prototypes, biases, featureMean, samples, classes, dim } = checkClassifier(classifier);

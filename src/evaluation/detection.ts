@@ -15,10 +15,12 @@
  * accepted (UL Table 3, Liu et al.); with the others as the positive class, of in-distribution samples rejected (OpenOOD).
  * They differ widely.
  */
+
 import { checkArray, describe, type Float, type NDArray } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, option } from '../check/options.js';
-import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
 import { checkTemperature } from './calibration.js';
 import { checkLogits, eachRow, keep, type Rows, refuseRow, softmaxRows } from './rows.js';
 
@@ -75,9 +77,9 @@ export function outOfDistributionScoresSync(input: ScoreInput, options: ScoreOpt
 }
 
 function* scoreSteps(input: ScoreInput, options: ScoreOptions, copy = (data: Float): Float => data): Steps<Scores> {
-  checkKeys(options, ['temperature', ...controlKeys], option('options'));
+  checkOptions(options, ['temperature']);
   checkKeys(input, ['logits', 'features'], { path: 'input', code: 'LP_OPTION' });
-  const temperature = checkTemperature(options.temperature ?? 1, 'options.temperature');
+  const temperature = checkTemperature(options.temperature, option('options.temperature'));
   if (!input.logits && !input.features) {
     throw new LayerpeelError('LP_OPTION', 'There is nothing to score: pass logits [n, C], features [n, p], or both.');
   }

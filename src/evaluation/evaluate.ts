@@ -2,13 +2,17 @@
  * Evaluation of a trained classifier on a test set: accuracy, calibration, decision rules and out-of-distribution detection,
  * with bootstrap intervals. Formulas and sources are in the files of the parts.
  */
+
 import { checkArray, type Float, type NDArray } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, option } from '../check/options.js';
-import { type Control, controlKeys, drive, driveSync, type Steps } from '../engine/run.js';
+import { checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { checkSeed } from '../check/quantities.js';
+import { drive, driveSync, type Steps } from '../engine/run.js';
 import {
   type Accuracies,
   accuraciesOf,
+  checkLimits,
   type GroupLimits,
   type GroupName,
   type Groups,
@@ -137,7 +141,7 @@ export function evaluateSync(input: EvaluationInput, options: EvaluationOptions 
   return driveSync(evaluationSteps(input, options));
 }
 
-const optionKeys = ['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed', ...controlKeys];
+const optionKeys = ['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed'];
 const arrayKeys = ['logits', 'features', 'prototypes', 'biases', 'featureMean'] as const;
 const BINS_OF_SCORES = 50;
 
@@ -146,10 +150,10 @@ function* evaluationSteps(
   options: EvaluationOptions,
   copy = <T extends Float | Int32Array>(data: T): T => data,
 ): Steps<Evaluation> {
-  const settings = checkOptions(options);
+  const settings = checkSettings(options);
   const input = ownInput(given, copy);
   const { features, prototypes } = input;
-  const progress = (share: number) => options.onProgress?.(share);
+  const { onProgress: progress } = settings;
   if (!input.logits && !(features && prototypes)) {
     throw new LayerpeelError(
       'LP_OPTION',
@@ -173,7 +177,7 @@ function* evaluationSteps(
   const { counts, labels, ...logits } = checkLabelled((input.logits ?? plain) as NDArray, input.labels);
   const { classes, samples } = logits;
   const strays = plain && input.logits ? yield* straysOf(logits, plain) : 0;
-  const members = input.counts && membership(input.counts, classes, options.groups ?? {});
+  const members = input.counts && membership(input.counts, classes, settings.groups);
   progress(0.1);
 
   const rows = yield* labelledRows(logits, labels, 1 / settings.temperature);
@@ -226,19 +230,23 @@ function* evaluationSteps(
   };
 }
 
-function checkOptions(options: EvaluationOptions) {
-  checkKeys(options, optionKeys, option('options'));
+/** The options of an evaluation with their defaults. */
+export function checkSettings(options: EvaluationOptions, place = option('options')) {
+  const { onProgress = () => {} } = checkOptions(options, optionKeys, place);
+  const at = (key: keyof EvaluationOptions) => inside(place, key);
   return {
-    temperature: checkTemperature(options.temperature ?? 1, 'options.temperature'),
-    energyTemperature: checkTemperature(options.energyTemperature ?? 1, 'options.energyTemperature'),
-    bins: checkBins(options.bins),
-    resamples: checkNumber(options.resamples ?? 1000, option('options.resamples'), { min: 0, max: 1e6, integer: true }),
-    seed: checkNumber(options.seed ?? 0, option('options.seed'), { min: 0, integer: true }),
-    confidence: checkNumber(options.confidence ?? 0.95, option('options.confidence'), { above: 0, max: 1 }),
+    temperature: checkTemperature(options.temperature, at('temperature')),
+    energyTemperature: checkTemperature(options.energyTemperature, at('energyTemperature')),
+    bins: checkBins(options.bins, at('bins')),
+    groups: checkLimits(options.groups, at('groups')),
+    resamples: checkNumber(options.resamples ?? 1000, at('resamples'), { min: 0, max: 1e6, integer: true }),
+    seed: checkSeed(options.seed, at('seed')),
+    confidence: checkNumber(options.confidence ?? 0.95, at('confidence'), { above: 0, max: 1 }),
+    onProgress,
   };
 }
 
-type Settings = ReturnType<typeof checkOptions>;
+type Settings = ReturnType<typeof checkSettings>;
 
 /** The input with arrays of its own, so that later turns of the event loop find them as they are now. */
 function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(data: T) => T): EvaluationInput {

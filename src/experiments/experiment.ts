@@ -2,7 +2,7 @@
  * What an experiment is: one figure or table of a paper, computed anew through this package's public functions and set
  * beside what the paper states. One file each in this folder, listed in `index.ts`.
  */
-import type { Control } from '../engine/run.js';
+import type { Control } from '../check/control.js';
 import type { Section, Verdict } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 

@@ -12,10 +12,13 @@
  * block of samples at a time. All of it is computed over `L`, so that a state is judged rightly where its softmax rounds to the
  * labels; an own class's entries of `G` and `Ġ` are minus the sum of the others, which `P − 1` would lose.
  */
+
 import { checkState, type NDArray, type State } from '../array/ndarray.js';
-import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkChoice, checkNumber, inside, option } from '../check/options.js';
+import { checkSeed } from '../check/quantities.js';
 import type { RawCurvature } from '../engine/load.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { run, runSync, type Task } from '../engine/run.js';
 
 export interface CurvatureOptions extends Control {
   /** Mean or sum of the losses over samples. @default 'mean' */
@@ -71,13 +74,13 @@ export function tangentCurvatureSync(state: State, options: CurvatureOptions = {
 }
 
 function prepare(state: State, options: CurvatureOptions): Task<RawCurvature, TangentCurvature> {
-  checkKeys(options, ['reduction', 'tolerance', 'stationary', 'steps', 'seed', ...controlKeys], option('options'));
+  checkOptions(options, ['reduction', 'tolerance', 'stationary', 'steps', 'seed']);
   const place = option('options');
   const reduction = checkChoice(options.reduction ?? 'mean', ['mean', 'sum'] as const, inside(place, 'reduction'));
   const tolerance = checkNumber(options.tolerance ?? 1e-8, inside(place, 'tolerance'), { above: 0 });
   const still = checkNumber(options.stationary ?? 1e-6, inside(place, 'stationary'), { min: 0 });
   const steps = checkNumber(options.steps ?? 300, inside(place, 'steps'), { min: 1, max: 1e9, integer: true });
-  const seed = checkNumber(options.seed ?? 0, inside(place, 'seed'), { min: 0, integer: true });
+  const seed = checkSeed(options.seed, inside(place, 'seed'));
   const { features, prototypes, labels, samples, classes, dim } = checkState(state);
   const search = { sum: reduction === 'sum', tolerance, steps, seed };
   const shaped = (h: Float64Array, w: Float64Array) => ({

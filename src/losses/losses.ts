@@ -12,11 +12,14 @@
  * and the loss of a state is the mean over its samples (each times the weight of its class), plus an explicit
  * regularization of the features (UL §4.2).
  */
+
 import { checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import { checkGamma } from '../check/quantities.js';
 import type { EngineLoss } from '../engine/load.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { run, runSync, type Task } from '../engine/run.js';
 
 /** One number a class. */
 export type PerClass = readonly number[] | Float32Array | Float64Array;
@@ -131,7 +134,7 @@ export function lossAndGradientSync(loss: Loss, state: State, options: LossOptio
 export const settingKeys = ['normalizeFeatures', 'reduction', 'regularization'] as const;
 
 function differentiate(loss: Loss, state: State, options: LossOptions): Task<[Float64Array, Float, Float, Float], LossAndGradient> {
-  checkKeys(options, [...settingKeys, ...controlKeys], option('options'));
+  checkOptions(options, [...settingKeys]);
   const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
   const sizes = { samples, classes, dim };
   const plan = checkLoss(loss, options, sizes, option('loss'), option('options'));
@@ -196,11 +199,10 @@ export function checkLoss(
   };
   switch (kind) {
     case 'unhinged':
-      return { ...plan, gamma: number('gamma', undefined) };
+      return { ...plan, gamma: checkGamma(given.gamma, inside(place, 'gamma')) };
     case 'adjusted-margin': {
-      const epsilon = number('epsilon', undefined, { above: 0, max: 1 });
-      if (epsilon === 1) throw new LayerpeelError(place.code, `${place.path}.epsilon is 1; expected a number below 1.`);
-      return { ...plan, gamma: number('gamma', undefined), epsilon };
+      const epsilon = number('epsilon', undefined, { above: 0, below: 1 });
+      return { ...plan, gamma: checkGamma(given.gamma, inside(place, 'gamma')), epsilon };
     }
     case 'mse':
       return plan;

@@ -9,10 +9,12 @@
  *
  * Everything is kept in logarithms, so that it holds long after `L` has left the range of a double.
  */
+
 import { checkState, type NDArray, type State } from '../array/ndarray.js';
-import { checkBoolean, checkKeys, option } from '../check/options.js';
+import { type Control, checkOptions } from '../check/control.js';
+import { checkBoolean, option } from '../check/options.js';
 import type { RawCertificate, RawMargins } from '../engine/load.js';
-import { type Control, controlKeys, run, runSync, type Task } from '../engine/run.js';
+import { run, runSync, type Task } from '../engine/run.js';
 
 export interface Margins {
   /** `q_i = min_{j≠y} (w_y − w_j)ᵀ h_i`, `[n]`. */
@@ -56,7 +58,7 @@ export interface CertificateOptions extends Control {
  * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OVERFLOW`, `LP_MEMORY`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function margins(state: State, options: Control = {}): Promise<Margins> {
-  checkKeys(options, controlKeys, option('options'));
+  checkOptions(options);
   return run(measure(state), options);
 }
 
@@ -93,7 +95,7 @@ export function kktCertificateSync(state: State, options: CertificateOptions = {
 }
 
 function certify(state: State, options: CertificateOptions): Task<RawCertificate, KktCertificate> {
-  checkKeys(options, ['multipliers', ...controlKeys], option('options'));
+  checkOptions(options, ['multipliers']);
   const wanted = checkBoolean(options.multipliers ?? true, option('options.multipliers'));
   const { features, prototypes, labels, samples, classes, dim } = checkState(state);
   return {

@@ -6,10 +6,11 @@
  * `b_k = (1, …, 1, −k, 0, …, 0)/√(k(k+1))` with `k` ones; `Q B` is again a Haar frame, of `C−1` columns only, so that
  * `W = s √(C/(C−1)) B Qᵀ` and `p ≥ C−1` dimensions suffice.
  */
-import { checkRoom, type DType, type NDArray } from '../array/ndarray.js';
+import { checkRoom, type DType, type NDArray, scales } from '../array/ndarray.js';
 import { type SeededRandom, seededRandom } from '../array/random.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkNumber, option } from '../check/options.js';
+import { checkSeed } from '../check/quantities.js';
 
 export interface SimplexOptions {
   /** The frame is the same on every machine for the same seed. @default 0 */
@@ -28,11 +29,11 @@ export interface SimplexOptions {
  */
 export function simplexETF(classes: number, dim: number, options: SimplexOptions = {}): NDArray {
   checkKeys(options as unknown, ['seed', 'scale', 'dtype'], option('options'));
-  const { seed = 0, scale = 1, dtype = 'float64' } = options;
+  const { seed, scale = 1, dtype = 'float64' } = options;
   checkNumber(classes, option('classes'), { min: 2, integer: true });
   checkNumber(dim, option('dim'), { min: 1, integer: true });
-  checkNumber(scale, option('options.scale'), { above: 0 });
   checkChoice(dtype, ['float32', 'float64'], option('options.dtype'));
+  checkNumber(scale, option('options.scale'), scales[dtype]);
   if (dim < classes - 1) {
     throw new LayerpeelError(
       'LP_OPTION',
@@ -40,7 +41,7 @@ export function simplexETF(classes: number, dim: number, options: SimplexOptions
     );
   }
   checkRoom(16 * classes * dim, 'A frame of this size');
-  const frame = haarFrame(classes - 1, dim, seededRandom(seed));
+  const frame = haarFrame(classes - 1, dim, seededRandom(checkSeed(seed, option('options.seed'))));
   const data = timesHelmert(frame, classes, dim, scale * Math.sqrt(classes / (classes - 1)));
   return { shape: [classes, dim], data: dtype === 'float64' ? data : Float32Array.from(data) };
 }

@@ -5,9 +5,9 @@
 
 import { matmul, matmulSync } from '../array/matmul.js';
 import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, option } from '../check/options.js';
-import { type Control, controlKeys } from '../engine/run.js';
 
 export interface NormBounds {
   readonly gamma: number;
@@ -82,7 +82,7 @@ export function unhingedBoundsSync(state: State, options: UpperBoundOptions): Up
 }
 
 function bounds(state: State, options: UpperBoundOptions): [NDArray, NDArray, (logits: Float) => UpperBounds] {
-  checkKeys(options, ['gamma', ...controlKeys], option('options'));
+  checkOptions(options, ['gamma']);
   const gamma = checkNumber(options.gamma, option('options.gamma'), { min: 0 });
   const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
   const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));

@@ -5,6 +5,7 @@
 
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
 import { type Augmentation, checkAugmentation } from '../data/augment.js';
 import type { ImageSet } from '../data/images.js';
 import type { ImageSource } from '../data/load.js';
@@ -112,6 +113,7 @@ const keys = [
 const dataKeys = ['augmentation', 'normalization'];
 const setKeys = ['train', 'test', ...dataKeys];
 const sourceKeys = ['kind', 'path', 'split', 'verify', 'classes', 'size', 'onUnreadable', 'cache'];
+const decayed = ['weights', 'prototypes', 'biases', 'norms'] as const;
 const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', ...dataKeys];
 
 /** Of a run, by name, with defaults filled in. */
@@ -148,7 +150,7 @@ export function checkSettings(given: unknown, place: Place): Settings {
   const epochs = checkNumber(config.epochs, inside(place, 'epochs'), count);
   const here = inside(place, 'optimizer');
   const optimizer = checkKeys(config.optimizer ?? {}, ['learningRate', 'momentum', 'nesterov', 'weightDecay'], here) as Optimizer;
-  const momentum = checkNumber(optimizer.momentum ?? 0.9, inside(here, 'momentum'), { min: 0, max: 1 });
+  const momentum = checkMomentum(optimizer.momentum ?? 0.9, inside(here, 'momentum'));
   const nesterov = checkBoolean(optimizer.nesterov ?? false, inside(here, 'nesterov'));
   if (nesterov && momentum === 0) {
     throw new LayerpeelError(place.code, `${here.path}.nesterov needs momentum above 0; leave one of them out.`);
@@ -159,14 +161,12 @@ export function checkSettings(given: unknown, place: Place): Settings {
   }
   flag('tensorboard', false);
   const data = checkData(config.data, inside(place, 'data'));
-  const ema = number('ema', 0, { min: 0, max: 1 });
-  if (ema === 1) throw new LayerpeelError(place.code, `${place.path}.ema is 1, at which the average never moves; expected less.`);
   return {
     epochs,
     batch: number('batch', 128, count),
     accumulate: number('accumulate', 1, count),
-    ema,
-    seed: number('seed', 0, { min: 0, integer: true }),
+    ema: number('ema', 0, { min: 0, below: 1 }),
+    seed: checkSeed(config.seed, inside(place, 'seed')),
     device,
     threads: config.threads === undefined ? undefined : number('threads', 1, { min: 1, max: 1024, integer: true }),
     bfloat16: checkChoice(config.precision ?? 'float32', ['float32', 'bfloat16'], inside(place, 'precision')) === 'bfloat16',
@@ -175,7 +175,7 @@ export function checkSettings(given: unknown, place: Place): Settings {
     collapseEvery: number('collapseEvery', 1, { min: 0, integer: true }),
     momentum,
     nesterov,
-    decay: checkDecay(optimizer.weightDecay ?? 0, inside(here, 'weightDecay')),
+    decay: checkWeightDecay(optimizer.weightDecay, decayed, inside(here, 'weightDecay')),
     augmentation: checkAugmentation(data.augmentation ?? {}, inside(place, 'data.augmentation')),
     rates: checkLearningRate(optimizer.learningRate ?? 0.1, epochs, inside(here, 'learningRate')),
   };
@@ -195,13 +195,6 @@ export function partsOf(data: DataFiles): { source: (split: string) => ImageSour
     source: (split) => ({ ...take(sourceKeys), split }) as unknown as ImageSource,
     selection: take(['heldOut', 'imbalance', 'labelNoise']) as Selection,
   };
-}
-
-function checkDecay(given: unknown, place: Place): Required<WeightDecays> {
-  const names = ['weights', 'prototypes', 'biases', 'norms'] as const;
-  const all = typeof given === 'number' ? Object.fromEntries(names.map((name) => [name, given])) : checkKeys(given, names, place);
-  const decay = (name: string) => checkNumber(all[name] ?? 0, typeof given === 'number' ? place : inside(place, name), { min: 0 });
-  return Object.fromEntries(names.map((name) => [name, decay(name)])) as unknown as Required<WeightDecays>;
 }
 
 /** Times are in epochs; a schedule that cannot be run as it stands is refused. */

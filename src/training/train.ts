@@ -1,17 +1,19 @@
 /**
  * Training of networks on labelled images, an epoch at a time, with neural collapse measured over the training set.
  */
+
 import type { NDArray, State } from '../array/ndarray.js';
+import { type Control, checkCallback, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, inside, option, type Place } from '../check/options.js';
 import { collapse } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { channelStatistics } from '../data/augment.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
-import { loadImages } from '../data/load.js';
-import { selectImages } from '../data/subsets.js';
+import { loadImagesAt } from '../data/load.js';
+import { selectImagesAt } from '../data/subsets.js';
 import { engine } from '../engine/load.js';
-import { type Control, run } from '../engine/run.js';
+import { run } from '../engine/run.js';
 import { Beside, probeOf, type Stretch, theorySetting } from './beside.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
@@ -88,7 +90,9 @@ const CHUNK = 4096;
  *   `LP_MEMORY`, `LP_ABORTED`
  */
 export async function* train(config: TrainingConfig, options: TrainOptions = {}): AsyncGenerator<Epoch, void, undefined> {
-  checkKeys(options, ['signal', 'onProgress', 'onStage', 'onReady', 'resume'], option('options'));
+  checkOptions(options, ['onStage', 'onReady', 'resume']);
+  checkCallback(options.onStage, option('options.onStage'));
+  checkCallback(options.onReady, option('options.onReady'));
   const { signal, onStage = () => {} } = options;
   const settings = checkSettings(config, place);
   torchEngine();
@@ -213,24 +217,22 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
   }
   const { source, selection } = partsOf(data);
   const load = (split: string, more: object = {}) =>
-    loadImages(
+    loadImagesAt(
+      inside(place, 'data'),
       { ...source(split), ...more },
       {
         ...(signal && { signal }),
         ...(onStage && { onProgress: (share: number) => onStage(0, `reading ${split}: ${Math.round(100 * share)}%`) }),
       },
-      inside(place, 'data'),
     );
   const whole = await load(data.split ?? 'train');
-  const { images: train, heldOut } = selectImages(whole, selection, inside(place, 'data'));
+  const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
   if (data.test === false) return { train, ...(heldOut && { heldOut }) };
   // Numbered as the training set is, and without the classes held out.
   const numbered = ['idx', 'folder'].includes(data.kind) ? { classes: whole.classes } : {};
-  const tested = selectImages(
-    await load(data.test ?? 'test', numbered),
-    { heldOut: selection.heldOut ?? [] },
-    inside(place, 'data'),
-  );
+  const tested = selectImagesAt(inside(place, 'data'), await load(data.test ?? 'test', numbered), {
+    heldOut: selection.heldOut ?? [],
+  });
   return matching({ train, test: tested.images, ...(tested.heldOut && { heldOut: tested.heldOut }) });
 }
 

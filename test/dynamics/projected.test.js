@@ -450,7 +450,7 @@ test('a batch of runs gives each the bits it has alone', async () => {
     k++;
   }
   assert.equal(steps, [15, 30, 40]);
-  await refuses('LP_SHAPE', /problems.1.state is .*expected one shape/, () =>
+  await refuses('LP_SHAPE', /problems\[1\]\.state is .*expected one shape/, () =>
     batchedDescent([problems[0], { ...problems[1], state: sample(15, 3, 5, false) }], options[0]),
   );
   await refuses('LP_OPTION', /differ in steps/, () =>

@@ -179,7 +179,7 @@ test('what is wrong is said with its path', () => {
   refuse({ kind: 'cosine', value: 1, period: 0 }, /period is 0/);
   refuse({ kind: 'exponential', value: -1, timescale: 2 }, /value is -1/);
   refuse({ kind: 'exponential', value: 1, timescale: Number.POSITIVE_INFINITY }, /timescale/);
-  refuse({ kind: 'steps', value: 1, milestones: [3, 3], factor: 1 }, /milestones\.1 is 3; expected .* above 3/);
+  refuse({ kind: 'steps', value: 1, milestones: [3, 3], factor: 1 }, /milestones\[1\] is 3; expected .* above 3/);
   refuse({ kind: 'steps', value: 1, milestones: 3, factor: 1 }, /milestones is 3/);
   refuse({ kind: 'steps', value: 1, milestones: [3], factor: -1 }, /factor is -1/);
   refuse({ kind: 'constant', value: 1, warmup: -2 }, /warmup is -2/);
