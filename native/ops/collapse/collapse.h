@@ -8,8 +8,7 @@
 //   center   μ_c = S_c/n_c, M_c = μ_c − h̄, and from the Gram matrix M Mᵀ = V diag(g) Vᵀ (C×C, rank r ≤ min(C−1, p))
 //              B = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
 //              T = V diag(g)/√C        (C, r)     so that T B = M
-//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in
-//   cache
+//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows in cache
 //              tr(Σ_W Σ_B⁺) = mean ‖q_i‖²; the eigenvalues of Σ_W Σ_B⁺ are those of (1/n) Σ q_i q_iᵀ
 //              M_c·r_i = (T q_i)_c gives distances to class centres and to h̄;  z_i = W r_i + (W μ_{y_i} + b) the logits
 //
