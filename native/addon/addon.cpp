@@ -53,6 +53,7 @@ class Layerpeel : public Napi::Addon<Layerpeel> {
     add("lossAndGradient", loss_and_gradient);
     add("margins", margins);
     add("matmul", matmul);
+    add("measureLoss", measure_loss);
     add("products", products);
     add("projections", projections);
     add("softmaxRows", softmax_rows);

@@ -30,6 +30,7 @@ Napi::Value kkt_certificate(const Napi::CallbackInfo& info);
 Napi::Value loss_and_gradient(const Napi::CallbackInfo& info);
 Napi::Value margins(const Napi::CallbackInfo& info);
 Napi::Value matmul(const Napi::CallbackInfo& info);
+Napi::Value measure_loss(const Napi::CallbackInfo& info);
 Napi::Value products(const Napi::CallbackInfo& info);
 Napi::Value projections(const Napi::CallbackInfo& info);
 Napi::Value softmax_rows(const Napi::CallbackInfo& info);

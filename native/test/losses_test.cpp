@@ -99,6 +99,10 @@ void compare(const Sample<T>& sample, const Loss& loss, bool biased, const std::
   if (biased) check_close(distance(sample.db, plain.db), 0, rounding * scale, what + ": biases");
   check_close(actual.min_margin, expected.min_margin, rounding * size, what + ": margin");
   if (sizeof(T) == 8) check_close(actual.accuracy, expected.accuracy, 1e-15, what + ": accuracy");
+  const auto measured = loss_and_gradient<T>(loss, sample.state(biased), {}, true, Control());
+  check(measured.value == actual.value && measured.regularizer == actual.regularizer &&
+            measured.accuracy == actual.accuracy && measured.min_margin == actual.min_margin,
+        what + ": the same numbers without a gradient");
 }
 
 template <class T>
@@ -146,6 +150,40 @@ void serves_again() {
     const double value = run(first);
     check(value == run(second) && distance(first.dw, second.dw) == 0 && distance(first.db, second.db) == 0,
           "a second pass over " + std::to_string(classes) + " classes");
+  }
+}
+
+// Classes whose logits round to the same number tie, whatever their products were before they were rounded, and the
+// first of them is the decision: accuracy and margin are of the same logits.
+void ties_are_of_rounded_logits() {
+  const float features[] = {1, 1e-9f}, prototypes[] = {1, -1, 1, 1};
+  for (const LossKind kind : {LossKind::cross_entropy, LossKind::mse, LossKind::hinge, LossKind::unhinged}) {
+    Loss loss;
+    loss.kind = kind;
+    for (const int32_t label : {0, 1}) {
+      const auto found =
+          loss_and_gradient<float>(loss, {{features, 1, 2}, {prototypes, 2, 2}, nullptr, &label}, {}, true, Control());
+      check(found.min_margin == 0, "a margin of 0");
+      check(found.accuracy == (label == 0 ? 1 : 0), "the first of equals is the decision");
+    }
+  }
+}
+
+// A logit that lacks exactly the margin costs nothing and has no gradient.
+void hinge_at_the_margin() {
+  const double features[] = {1, 0}, prototypes[] = {1, 0, 0.25, 0, 0.5, 0};
+  const int32_t labels[] = {0};
+  double df[2], dw[6];
+  Loss loss;
+  loss.kind = LossKind::hinge;
+  for (const double margin : {0.5, 0.75}) {
+    loss.margin = margin;
+    const auto found = loss_and_gradient<double>(loss, {{features, 1, 2}, {prototypes, 3, 2}, nullptr, labels},
+                                                 {{df, 1, 2}, {dw, 3, 2}, nullptr, nullptr}, false, Control());
+    const bool met = margin == 0.5;  // of class 2; at 0.75 that of class 1 is, and class 2 lacks 0.25
+    check(found.value == (met ? 0 : 0.25), "hinge at the margin: value");
+    check(df[0] == (met ? 0 : -0.5) && dw[0] == (met ? 0 : -1), "hinge at the margin: gradient of the own class");
+    check(dw[2] == 0 && dw[4] == (met ? 0 : 1), "hinge at the margin: gradient of the others");
   }
 }
 
@@ -218,6 +256,8 @@ int main() {
   several_blocks<double>();
   serves_again<float>();
   serves_again<double>();
+  ties_are_of_rounded_logits();
+  hinge_at_the_margin();
   keeps_digits();
   breaks_ties();
   refuses<float>();

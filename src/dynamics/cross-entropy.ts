@@ -15,7 +15,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkNumber, inside, option } from '../check/options.js';
 import type { EngineLoss } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
-import { checkLoss, type Loss } from '../losses/losses.js';
+import { checkLoss, type Loss, lossMeasures } from '../losses/losses.js';
 import { smoothedMargin } from '../losses/margins.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory, checkControl } from './computed.js';
@@ -180,11 +180,11 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
     const { labels, samples, classes, dim } = this.initial;
     for (const [row, time] of times.entries()) {
       const { features, prototypes, biases } = this.split(yield* this.reach(time));
-      const [value, accuracy, minMargin] = (yield* step({
+      const { value, accuracy, minMargin } = yield* step({
         call: (engine, mode) =>
-          engine.lossAndGradient(mode, features, prototypes, biases, labels, { samples, classes, dim }, this.loss),
-        wrap: ([numbers]: readonly [Float64Array, ...unknown[]]) => numbers,
-      })) as unknown as [number, number, number];
+          engine.measureLoss(mode, features, prototypes, biases, labels, { samples, classes, dim }, this.loss),
+        wrap: lossMeasures,
+      });
       const [featureNorm, prototypeNorm] = [normOf(features), normOf(prototypes)];
       const square = featureNorm ** 2 + prototypeNorm ** 2;
       const all: Record<(typeof measures)[number], number> = {

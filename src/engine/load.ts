@@ -277,6 +277,16 @@ export interface Engine {
     sizes: Sizes,
     loss: EngineLoss,
   ): Result<[numbers: Float64Array, features: Float, prototypes: Float, biases: Float]>;
+  /** The numbers of `lossAndGradient`, without a gradient being made. */
+  measureLoss(
+    mode: Mode,
+    features: Float,
+    prototypes: Float,
+    biases: Float | undefined,
+    labels: Int32Array,
+    sizes: Sizes,
+    loss: EngineLoss,
+  ): Result<Float64Array>;
   kernelCheck(mode: Mode, kernel: Float64Array, rows: number, tolerance: number): Result<undefined>;
   kernelModes(
     mode: Mode,

@@ -11,7 +11,7 @@ import type { NDArray, State } from '../array/ndarray.js';
 import { seededRandom } from '../array/random.js';
 import { type Constraint, projectedDescent } from '../dynamics/projected.js';
 import { type TangentCurvature, tangentCurvature } from '../losses/curvature.js';
-import { lossAndGradient } from '../losses/losses.js';
+import { measureLoss } from '../losses/losses.js';
 import { margins } from '../losses/margins.js';
 import { lineChart } from '../report/figure.js';
 import { randomState } from '../state/random-state.js';
@@ -49,7 +49,7 @@ function turned(x: State, direction: TangentCurvature['direction'], angle: numbe
 /** Example 3.1: the saddle itself, its path, and descent from beside it. */
 async function example({ signal, folder, progress }: ExperimentContext) {
   const saddle = saddleExample();
-  const lossOf = async (state: State) => (await lossAndGradient(loss, state, { reduction, signal })).value;
+  const lossOf = async (state: State) => (await measureLoss(loss, state, { reduction, signal })).value;
   const [e2, e4] = [Math.exp(-2), Math.exp(-4)];
   const start = await lossOf(saddle);
   const floor = 4 * Math.log1p(3 * Math.exp(-8 / 3)); // collapse of the same norm, 16: all margins are 16/(2·3)
@@ -244,7 +244,7 @@ async function theorem({ signal, folder, progress }: ExperimentContext) {
       await look(best),
       await look(collapsed({ classes, perClass, dim, square, ratio: 1.1 })),
     ];
-    const lossOf = async (state: State) => (await lossAndGradient(loss, state, { reduction, signal })).value;
+    const lossOf = async (state: State) => (await measureLoss(loss, state, { reduction, signal })).value;
     const [value, least] = [await lossOf(point), await lossOf(best)];
     tally.saddles += here.kind === 'strict-saddle' ? 1 : 0;
     tally.confined += inside.kind === 'optimum' ? 1 : 0;

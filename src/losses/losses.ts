@@ -130,22 +130,40 @@ export function lossAndGradientSync(loss: Loss, state: State, options: LossOptio
   return runSync(differentiate(loss, state, options));
 }
 
+export type LossMeasures = Pick<LossAndGradient, 'value' | 'accuracy' | 'minMargin'>;
+
+/** What `lossAndGradient` says of a state, at the cost of its logits: no gradient is made. */
+export async function measureLoss(loss: Loss, state: State, options: LossOptions = {}): Promise<LossMeasures> {
+  const { args } = prepare(loss, state, options);
+  return run({ call: (engine, mode) => engine.measureLoss(mode, ...args), wrap: lossMeasures }, options);
+}
+
+/** By name, from the engine's numbers in their order. */
+export function lossMeasures(numbers: Float64Array): LossMeasures {
+  const [value, accuracy, minMargin] = numbers as unknown as [number, number, number];
+  return { value, accuracy, minMargin };
+}
+
 /** The keys of `LossSetting`. */
 export const settingKeys = ['normalizeFeatures', 'reduction', 'regularization'] as const;
 
-function differentiate(loss: Loss, state: State, options: LossOptions): Task<[Float64Array, Float, Float, Float], LossAndGradient> {
+/** A loss of a state as the engine takes it. */
+function prepare(loss: Loss, state: State, options: LossOptions) {
   checkOptions(options, [...settingKeys]);
   const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
   const sizes = { samples, classes, dim };
   const plan = checkLoss(loss, options, sizes, option('loss'), option('options'));
+  return { sizes, args: [features, prototypes, biases, labels, sizes, plan] as const };
+}
+
+function differentiate(loss: Loss, state: State, options: LossOptions): Task<[Float64Array, Float, Float, Float], LossAndGradient> {
+  const { sizes, args } = prepare(loss, state, options);
+  const { samples, classes, dim } = sizes;
   return {
-    call: (engine, mode) => engine.lossAndGradient(mode, features, prototypes, biases, labels, sizes, plan),
+    call: (engine, mode) => engine.lossAndGradient(mode, ...args),
     wrap: ([numbers, h, w, b]) => {
-      const [value, accuracy, minMargin] = numbers as unknown as [number, number, number];
       return {
-        value,
-        accuracy,
-        minMargin,
+        ...lossMeasures(numbers),
         features: { shape: [samples, dim], data: h },
         prototypes: { shape: [classes, dim], data: w },
         biases: { shape: [classes], data: b },

@@ -14,7 +14,7 @@ import { crossEntropyFlow } from '../dynamics/cross-entropy.js';
 import { anchoredFlow, gradientFlow } from '../dynamics/flow.js';
 import type { Direction, Trajectory } from '../dynamics/trajectory.js';
 import type { Loss } from '../losses/losses.js';
-import { lossAndGradient } from '../losses/losses.js';
+import { measureLoss } from '../losses/losses.js';
 import { normOf } from '../state/states.js';
 
 /** What the model needs to know of a network. */
@@ -203,7 +203,7 @@ async function modelOf(start: State, { loss, fixed, weightDecay }: TheorySetting
 
 /** NaN where the loss has left its range. */
 async function lossOf(loss: Loss, state: State): Promise<number> {
-  return lossAndGradient(loss, state).then(
+  return measureLoss(loss, state).then(
     ({ value }) => value,
     (error) => {
       if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return Number.NaN;

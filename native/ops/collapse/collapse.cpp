@@ -11,6 +11,7 @@
 #include "core/vector.h"
 #include "ops/linear/class_sums.h"
 #include "ops/linear/matmul.h"
+#include "ops/loss/row.h"
 
 LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
                                             Index ld, const T* next, Index ahead);)
@@ -142,8 +143,8 @@ struct Collapse<T>::Part {
   double trace = 0;            // Σ ‖q‖²
   double to_class = 0;         // Σ ‖r‖
   double to_global = 0;        // Σ ‖h − h̄‖
-  double margin = 0, min_margin = kInfinity;
-  Index samples = 0, correct = 0, disagree = 0;
+  Decisions decisions;
+  Index samples = 0, disagree = 0;
 
   void flush(Index rank) {
     for (Index i = 0; i < rank && recent_rows > 0; i++)
@@ -310,13 +311,10 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
 
     const double *offsets = &logits_[y * class_row], *scores = &scores_[y * class_row];
     const Best rival = best_other(logits, offsets, class_row, y), closest = best_other(near, scores, class_row, y);
-    const double margin = logits[y] + offsets[y] - rival.value;
-    part.margin += margin;
-    part.min_margin = std::min(part.min_margin, margin);
-    const auto decide = [y](double lead, Index other) { return lead > 0 || (lead == 0 && y < other) ? y : other; };
-    const Index decided = decide(margin, rival.index);
-    const Index nearest = decide(near[y] + scores[y] - closest.value, closest.index);
-    part.correct += decided == y;
+    const double own = logits[y] + offsets[y];
+    const Index decided = predicted(y, own, rival.index, rival.value);
+    const Index nearest = predicted(y, near[y] + scores[y], closest.index, closest.value);
+    part.decisions.add(Decision{own, rival.value, decided == y});
     part.disagree += decided != nearest;
   }
   part.samples += rows;
@@ -389,10 +387,8 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
     all.trace += part->trace;
     all.to_class += part->to_class;
     all.to_global += part->to_global;
-    all.margin += part->margin;
-    all.min_margin = std::min(all.min_margin, part->min_margin);
+    all.decisions.add(part->decisions);
     all.samples += part->samples;
-    all.correct += part->correct;
     all.disagree += part->disagree;
   }
   if (!std::isfinite(all.to_global)) {
@@ -428,9 +424,9 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
   measures["withinClassVariation"] = all.to_class / all.to_global;
   if (!has_prototypes_) return;
   measures["nc4"] = all.disagree / n;
-  measures["accuracy"] = all.correct / n;
-  measures["minMargin"] = all.min_margin;
-  measures["meanMargin"] = all.margin / n;
+  measures["accuracy"] = all.decisions.correct / n;
+  measures["minMargin"] = all.decisions.min_margin;
+  measures["meanMargin"] = all.decisions.margins / n;
 }
 
 template class Collapse<float>;

@@ -1,15 +1,13 @@
 #include "ops/cross_entropy/rows.h"
 #include "ops/loss/exponential.h"
+#include "ops/loss/row.h"
 
 namespace lp::LP_ISA {
 
 RowMargin margin_of_row(const double* z, Index classes, Index label) {
-  double rival = -__builtin_inf(), sum = 0;
+  const double rival = decide(z, classes, label).rival;
   const Index begins[] = {0, label + 1}, ends[] = {label, classes};
-  for (int side = 0; side < 2; side++) {
-#pragma omp simd reduction(max : rival)
-    for (Index j = begins[side]; j < ends[side]; j++) rival = z[j] > rival ? z[j] : rival;
-  }
+  double sum = 0;
   for (int side = 0; side < 2; side++) {
 #pragma omp simd reduction(+ : sum)
     for (Index j = begins[side]; j < ends[side]; j++) sum += exponential(z[j] - rival);

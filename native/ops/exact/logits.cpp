@@ -117,13 +117,11 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const std::vector<Logi
     for (Index t = begin; t < end; t++) weights[t] = std::make_unique<Weights>(of, *this, times[t]);
   });
 
-  struct Sums {
-    double correct = 0, smallest = std::numeric_limits<double>::infinity(), total = 0;
-  };
-  std::vector<Sums> sums(blocks * count);
-  const auto margins = LP_SELECT(sample_margins);
+  std::vector<Decisions> sums(blocks * count);
+  const auto decide_samples = LP_SELECT(decide_samples);
   parallel_for(blocks, 1, control, [&](Index begin, Index end) {
-    const Buffer<double> below(kBlock), above(kBlock), own(kBlock), scratch(classes), a(classes), b(classes);
+    const Buffer<double> scratch(classes), a(classes), b(classes);
+    std::vector<Decision> decided(kBlock);
     Buffer<double> formed;
     for (Index block = begin; block < end; block++) {
       const Index first = block * kBlock, samples = std::min(kBlock, n - first);
@@ -145,34 +143,23 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const std::vector<Logi
         }
         std::vector<double> shared = w.between(modes, q, samples, width_);
         for (double& value : shared) value *= w.rest;
-        margins({q, q + modes.rows(), width_, classes, modes.sizes(), a.get(), b.get(),
-                 shared.empty() ? nullptr : shared.data(), modes.size_of.data(), w.of_class.data(), scratch.get()},
-                of.start_.labels.data() + first, samples, below.get(), above.get(), own.get());
-        Sums& sum = sums[block * count + t];
-        for (Index i = 0; i < samples; i++) {
-          // The lowest class wins a tie.
-          sum.correct += own[i] > below[i] && own[i] >= above[i];
-          const double margin = own[i] - std::max(below[i], above[i]);
-          sum.smallest = std::min(sum.smallest, margin);
-          sum.total += margin;
-        }
+        decide_samples(
+            {q, q + modes.rows(), width_, classes, modes.sizes(), a.get(), b.get(),
+             shared.empty() ? nullptr : shared.data(), modes.size_of.data(), w.of_class.data(), scratch.get()},
+            of.start_.labels.data() + first, samples, decided.data());
+        for (Index i = 0; i < samples; i++) sums[block * count + t].add(decided[i]);
       }
     }
   });
 
   for (Index t = 0; t < count; t++) {
-    Sums all;
-    for (Index block = 0; block < blocks; block++) {
-      const Sums& sum = sums[block * count + t];
-      all.correct += sum.correct;
-      all.smallest = std::min(all.smallest, sum.smallest);
-      all.total += sum.total;
-    }
+    Decisions all;
+    for (Index block = 0; block < blocks; block++) all.add(sums[block * count + t]);
     const Index place = times[t].place;
     const double samples = static_cast<double>(n), log = weights[t]->log;
     if (columns.accuracy) columns.accuracy[place] = all.correct / samples;
-    if (columns.min_margin) columns.min_margin[place] = Scaled{all.smallest, log}.plain();
-    if (columns.mean_margin) columns.mean_margin[place] = Scaled{all.total / samples, log}.plain();
+    if (columns.min_margin) columns.min_margin[place] = Scaled{all.min_margin, log}.plain();
+    if (columns.mean_margin) columns.mean_margin[place] = Scaled{all.margins / samples, log}.plain();
   }
 }
 

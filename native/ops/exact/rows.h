@@ -3,6 +3,7 @@
 
 #include "core/array.h"
 #include "core/dispatch.h"
+#include "ops/loss/row.h"
 
 namespace lp {
 
@@ -24,6 +25,5 @@ struct LogitRows {
 // out_i = rest h_i + shift_{y_i}: (count, p), shift (C, p).
 LP_DECLARE(template <class T> void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double rest,
                                               const double* shift, T* out);)
-// Of each sample the largest logit of the classes below its label, of those above it, and its own; −∞ of none.
-LP_DECLARE(void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, double* below, double* above,
-                               double* own);)
+// How each sample is decided, out (count).
+LP_DECLARE(void decide_samples(const LogitRows& rows, const int32_t* labels, Index count, Decision* out);)

@@ -13,8 +13,7 @@ void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double 
   }
 }
 
-void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, double* below, double* above,
-                    double* own) {
+void decide_samples(const LogitRows& rows, const int32_t* labels, Index count, Decision* out) {
   const Index classes = rows.classes;
   for (Index i = 0; i < count; i++) {
     const double* x = rows.x + i * rows.stride;
@@ -28,14 +27,7 @@ void sample_margins(const LogitRows& rows, const int32_t* labels, Index count, d
       const double* m = rows.between + i * rows.sizes;
       for (Index c = 0; c < classes; c++) z[c] += m[rows.size_of[c]];
     }
-    double low = -__builtin_inf(), high = -__builtin_inf();
-#pragma omp simd reduction(max : low)
-    for (Index c = 0; c < label; c++) low = z[c] > low ? z[c] : low;
-#pragma omp simd reduction(max : high)
-    for (Index c = label + 1; c < classes; c++) high = z[c] > high ? z[c] : high;
-    below[i] = low;
-    above[i] = high;
-    own[i] = z[label];
+    out[i] = decide(z, classes, label);
   }
 }
 

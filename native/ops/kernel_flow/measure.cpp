@@ -8,6 +8,7 @@
 #include "core/blas/blas.h"
 #include "core/thread_pool.h"
 #include "core/vector.h"
+#include "ops/loss/row.h"
 
 namespace lp {
 namespace {
@@ -16,13 +17,12 @@ namespace {
 constexpr Index kRows = 64;
 
 struct Sums {
-  double own = 0, total = 0, square = 0, correct = 0, margin = 0, norm = 0;
-  double min = std::numeric_limits<double>::infinity();
+  double own = 0, total = 0, square = 0, norm = 0;
+  Decisions decisions;
 
   void add(const Sums& more) {
-    own += more.own, total += more.total, square += more.square;
-    correct += more.correct, margin += more.margin, norm += more.norm;
-    min = std::min(min, more.min);
+    own += more.own, total += more.total, square += more.square, norm += more.norm;
+    decisions.add(more.decisions);
   }
 };
 
@@ -35,27 +35,16 @@ double square_distance(const T* x, double norm, const T* d, Index size) {
   return sum;
 }
 
-// The logits of one sample, already without bias.
+// A sample of class `label`, of its logits without biases; those with them go to z (classes).
 template <class T>
-void add_sample(const T* z, const T* biases, Index classes, Index label, Sums& sums) {
-  const auto logit = [&](Index j) { return static_cast<double>(z[j]) + (biases ? biases[j] : 0); };
-  const double own = logit(label);
-  double rival = -std::numeric_limits<double>::infinity(), total = 0, square = 0;
-  bool first = true;
+void add_sample(const T* products, const T* biases, Index classes, Index label, double* z, Sums& sums) {
   for (Index j = 0; j < classes; j++) {
-    const double value = logit(j);
-    total += value;
-    square += (value - (j == label)) * (value - (j == label));
-    if (j == label) continue;
-    if (j < label && value >= own) first = false;
-    rival = std::max(rival, value);
+    z[j] = static_cast<double>(products[j]) + (biases ? static_cast<double>(biases[j]) : 0);
+    sums.total += z[j];
+    sums.square += (z[j] - (j == label)) * (z[j] - (j == label));
   }
-  sums.own += own;
-  sums.total += total;
-  sums.square += square;
-  sums.correct += first && own >= rival;
-  sums.margin += own - rival;
-  sums.min = std::min(sums.min, own - rival);
+  sums.own += z[label];
+  sums.decisions.add(decide(z, classes, label));
 }
 
 // Adds up `part(begin, end)` over blocks of rows, in an order of its own however many threads there are.
@@ -82,11 +71,12 @@ Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& directio
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
   const Sums sums = over_blocks<Sums>(n, control, [&](Index begin, Index end) {
     Sums mine;
-    Buffer<T> logits((end - begin) * classes);
+    const Buffer<T> logits((end - begin) * classes);
+    const Buffer<double> row(classes);
     blas::gemm(false, true, end - begin, classes, p, T(1), state.features.row(begin), p, state.prototypes.data, p, T(0),
                logits.get(), classes);
     for (Index i = begin; i < end; i++) {
-      add_sample(logits.get() + (i - begin) * classes, state.biases, classes, state.labels[i], mine);
+      add_sample(logits.get() + (i - begin) * classes, state.biases, classes, state.labels[i], row.get(), mine);
     }
     mine.norm = squared_norm(state.features.row(begin), (end - begin) * p);
     return mine;
@@ -101,8 +91,10 @@ Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& directio
     distance += square_distance(state.prototypes.data, norm, direction.prototypes, classes * p);
   }
   const double count = static_cast<double>(n);
-  return {sums.own / count,    sums.total / count,   sums.square / count, sums.correct / count, sums.min,
-          sums.margin / count, std::sqrt(sums.norm), std::sqrt(square),   std::sqrt(distance)};
+  const Decisions& decided = sums.decisions;
+  return {sums.own / count,        sums.total / count, sums.square / count,
+          decided.correct / count, decided.min_margin, decided.margins / count,
+          std::sqrt(sums.norm),    std::sqrt(square),  std::sqrt(distance)};
 }
 
 template Evaluation evaluate(const State<const float>&, const DirectionRef<float>&, const Control&);

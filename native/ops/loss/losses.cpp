@@ -16,8 +16,6 @@
 namespace lp {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 // Logits of a block: enough rows that adding its part to the gradient of the prototypes is little beside computing it.
 constexpr Index kBlockLogits = 1 << 22, kLeastRows = 512;
 // Rows whose logits one thread makes and turns into gradients while they stay in its cache.
@@ -47,14 +45,13 @@ void orthogonal(const double* x, Index p, T* out) {
 
 // What the samples of a stretch add to the summary.
 struct Tally {
-  double value = 0, squares = 0, min_margin = kInfinity;
-  Index correct = 0;
+  double value = 0, squares = 0;
+  Decisions decisions;
 
   void add(const Tally& other) {
     value += other.value;
     squares += other.squares;
-    min_margin = std::min(min_margin, other.min_margin);
-    correct += other.correct;
+    decisions.add(other.decisions);
   }
 };
 
@@ -93,8 +90,8 @@ struct LossPass<T>::Workspace {
     summary.regularizer = loss.regularization * tally.squares;
     summary.value = tally.value + summary.regularizer;
     if (task.measure && !dense(loss.kind)) tally = measure(task);
-    summary.min_margin = tally.min_margin;
-    summary.accuracy = static_cast<double>(tally.correct) / static_cast<double>(task.count);
+    summary.min_margin = tally.decisions.min_margin;
+    summary.accuracy = tally.decisions.correct / static_cast<double>(task.count);
     return summary;
   }
 
@@ -241,8 +238,7 @@ struct LossPass<T>::Workspace {
       const double share = weight(y, task.count);
       const RowResult result = transform(row, tile.z + i * classes, classes, y, task.state.biases, soft, share);
       tally.value += share * result.value;
-      tally.min_margin = std::min(tally.min_margin, result.margin);
-      tally.correct += result.margin > 0 || (result.margin == 0 && task.measure && first_of_equals(task, sample, y));
+      tally.decisions.add(result.decision);
       if (loss.regularization != 0) tally.squares += tile.lengths[i] * tile.lengths[i];
     }
     if (task.move) {
@@ -251,20 +247,6 @@ struct LossPass<T>::Workspace {
       finish(task, tile);
     }
     return tally;
-  }
-
-  // Whether the class y of a sample whose logit has an equal is the first of them, as argmax would have it.
-  bool first_of_equals(const Task& task, Index sample, Index y) const {
-    const T* h = task.state.features.row(sample);
-    const double scale = loss.normalized ? loss.radius / norm(h, p) : 1;
-    const auto logit = [&](Index c) {
-      return scale * dot(h, task.state.prototypes.row(c), p) +
-             (task.state.biases ? static_cast<double>(task.state.biases[c]) : 0);
-    };
-    const double own = logit(y);
-    for (Index c = 0; c < y; c++)
-      if (logit(c) >= own) return false;
-    return true;
   }
 
   void measure_lengths(const Task& task, const Tile& tile) {

@@ -6,8 +6,8 @@ namespace lp::LP_ISA {
 namespace {
 
 template <class T>
-RowResult cross_entropy_row(T* z, Index classes, Index label, const double* soft, double smoothing, double weight,
-                            double rival) {
+double cross_entropy_row(T* z, Index classes, Index label, const double* soft, double smoothing, double weight,
+                         double rival) {
   const double own = static_cast<double>(z[label]), most = own > rival ? own : rival;
   // Of the other classes alone: where the own one dominates, 1 − p_y and the loss keep all their digits.
   const T top = static_cast<T>(most);
@@ -50,12 +50,11 @@ RowResult cross_entropy_row(T* z, Index classes, Index label, const double* soft
     // Σ t_j = 1.
     value = soft ? log_sum - total : log_sum - (1 - smoothing) * (own - most) - even * total;
   }
-  return {value, own - rival};
+  return value;
 }
 
 template <class T>
-RowResult mse_row(T* z, Index classes, Index label, double weight, double rival) {
-  const double own = static_cast<double>(z[label]);
+double mse_row(T* z, Index classes, Index label, double weight) {
   const T factor = static_cast<T>(2 * weight);
   double value = 0;
   z[label] -= T(1);
@@ -64,12 +63,12 @@ RowResult mse_row(T* z, Index classes, Index label, double weight, double rival)
     value += static_cast<double>(z[j]) * static_cast<double>(z[j]);
     z[j] *= factor;
   }
-  return {value, own - rival};
+  return value;
 }
 
 template <class T>
-RowResult hinge_row(T* z, Index classes, Index label, double margin, double weight, double rival) {
-  const double own = static_cast<double>(z[label]), edge = own - margin;
+double hinge_row(T* z, Index classes, Index label, double margin, double weight) {
+  const double edge = static_cast<double>(z[label]) - margin;
   const T factor = static_cast<T>(weight);
   double value = 0, count = 0;
   z[label] = -static_cast<T>(__builtin_inff());  // no excess of its own
@@ -81,7 +80,7 @@ RowResult hinge_row(T* z, Index classes, Index label, double margin, double weig
     z[j] = excess <= 0 ? T(0) : factor;
   }
   z[label] = static_cast<T>(-weight * count);
-  return {value, own - rival};
+  return value;
 }
 
 }  // namespace
@@ -91,16 +90,12 @@ RowResult transform_row(const RowLoss& loss, T* z, Index classes, Index label, c
                         double weight) {
   if (biases)
     for (Index j = 0; j < classes; j++) z[j] += biases[j];
-  const T own = z[label], none = -static_cast<T>(__builtin_inff());
-  T rival = none;
-  z[label] = none;
-#pragma omp simd reduction(max : rival)
-  for (Index j = 0; j < classes; j++) rival = z[j] > rival ? z[j] : rival;
-  z[label] = own;
-  const double next = static_cast<double>(rival);
-  if (loss.kind == RowLoss::mse) return mse_row(z, classes, label, weight, next);
-  if (loss.kind == RowLoss::hinge) return hinge_row(z, classes, label, loss.margin, weight, next);
-  return cross_entropy_row(z, classes, label, soft, loss.smoothing, weight, next);
+  const Decision decision = decide(z, classes, label);
+  const double value = loss.kind == RowLoss::mse ? mse_row(z, classes, label, weight)
+                       : loss.kind == RowLoss::hinge
+                           ? hinge_row(z, classes, label, loss.margin, weight)
+                           : cross_entropy_row(z, classes, label, soft, loss.smoothing, weight, decision.rival);
+  return {value, decision};
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 
 #include "core/array.h"
 #include "core/dispatch.h"
+#include "ops/loss/row.h"
 
 namespace lp {
 
@@ -14,8 +15,8 @@ struct RowLoss {
 
 // What is found of one row.
 struct RowResult {
-  double value;   // ℓ
-  double margin;  // z_y − max_{j≠y} z_j
+  double value;  // ℓ
+  Decision decision;
 };
 
 }  // namespace lp

@@ -1,23 +1,10 @@
 #include "ops/loss/softmax.h"
 #include "ops/loss/exponential.h"
+#include "ops/loss/row.h"
 
 namespace lp::LP_ISA {
 
 namespace {
-
-// Of the logits from begin to end the largest, and how many equal `first`.
-template <class T>
-inline double largest(const T* z, Index begin, Index end, double first, double& ties) {
-  double most = -__builtin_inf(), count = 0;
-#pragma omp simd reduction(max : most) reduction(+ : count)
-  for (Index j = begin; j < end; j++) {
-    const double value = static_cast<double>(z[j]);
-    most = most < value ? value : most;
-    count += value == first ? 1.0 : 0.0;
-  }
-  ties += count;
-  return most;
-}
 
 template <class T>
 void row(const T* z, Index classes, const int32_t* label, double beta, Index i, const SoftmaxRows& out) {
@@ -34,15 +21,14 @@ void row(const T* z, Index classes, const int32_t* label, double beta, Index i, 
   }
   Index top = 0;
   while (static_cast<double>(z[top]) != first) top++;
-  double ties = 1;
-  const double before = largest(z, 0, top, first, ties), after = largest(z, top + 1, classes, first, ties);
-  const double second = before > after ? before : after;
+  const double second = decide(z, classes, top).rival;
 
   // Over all classes; the largest one counts as another z₂. For β = 0 moments are those of z.
   const double unit = beta > 0 ? 0 : 1;
-  double sum = 0, squares = 0, linear = 0, quadratic = 0;
-#pragma omp simd reduction(+ : sum, squares, linear, quadratic)
+  double ties = 0, sum = 0, squares = 0, linear = 0, quadratic = 0;
+#pragma omp simd reduction(+ : ties, sum, squares, linear, quadratic)
   for (Index j = 0; j < classes; j++) {
+    ties += static_cast<double>(z[j]) == first ? 1.0 : 0.0;
     double below = static_cast<double>(z[j]) - second;
     below = below < 0 ? below : 0;
     double x = beta * below;

@@ -10,6 +10,7 @@
 #include "core/finite.h"
 #include "core/thread_pool.h"
 #include "core/vector.h"
+#include "ops/loss/row.h"
 
 namespace lp {
 namespace {
@@ -60,32 +61,19 @@ void advance_block(const Sphere& sphere, Index begin, Index end, const double* p
   }
 }
 
-struct Margins {
-  double correct = 0, sum = 0, min = std::numeric_limits<double>::infinity();
-};
-
-void add_margins(const Sphere& sphere, Index begin, Index end, const SphereLogits& logits, Margins& result) {
+Decisions decisions(const Sphere& sphere, Index begin, Index end, const SphereLogits& logits) {
   const Index classes = logits.aside.cols;
+  const Buffer<double> z(classes);
+  Decisions all;
   for (Index i = begin; i < end; i++) {
     const Index label = logits.labels[i];
-    const double* ahead = logits.ahead.row(label);
-    const double* aside = logits.aside.row(i);
-    const auto logit = [&](Index j) {
-      return sphere.cosine[i] * ahead[j] + sphere.sine[i] * aside[j] + (logits.biases ? logits.biases[j] : 0);
-    };
-    const double own = logit(label);
-    double rival = -std::numeric_limits<double>::infinity();
-    bool first = true;
+    const double *ahead = logits.ahead.row(label), *aside = logits.aside.row(i);
     for (Index j = 0; j < classes; j++) {
-      if (j == label) continue;
-      const double value = logit(j);
-      if (j < label && value >= own) first = false;
-      rival = std::max(rival, value);
+      z[j] = sphere.cosine[i] * ahead[j] + sphere.sine[i] * aside[j] + (logits.biases ? logits.biases[j] : 0);
     }
-    result.correct += first && own >= rival;
-    result.sum += own - rival;
-    result.min = std::min(result.min, own - rival);
+    all.add(decide(z.get(), classes, label));
   }
+  return all;
 }
 
 void add_measures(const Sphere& sphere, Index begin, Index end, const double* pull, double scale,
@@ -102,11 +90,10 @@ void add_measures(const Sphere& sphere, Index begin, Index end, const double* pu
   row[kSquaredDistance] += distance;
   row[kSquaredNorm] += norm;
   if (logits.aside.size() == 0) return;
-  Margins margins;
-  add_margins(sphere, begin, end, logits, margins);
-  row[kCorrect] += margins.correct;
-  row[kMarginSum] += margins.sum;
-  row[kMarginMin] = std::min(row[kMarginMin], margins.min);
+  const Decisions decided = decisions(sphere, begin, end, logits);
+  row[kCorrect] += decided.correct;
+  row[kMarginSum] += decided.margins;
+  row[kMarginMin] = std::min(row[kMarginMin], decided.min_margin);
 }
 
 }  // namespace
