@@ -42,6 +42,7 @@ Napi::Value begin(const Napi::CallbackInfo& info) {
   CollapseOptions options;
   options.global_mean_of_samples = object.Get("meanOfSamples").ToBoolean();
   options.ddof = static_cast<int>(size_in(object, "ddof"));
+  options.cosines = object.Get("cosines").ToBoolean();
   auto session = std::make_shared<Session>();
   session->classes = classes;
   session->dim = dim;
@@ -121,6 +122,18 @@ Napi::Value collapse_result(const Napi::CallbackInfo& info) {
             std::copy(values.begin(), values.end(), array.get());
             object.Set(name, array.value());
           };
+          const auto set_pairs = [&](const char* name, const PairCosines& pairs) {
+            const Output<double> histogram(env, std::ssize(pairs.histogram));
+            std::copy(pairs.histogram.begin(), pairs.histogram.end(), histogram.get());
+            auto entry = Napi::Object::New(env);
+            entry.Set("smallest", pairs.smallest);
+            entry.Set("largest", pairs.largest);
+            entry.Set("histogram", histogram.value());
+            object.Set(name, entry);
+          };
+          set_pairs("featurePairs", result->feature_pairs);
+          set_pairs("prototypePairs", result->prototype_pairs);
+          set_pairs("centeredPrototypePairs", result->centered_prototype_pairs);
           set("spectrum", result->spectrum);
           set("featureCosines", result->feature_cosines);
           set("prototypeCosines", result->prototype_cosines);

@@ -2,6 +2,7 @@
 // any chunks, collapsed features far from the origin.
 #include "ops/collapse/collapse.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,49 @@ void compare(const std::vector<double>& actual, const std::vector<double>& expec
   if (actual.size() == expected.size()) check_close(distance(actual, expected), 0, tolerance, what);
 }
 
+// (C, C) of the prototypes as they are.
+template <class T>
+std::vector<double> cosines(const Sample<T>& sample) {
+  const auto product = [&](Index c, Index d) {
+    double sum = 0;
+    for (Index j = 0; j < sample.p; j++) {
+      sum += static_cast<double>(sample.prototypes[c * sample.p + j]) *
+             static_cast<double>(sample.prototypes[d * sample.p + j]);
+    }
+    return sum;
+  };
+  std::vector<double> out;
+  for (Index c = 0; c < sample.classes; c++)
+    for (Index d = 0; d < sample.classes; d++) out.push_back(product(c, d) / std::sqrt(product(c, c) * product(d, d)));
+  return out;
+}
+
+// Against a matrix of all cosines. A cosine at the edge of a bin may have been rounded into its neighbour.
+void compare_pairs(const PairCosines& pairs, const std::vector<double>& matrix, Index classes,
+                   const std::string& what) {
+  double smallest = INFINITY, largest = -INFINITY, below = 0;
+  std::vector<double> sorted;
+  for (Index c = 0; c < classes; c++) {
+    for (Index d = c + 1; d < classes; d++) {
+      smallest = std::min(smallest, matrix[c * classes + d]);
+      largest = std::max(largest, matrix[c * classes + d]);
+      sorted.push_back(matrix[c * classes + d]);
+    }
+  }
+  check_close(pairs.smallest, smallest, 1e-6, what + ": smallest");
+  check_close(pairs.largest, largest, 1e-6, what + ": largest");
+  std::sort(sorted.begin(), sorted.end());
+  for (Index bin = 0; bin < PairCosines::kBins; bin++) {
+    below += pairs.histogram[bin];
+    const double edge = -1 + 2.0 * (bin + 1) / PairCosines::kBins, slack = 1e-6;
+    const auto count = [&](double to) { return std::lower_bound(sorted.begin(), sorted.end(), to) - sorted.begin(); };
+    const bool last = bin + 1 == PairCosines::kBins;
+    check(below >= (last ? std::ssize(sorted) : count(edge - slack)) &&
+              below <= (last ? std::ssize(sorted) : count(edge + slack)),
+          what + ": histogram below " + std::to_string(edge));
+  }
+}
+
 template <class T>
 void compare(const Sample<T>& sample, CollapseOptions options, Index chunk, double tolerance) {
   const auto plain = collapse_ref(sample.state(), options);
@@ -82,6 +126,10 @@ void compare(const Sample<T>& sample, CollapseOptions options, Index chunk, doub
   compare(result.spectrum, plain.spectrum, tolerance * largest, "spectrum" + where);
   compare(result.feature_cosines, plain.feature_cosines, tolerance, "feature cosines" + where);
   compare(result.prototype_cosines, plain.prototype_cosines, tolerance, "prototype cosines" + where);
+  compare_pairs(result.feature_pairs, plain.feature_cosines, sample.classes, "pairs of class means" + where);
+  compare_pairs(result.centered_prototype_pairs, plain.prototype_cosines, sample.classes,
+                "pairs of centred prototypes" + where);
+  compare_pairs(result.prototype_pairs, cosines(sample), sample.classes, "pairs of prototypes" + where);
   compare(result.class_norms, plain.class_norms, 10 * tolerance, "class norms" + where);
   compare(result.prototype_norms, plain.prototype_norms, 10 * tolerance, "prototype norms" + where);
   compare(result.class_means, plain.class_means, 1e-12 * std::abs(plain.class_means[0]) + 1e-12, "class means" + where);
@@ -108,6 +156,9 @@ void all() {
   // More rows than are gathered in the dtype, more than one part a thread.
   compare(Sample<T>(5000, 3, 9, 0.5, 0), {}, 5000, tolerance);
   compare(Sample<T>(5000, 3, 9, 0.5, 0), {}, 1999, tolerance);
+  // More classes than a table has rows for, in chunks that have all of them and few, features narrower than the classes
+  // are many.
+  compare(Sample<T>(2000, 1500, 6, 0.5, 0), {}, sizeof(T) == 4 ? 2000 : 300, tolerance);
   // Far from the origin and collapsed to the last digits: what is left of the spread is still measured right.
   compare(Sample<T>(300, 5, 20, sizeof(T) == 4 ? 1e-4 : 1e-8, 100), {}, 300, sizeof(T) == 4 ? 1e-6 : 1e-8);
 }

@@ -2,6 +2,7 @@
  * What a command of the command line is, how its arguments are read, and its help.
  */
 import { parseArgs } from 'node:util';
+import { most } from '../array/extremes.js';
 import { nearest } from '../check/options.js';
 import type { RunFolder } from '../report/run-folder.js';
 
@@ -136,7 +137,7 @@ export function helpOf(command: Command): string {
 /** Columns as wide as their widest entry. */
 export function aligned(rows: readonly (readonly string[])[]): string {
   const width = (entry = '') => entry.replace(/\p{M}/gu, '').length; // marks stand over the letter before them
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => width(row[column])))) ?? [];
+  const widths = rows[0]?.map((_, column) => most(rows.map((row) => width(row[column])))) ?? [];
   const padded = (entry: string, column: number) => entry + ' '.repeat((widths[column] ?? 0) - width(entry));
   return rows.map((row) => `  ${row.map(padded).join('  ')}`.trimEnd()).join('\n');
 }

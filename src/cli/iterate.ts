@@ -15,14 +15,12 @@ import { inside } from '../check/options.js';
 import {
   type DescentMeasure,
   type DescentProblem,
-  descentMeasures,
   type ProjectedDescentOptions,
   type Snapshot,
   startProjectedDescent,
 } from '../dynamics/projected.js';
-import { type Axis, lineChart } from '../report/figure.js';
-import { type PageFigure, withScripts } from '../report/page.js';
-import type { RunFolder } from '../report/run-folder.js';
+import type { PageFigure } from '../report/page.js';
+import { descentFigures, descentPage, endingOf } from '../report/pages/descent.js';
 import { formatNumber } from '../report/ticks.js';
 import { loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { aligned, type Context, type Outcome } from './command.js';
@@ -36,7 +34,6 @@ export interface Iteration {
 }
 
 const MEASURED: readonly DescentMeasure[] = ['loss', 'accuracy', 'minMargin', 'gradientNorm'];
-const LOGARITHMIC: readonly DescentMeasure[] = ['gradientNorm', 'distance'];
 /** Unless the configuration says otherwise, so many rows are measured. */
 const ROWS = 500;
 /** Multiplications between two snapshots: some tenths of a second. Files are written at most once a second. */
@@ -45,13 +42,6 @@ const PAUSE = 1000;
 
 /** Where the function's arguments stand in a configuration. */
 const PLACES = { problem: inside(CONFIG, 'problem'), options: inside(CONFIG, 'options') };
-
-const ENDINGS = {
-  steps: 'All steps are done.',
-  event: 'The event has happened.',
-  stationary: 'The gradient is as small as was asked for.',
-  diverged: 'The loss of the next step is not finite; this is the last state whose loss is.',
-} as const;
 
 export async function iterate(
   path: string,
@@ -96,22 +86,15 @@ export async function iterate(
   } finally {
     // Whatever ended it, what was computed is kept.
     await keep();
-    figures = await draw(columns, folder);
+    figures = await folder.draw(descentFigures(columns));
   }
   const end = last as unknown as Snapshot;
   for (const part of ['features', 'prototypes', 'biases'] as const) {
     if (end.state[part]) await folder.array(`state-${part}`, end.state[part]);
   }
   await folder.array('state-labels', { shape: [end.state.labels.length], data: Int32Array.from(end.state.labels) });
-  const projected =
-    end.projected.length > 0 ? ` The ${end.projected.join(' and ')} of the start were projected onto their constraints.` : '';
-  const ending = `${ENDINGS[end.reason ?? 'steps']}${end.advice ? ` ${end.advice}` : ''}${projected}`;
-  const report = await folder.report({
-    title: `projectedDescent: ${name}`,
-    lead: `Projected descent under ${problem.loss.kind}, to step ${end.step} of ${steps}. ${ending}`,
-    sections: [{ title: 'Measurements', figures }],
-    parameters: config,
-  });
+  const result = { loss: problem.loss.kind, steps, columns, end };
+  const report = await folder.report(descentPage(result, { name, parameters: config }, figures));
   const rows = Object.entries(columns).map(([key, values]) => [
     key,
     ...[values[0], values.at(-1)].map((value) => formatNumber(value ?? Number.NaN, 6)),
@@ -119,7 +102,7 @@ export async function iterate(
   const { reason, step } = end;
   const final = Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values.at(-1)]));
   return {
-    text: [aligned([['', 'first', 'last'], ...rows]), '', `Step ${step}: ${ending}`, '', `Report: ${report}`].join('\n'),
+    text: [aligned([['', 'first', 'last'], ...rows]), '', `Step ${step}: ${endingOf(end)}`, '', `Report: ${report}`].join('\n'),
     json: { dynamics: 'projectedDescent', reason, step, last: final, folder: folder.path, report },
   };
 }
@@ -127,20 +110,4 @@ export async function iterate(
 /** Multiplications of one step, all samples and classes. */
 function work({ features, prototypes }: State): number {
   return (features.shape[0] as number) * (prototypes.shape[0] as number) * (features.shape[1] as number);
-}
-
-async function draw(columns: Readonly<Record<string, number[]>>, folder: RunFolder): Promise<PageFigure[]> {
-  const { step: x = [], ...measured } = columns;
-  const figures: PageFigure[] = [];
-  for (const [key, y] of Object.entries(measured)) {
-    if (x.length === 0) break;
-    const name = key as DescentMeasure;
-    const axis: Axis = { title: name, scale: LOGARITHMIC.includes(name) ? 'log' : 'linear' };
-    const meaning = descentMeasures[name];
-    const caption = withScripts(`${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`);
-    figures.push(
-      await folder.figure(name, lineChart({ title: name, x: { title: 'step' }, y: axis, series: [{ name, x, y }] }), caption),
-    );
-  }
-  return figures;
 }

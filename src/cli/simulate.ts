@@ -4,9 +4,9 @@
 import { basename } from 'node:path';
 import type { State } from '../array/ndarray.js';
 import { OverflowError } from '../check/errors.js';
-import { type Direction, type Limit, type Trajectory, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
-import { type Axis, lineChart } from '../report/figure.js';
-import { type PageFigure, type Section, withScripts } from '../report/page.js';
+import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
+import type { PageFigure } from '../report/page.js';
+import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
@@ -14,16 +14,6 @@ import { iterate } from './iterate.js';
 import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
 type Columns = Record<string, number[]>;
-
-/** Axes of quantities that are not linear, or not named by themselves. */
-const AXES: Readonly<Partial<Record<TrajectoryMeasure, Axis>>> = {
-  logNorm: { title: 'log ‖Z‖' },
-  logFeatureNorm: { title: 'log ‖H‖' },
-  logPrototypeNorm: { title: 'log ‖W‖' },
-  logAbsLoss: { title: 'log |loss|' },
-  distanceToLimit: { title: 'distance to the limit', scale: 'log' },
-  distanceToAligned: { title: 'distance to the aligned limit', scale: 'log' },
-};
 
 /** Times are measured in so many batches; a run that is stopped keeps the whole ones. */
 const BATCHES = 25;
@@ -76,15 +66,19 @@ async function simulate(
   folder: RunFolder,
   context: Context,
 ): Promise<Outcome> {
-  const { dynamics, times, clock } = simulation;
+  const { dynamics, state, times, clock, logarithmic } = simulation;
   const columns: Columns = Object.fromEntries([clock, ...simulation.measure].map((column) => [column, []]));
+  const sofar = () => {
+    const { [clock]: done = [], ...measured } = columns;
+    return { clock, times: done, logarithmic, measured };
+  };
   let figures: PageFigure[];
   try {
     await measure(trajectory, simulation, columns, context);
   } finally {
     // Whatever ended it, what was measured is kept.
     await folder.metrics(columns);
-    figures = await draw(columns, simulation, folder);
+    figures = await folder.draw(trajectoryFigures(sofar()));
   }
   context.progress(1, 'limit and events');
   const limit = await trajectory.limit({ signal: context.signal });
@@ -95,16 +89,8 @@ async function simulate(
     Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[row] as number])),
   );
   const { regime, exponent, rate, per, statement } = limit;
-  const report = await folder.report({
-    title: `${dynamics}: ${name}`,
-    lead: `${dynamics} of ${sizeOf(simulation.state)}, computed exactly at ${times.length} ${clock}s from ${formatNumber(times[0] ?? 0)} to ${formatNumber(times.at(-1) ?? 0, 7)}.`,
-    sections: [
-      { title: 'Measurements', figures },
-      limitSection(limit),
-      ...(events.length > 0 ? [eventSection(events, clock)] : []),
-    ],
-    parameters: config,
-  });
+  const result = { dynamics, state, ...sofar(), limit, events };
+  const report = await folder.report(simulationPage(result, { name, parameters: config }, figures));
   const rows = Object.keys(columns).map((key) => [key, ...[first, last].map((row) => formatNumber(row?.[key] ?? Number.NaN, 6))]);
   return {
     text: [
@@ -140,38 +126,6 @@ async function measure(
       for (const value of values) columns[name]?.push(value);
     }
   }
-}
-
-async function draw(
-  columns: Columns,
-  { clock, logarithmic, measure: names }: Simulation,
-  folder: RunFolder,
-): Promise<PageFigure[]> {
-  const x = columns[clock] ?? [];
-  const figures: PageFigure[] = [];
-  if (x.length === 0) return figures;
-  for (const name of names) {
-    const { values, axis, note } = drawable(name, columns[name] ?? []);
-    const chart = lineChart({
-      title: name,
-      x: { title: clock, scale: logarithmic ? 'log' : 'linear' },
-      y: axis,
-      series: [{ name, x, y: values }],
-    });
-    const meaning = trajectoryMeasures[name];
-    figures.push(await folder.figure(name, chart, withScripts(`${meaning[0]?.toUpperCase()}${meaning.slice(1)}.${note}`)));
-  }
-  return figures;
-}
-
-/** How a column is drawn: what grows beyond all bounds by its size, on a logarithmic axis; distances down to rounding. */
-function drawable(name: TrajectoryMeasure, values: readonly number[]): { values: readonly number[]; axis: Axis; note: string } {
-  const axis = AXES[name] ?? { title: name };
-  if (axis.scale === 'log') return { values: values.map((value) => (value < 1e-16 ? Number.NaN : value)), axis, note: '' };
-  const sizes = values.map(Math.abs).filter((size) => size > 0 && Number.isFinite(size));
-  const [first = 1] = sizes;
-  if (sizes.every((size) => size <= 1e4 * first)) return { values, axis, note: '' };
-  return { values: values.map(Math.abs), axis: { title: `|${axis.title}|`, scale: 'log' }, note: ' Drawn without its sign.' };
 }
 
 async function happenings(trajectory: Trajectory, { when }: Simulation, signal: AbortSignal) {
@@ -210,33 +164,4 @@ async function save(
     if (limit.direction) await write('limit', limit.direction);
     else log(`There is no limit direction to write: the regime is ${limit.regime}.`);
   }
-}
-
-const sizeOf = ({ features, prototypes }: State): string =>
-  `${features.shape[0]} samples in ${prototypes.shape[0]} classes and ${features.shape[1]} dimensions`;
-
-function limitSection({ regime, exponent, rate, per, statement }: Limit): Section {
-  const unit = per === 'zeta' ? 'unit of ζ' : `unit of ${per}`.replace('unit of step', 'step');
-  return {
-    title: 'Limit',
-    text: [statement],
-    tables: [
-      {
-        columns: ['Quantity', 'Value'],
-        rows: [
-          ['regime', regime],
-          [`growth of log ‖Z‖ a ${unit}`, exponent],
-          [`decay of the log distance to the limit a ${unit}`, rate],
-        ],
-      },
-    ],
-  };
-}
-
-function eventSection(events: Awaited<ReturnType<typeof happenings>>, clock: string): Section {
-  const rows = events.map(({ event, at }) => [
-    `${event.name} reaches ${event.value}`,
-    at === undefined ? `not by ${event.to}` : at,
-  ]);
-  return { title: 'Events', tables: [{ columns: ['Event', `First ${clock}`], rows }] };
 }

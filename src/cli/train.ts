@@ -13,12 +13,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import { LayerpeelError } from '../check/errors.js';
 import { EventWriter } from '../report/events.js';
+import { theoryColumns, trainingPage } from '../report/pages/training.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile, checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
-import { reportTraining } from '../training/report.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
 import { aligned, type Command, type Context, type Outcome } from './command.js';
 import { readConfigFile } from './config-file.js';
@@ -147,7 +147,8 @@ class Records {
     const theory = await this.about.theory();
     const { libtorch } = torchEngine().info();
     const more = { history, theory, libtorch, ...(ending !== undefined && { ending }) };
-    this.report = await reportTraining({ ...this.about, ...more }, this.folder);
+    if (typeof theory !== 'string') await this.folder.metrics(theoryColumns(theory), 'theory');
+    this.report = await this.folder.report(trainingPage({ ...this.about, ...more }, this.about));
     this.drawn = performance.now();
     this.drawing = this.drawn - began;
   }

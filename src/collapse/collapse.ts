@@ -4,11 +4,11 @@
  *
  * Features are swept twice, since distances to class means take the means of all samples: the first sweep gives means, the
  * second everything that residuals enter. Either sweep works chunk by chunk, so features may be a source that streams them
- * from a file. All products are of size `n×C` (no `p×p` covariance is formed); means, residuals and sums are
+ * from a file. No covariance is formed, and what is `C×C` is made some rows at a time; means, residuals and sums are
  * accumulated in double, so that float32 features far from the origin, or collapsed to their last digits, are
  * measured right.
  */
-
+import { most } from '../array/extremes.js';
 import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
 import { type Control, checkOptions } from '../check/control.js';
@@ -48,6 +48,19 @@ export interface CollapseOptions<Name extends CollapseMeasure = CollapseMeasure>
   readonly only?: readonly Name[];
   /** Whether the result has `classMeans`. @default false */
   readonly classMeans?: boolean;
+  /** Whether the result has the matrices `featureCosines` and `prototypeCosines`. @default up to 2048 classes */
+  readonly cosines?: boolean;
+}
+
+/** Classes up to which a result has matrices `[C, C]` unless told: 32 MiB each. */
+const MOST_CLASSES = 2048;
+
+/** The cosines of all pairs of classes, however many there are. */
+export interface PairCosines {
+  readonly smallest: number;
+  readonly largest: number;
+  /** Pairs by their cosine, in 200 bins of equal width over −1 … 1; empty where a row has no direction and the others are NaN. */
+  readonly histogram: Float64Array;
 }
 
 /** What figures are drawn from. Everything is computed in double, whatever the features' dtype. */
@@ -64,13 +77,19 @@ export interface CollapseDetails {
   readonly spectrum?: Float64Array;
   /** Lengths of centred class means, `[C]`. */
   readonly classNorms: Float64Array;
-  /** Cosines of centred class means, `[C, C]`. */
-  readonly featureCosines: NDArray<Float64Array>;
+  /** Cosines of centred class means. */
+  readonly featurePairs: PairCosines;
+  /** … as a matrix `[C, C]`, unless there are more than 2048 classes; see `cosines`. */
+  readonly featureCosines?: NDArray<Float64Array>;
   /** Lengths of prototypes, `[C]`. */
   readonly prototypeNorms?: Float64Array;
   /** Lengths of prototypes from which their mean is subtracted, `[C]`. */
   readonly centeredPrototypeNorms?: Float64Array;
-  /** Cosines of prototypes from which their mean is subtracted, `[C, C]`. */
+  /** Cosines of prototypes. */
+  readonly prototypePairs?: PairCosines;
+  /** Cosines of prototypes from which their mean is subtracted. */
+  readonly centeredPrototypePairs?: PairCosines;
+  /** … as a matrix `[C, C]`, unless there are more than 2048 classes; see `cosines`. */
   readonly prototypeCosines?: NDArray<Float64Array>;
   /** `[C, p]`, where asked for. */
   readonly classMeans?: NDArray<Float64Array>;
@@ -149,11 +168,15 @@ export function* collapseSteps<Name extends CollapseMeasure = CollapseMeasure>(
 export interface EngineCollapseOptions {
   readonly meanOfSamples: boolean;
   readonly ddof: number;
+  readonly cosines: boolean;
 }
 
 /** What the engine gives; arrays that need prototypes are empty without them. */
 export interface RawCollapse {
   readonly measures: Readonly<Record<CollapseMeasure, number>>;
+  readonly featurePairs: PairCosines;
+  readonly prototypePairs: PairCosines;
+  readonly centeredPrototypePairs: PairCosines;
   readonly spectrum: Float64Array;
   readonly classNorms: Float64Array;
   readonly featureCosines: Float64Array;
@@ -179,7 +202,7 @@ interface Problem {
 }
 
 function prepare(input: CollapseInput, options: CollapseOptions): Problem {
-  checkOptions(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans']);
+  checkOptions(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans', 'cosines']);
   const globalMean = checkChoice(options.globalMean ?? 'classes', ['classes', 'samples'], option('options.globalMean'));
   const ddof = checkNumber(options.ddof ?? 0, option('options.ddof'), { min: 0, max: 1, integer: true });
   const withMeans = checkBoolean(options.classMeans ?? false, option('options.classMeans'));
@@ -210,6 +233,7 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
       );
     }
   }
+  const cosines = checkBoolean(options.cosines ?? classes <= MOST_CLASSES, option('options.cosines'));
   const { labels, counts } = checkLabels(input.labels, samples, classes);
   const empty = counts.indexOf(0);
   if (empty !== -1) {
@@ -223,8 +247,12 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
     samples,
     dim,
     secondSweep: names.some((name) => (collapseMeasures[name] as MeasureInfo).secondSweep),
-    steps: begin(dtype, classes, dim, prototypes?.data, biases?.data, { meanOfSamples: globalMean === 'samples', ddof }),
-    present: (raw) => present(raw, names, { samples, classes, dim, counts }, withMeans),
+    steps: begin(dtype, classes, dim, prototypes?.data, biases?.data, {
+      meanOfSamples: globalMean === 'samples',
+      ddof,
+      cosines,
+    }),
+    present: (raw) => present(raw, names, { samples, classes, dim, counts }, { withMeans, cosines }),
   };
 }
 
@@ -279,14 +307,12 @@ function numberOfClasses(given: number | undefined, ofPrototypes: number | undef
   if (given !== undefined && ofPrototypes !== undefined && given !== ofPrototypes) {
     throw new LayerpeelError('LP_OPTION', `options.classes is ${given}, but there are ${ofPrototypes} prototypes.`);
   }
-  const classes = given ?? ofPrototypes ?? (labels instanceof Int32Array ? largest(labels) + 1 : 2);
+  const classes = given ?? ofPrototypes ?? (labels instanceof Int32Array ? Math.max(0, most(labels)) + 1 : 2);
   if (classes < 2) {
     throw new LayerpeelError('LP_SHAPE', `There is ${classes === 1 ? 'one class' : 'no class'}; expected at least two.`);
   }
   return classes;
 }
-
-const largest = (labels: Int32Array): number => labels.reduce((most, label) => Math.max(most, label), 0);
 
 function wantedNames(only: readonly CollapseMeasure[] | undefined, hasPrototypes: boolean): readonly CollapseMeasure[] {
   const all = Object.keys(collapseMeasures) as CollapseMeasure[];
@@ -311,21 +337,22 @@ function present(
   raw: RawCollapse,
   names: readonly CollapseMeasure[],
   sizes: Pick<CollapseDetails, 'samples' | 'classes' | 'dim' | 'counts'>,
-  withMeans: boolean,
+  { withMeans, cosines }: { withMeans: boolean; cosines: boolean },
 ) {
   const { classes, dim } = sizes;
   const matrix = (data: Float64Array) => ({ shape: [classes, data.length / classes], data });
-  const { spectrum, classNorms, featureCosines, prototypeNorms, centeredPrototypeNorms, prototypeCosines, classMeans } = raw;
+  const { spectrum, classNorms, featurePairs, featureCosines, prototypeNorms, prototypeCosines, classMeans } = raw;
+  const { centeredPrototypeNorms, prototypePairs, centeredPrototypePairs } = raw;
   return {
     ...Object.fromEntries(names.map((name) => [name, raw.measures[name]])),
     ...sizes,
     ...('nc1' in raw.measures && { spectrum }),
     classNorms,
-    featureCosines: matrix(featureCosines),
+    featurePairs,
+    ...(cosines && { featureCosines: matrix(featureCosines) }),
     ...(prototypeNorms.length > 0 && {
-      prototypeNorms,
-      centeredPrototypeNorms,
-      prototypeCosines: matrix(prototypeCosines),
+      ...{ prototypeNorms, centeredPrototypeNorms, prototypePairs, centeredPrototypePairs },
+      ...(cosines && { prototypeCosines: matrix(prototypeCosines) }),
     }),
     ...(withMeans && { classMeans: { shape: [classes, dim], data: classMeans } }),
   };

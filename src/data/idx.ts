@@ -5,6 +5,7 @@
  */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { most } from '../array/extremes.js';
 import type { InputFile } from '../array/files.js';
 import { type EndedPass, inflatedPass, MOST_EXPANSION } from '../array/inflate.js';
 import { showShape } from '../array/ndarray.js';
@@ -59,7 +60,7 @@ async function readSet(imageFile: InputFile, labelFile: InputFile, source: Check
       progress.advance(piece.count);
     }
     await imageArray.pass.finish();
-    const classes = source.classes ?? numbers(bytes.reduce((most, label) => Math.max(most, label), 0) + 1);
+    const classes = source.classes ?? numbers(Math.max(0, most(bytes)) + 1);
     const labels = Int32Array.from(bytes, (label, i) => takeLabel(label, i, labelFile.path, classes.length));
     return { images, shape: [count, height, width, 1], labels, classes, source: `${source.split} images, ${source.path}` };
   } finally {

@@ -2,6 +2,7 @@
  * Training sets made harder: imbalanced subsets, wrong labels, classes held out for tests of what is out of distribution.
  */
 
+import { least } from '../array/extremes.js';
 import { seededRandom } from '../array/random.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
@@ -158,7 +159,7 @@ export function selectImagesAt(place: Place, set: ImageSet, selection: Selection
     const here = inside(place, 'imbalance');
     checkKeys(selection.imbalance, ['kind', 'ratio', 'largest', 'seed'], here);
     const kind = checkChoice(selection.imbalance.kind, ['long-tailed', 'step'], inside(here, 'kind'));
-    const smallest = classCounts(images).reduce((least, count) => Math.min(least, count));
+    const smallest = least(classCounts(images));
     const largest = checkNumber(selection.imbalance.largest ?? smallest, inside(here, 'largest'), { min: 1, integer: true });
     const ratio = checkNumber(selection.imbalance.ratio, inside(here, 'ratio'), { min: 1, max: largest });
     const counts = (kind === 'step' ? stepCounts : longTailedCounts)(images.classes.length, largest, ratio);

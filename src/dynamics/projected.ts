@@ -29,6 +29,7 @@ import { checkMomentum, checkSeed, checkSteps, checkWeightDecay } from '../check
 import { type EngineDescent, type EngineOutcome, type EnginePart, engine } from '../engine/load.js';
 import { drive, driveSync, runSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
+import { normOf } from '../state/states.js';
 import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
 
 /** What features or prototypes are held to: each row in a ball or on a sphere, or all together in a Frobenius ball. */
@@ -703,8 +704,8 @@ function largestSingularValue(labels: Int32Array, classes: number, gamma: number
         gamma * (1 + gamma) * ((sizes[c] as number) * sum + weighted) +
         gamma ** 2 * labels.length * sum,
     );
-    value = Math.hypot(...next) / Math.hypot(...vector);
-    const length = Math.hypot(...next);
+    const length = normOf(next);
+    value = length / normOf(vector);
     vector = next.map((x) => x / length);
   }
   return Math.sqrt(value);

@@ -3,7 +3,7 @@
  * beside what the paper states. One file each in this folder, listed in `index.ts`.
  */
 import type { Control } from '../check/control.js';
-import type { Section, Verdict } from '../report/page.js';
+import type { PageFigure, Section, Verdict } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
 
 export interface Experiment {
@@ -32,5 +32,5 @@ export interface Findings {
   /** What was run, in a paragraph. */
   readonly lead: string;
   readonly verdicts: readonly Verdict[];
-  readonly sections: readonly Section[];
+  readonly sections: readonly Section<PageFigure>[];
 }

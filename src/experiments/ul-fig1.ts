@@ -228,7 +228,7 @@ const PANELS: Readonly<
   },
 };
 
-async function dynamicsSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section> {
+async function dynamicsSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
   /** Every `by`-th point of one kind for each γ, in its colour; the first is named in the legend. */
   const points = (
     name: string,
@@ -281,7 +281,7 @@ async function dynamicsSection(runs: readonly Run[], { folder }: ExperimentConte
   };
 }
 
-function exponentSection(runs: readonly Run[]): Section {
+function exponentSection(runs: readonly Run[]): Section<PageFigure> {
   return {
     title: 'Exponents',
     text: [
@@ -308,7 +308,7 @@ function exponentSection(runs: readonly Run[]): Section {
   };
 }
 
-async function iteratedSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section> {
+async function iteratedSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
   const panel = (name: string, quantity: 'difference' | 'flowDifference', title: string, caption: string) =>
     folder.figure(
       name,
@@ -343,7 +343,7 @@ async function iteratedSection(runs: readonly Run[], { folder }: ExperimentConte
   };
 }
 
-async function collapseSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section> {
+async function collapseSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
   const captions: Record<(typeof COLLAPSE)[number], [string, string, string]> = {
     withinClassVariation: [
       'Within-class variation',

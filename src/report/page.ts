@@ -4,6 +4,7 @@
  *
  * Text may carry `^{…}` and `_{…}` for super- and subscripts and `` `…` `` for code; everything else is shown as given.
  */
+import type { Spec } from './figure.js';
 import { formatNumber } from './ticks.js';
 
 /** A statement of a paper beside what was measured here. */
@@ -16,11 +17,17 @@ export interface Verdict {
   readonly holds: boolean;
 }
 
-export interface PageFigure {
+/** A figure that is to be drawn. */
+export interface Figure {
   /** A file name without its ending; unique within the page. */
   readonly name: string;
-  readonly svg: string;
+  readonly spec: Spec;
   readonly caption: string;
+}
+
+/** A figure as it is drawn. */
+export interface PageFigure extends Omit<Figure, 'spec'> {
+  readonly svg: string;
 }
 
 export interface Table {
@@ -30,29 +37,45 @@ export interface Table {
   readonly rows: readonly (readonly (string | number)[])[];
 }
 
-export interface Section {
+export interface Section<F = Figure> {
   readonly title: string;
   readonly text?: readonly string[];
   /** Lines of mathematics in Unicode. */
   readonly formulas?: readonly string[];
-  readonly figures?: readonly PageFigure[];
+  readonly figures?: readonly F[];
   readonly tables?: readonly Table[];
 }
 
-export interface Page {
-  /** The command that wrote the page: `layerpeel reproduce fig1`. */
-  readonly command: string;
+/** What there is to say of a result. `pages/` has one function for each kind of result. */
+export interface Report<F = Figure> {
   readonly title: string;
   /** What was run, in a paragraph. */
   readonly lead: string;
   readonly verdicts?: readonly Verdict[];
-  readonly sections: readonly Section[];
+  readonly sections: readonly Section<F>[];
   /** The run's configuration; nested objects are shown by their paths. */
   readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+/** A report with its figures drawn, and what it is signed with. */
+export interface Page extends Report<PageFigure> {
+  /** The command that wrote the page: `layerpeel reproduce fig1`. */
+  readonly command?: string;
   /** Files beside the page, by their paths. */
   readonly files?: readonly string[];
   /** Versions and machine. */
   readonly machine: Readonly<Record<string, string>>;
+}
+
+/** Draws a report's figures, in their order. */
+export async function drawFigures<F>(report: Report<F>, draw: (figure: F) => Promise<PageFigure>): Promise<Report<PageFigure>> {
+  const sections: Section<PageFigure>[] = [];
+  for (const { figures, ...section } of report.sections) {
+    const drawn: PageFigure[] = [];
+    for (const figure of figures ?? []) drawn.push(await draw(figure));
+    sections.push({ ...section, figures: drawn });
+  }
+  return { ...report, sections };
 }
 
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -99,8 +122,7 @@ export function renderPage(page: Page): string {
 <body>
 <main>
 <header>
-<p class="command"><code>${escapeHtml(page.command)}</code></p>
-<h1>${rich(page.title)}</h1>
+${page.command === undefined ? '' : `<p class="command"><code>${escapeHtml(page.command)}</code></p>\n`}<h1>${rich(page.title)}</h1>
 <p class="lead">${rich(page.lead)}</p>
 </header>
 ${page.verdicts?.length ? verdictsHtml(page.verdicts) : ''}
@@ -143,7 +165,7 @@ ${rows.join('\n')}
 }
 
 /** @param before how many figures the page has had before this section */
-function sectionHtml(section: Section, before: number): string {
+function sectionHtml(section: Section<PageFigure>, before: number): string {
   const { text = [], formulas = [], figures = [], tables = [] } = section;
   const key = id(section.title);
   return `<section aria-labelledby="${key}">

@@ -18,7 +18,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { version } from '../version.js';
 import { type Column, renderSvg, type Spec } from './figure.js';
 import { machine } from './machine.js';
-import { type Page, type PageFigure, renderPage } from './page.js';
+import { drawFigures, type Figure, type PageFigure, type Report, renderPage } from './page.js';
 
 export type Status = 'running' | 'complete' | 'stopped' | 'failed';
 
@@ -72,10 +72,20 @@ export class RunFolder {
     return { name, svg, caption };
   }
 
-  /** Writes `report.html` and returns its path. */
-  async report(page: Omit<Page, 'command' | 'files' | 'machine'>): Promise<string> {
+  /** `figure` of each. */
+  async draw(figures: readonly Figure[]): Promise<PageFigure[]> {
+    const drawn: PageFigure[] = [];
+    for (const { name, spec, caption } of figures) drawn.push(await this.figure(name, spec, caption));
+    return drawn;
+  }
+
+  /** Draws those figures of a report that are not drawn yet, writes `report.html` and returns its path. */
+  async report(report: Report<Figure | PageFigure>): Promise<string> {
+    const drawn = await drawFigures(report, async (figure) =>
+      'svg' in figure ? figure : this.figure(figure.name, figure.spec, figure.caption),
+    );
     const html = renderPage({
-      ...page,
+      ...drawn,
       command: `layerpeel ${this.command}`,
       files: [...this.files, 'run.json'],
       machine: machine(),

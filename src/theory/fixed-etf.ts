@@ -9,10 +9,12 @@
  * (1−cos∠)/(1−p_y)`, which is another one at every step and for every sample (Theorem 2).
  */
 
+import { most } from '../array/extremes.js';
 import { matmulSync } from '../array/matmul.js';
 import { checkArray, checkLabels, checkState, type NDArray, type State } from '../array/ndarray.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { normOf } from '../state/states.js';
 
 export interface Energies {
   /** `E_W`, the squared length of prototypes. @default 1 */
@@ -85,13 +87,13 @@ export function contraction(state: State, options: ContractionOptions): Contract
     const w = prototypes.subarray(y * dim, (y + 1) * dim);
     const z = Float64Array.from(logits.subarray(i * classes, (i + 1) * classes));
     const along = z[y] as number;
-    const cosine = along / (Math.hypot(...h) * Math.hypot(...w));
+    const cosine = along / (normOf(h) * normOf(w));
     gradient.fill(0);
     let natural = root;
     if (kind === 'dot-regression') {
       for (let j = 0; j < dim; j++) gradient[j] = (along / lengths - 1) * (w[j] as number);
     } else {
-      const top = z.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY);
+      const top = most(z);
       const shares = z.map((x) => Math.exp(x - top));
       const sum = shares.reduce((total, x) => total + x, 0);
       let wrong = 0; // 1 − p_y
@@ -104,8 +106,8 @@ export function contraction(state: State, options: ContractionOptions): Contract
       natural = ((classes - 1) / classes) * root * ((1 - cosine) / wrong);
     }
     const rate = fixed ?? natural;
-    const moved = Array.from(h, (x, j) => x - rate * (gradient[j] as number));
-    const norm = Math.hypot(...moved);
+    const moved = Float64Array.from(h, (x, j) => x - rate * (gradient[j] as number));
+    const norm = normOf(moved);
     const shrink = norm > radius ? radius / norm : 1;
     const squared = (x: ArrayLike<number>, scale: number) => {
       let square = 0;

@@ -3,6 +3,7 @@
  * (UL Lemma 1), the losses that bound it from above, and the value below which a sample is on its side (UL App. A).
  */
 
+import { most } from '../array/extremes.js';
 import { matmul, matmulSync } from '../array/matmul.js';
 import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
@@ -100,7 +101,7 @@ function bounds(state: State, options: UpperBoundOptions): [NDArray, NDArray, (l
         (_, c) => (logits[i * classes + c] as number) + ((biases?.[c] as number) ?? 0),
       );
       const own = z[y] as number;
-      const top = z.reduce((most, x) => Math.max(most, x), Number.NEGATIVE_INFINITY);
+      const top = most(z);
       const logSum = top + Math.log(z.reduce((sum, x) => sum + Math.exp(x - top), 0));
       const others = z.reduce((sum, x) => sum + x, 0) - own;
       const value = -own + gamma * others;

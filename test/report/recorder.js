@@ -66,8 +66,14 @@ export function recorder(path = 'run') {
       kept.captions[name] = caption;
       return { name, svg: '', caption };
     },
+    async draw(figures) {
+      const drawn = [];
+      for (const { name, spec, caption } of figures) drawn.push(await this.figure(name, spec, caption));
+      return drawn;
+    },
     async report(page) {
       kept.page = page;
+      for (const { figures = [] } of page.sections) await this.draw(figures.filter(({ spec }) => spec));
       return join(path, 'report.html');
     },
   };

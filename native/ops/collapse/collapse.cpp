@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/blas/blas.h"
 #include "core/dispatch.h"
@@ -31,6 +32,11 @@ constexpr Index kRowUnit = 4, kLengthBytes = 64;
 constexpr Index kClassUnit = 8;
 // Rows between additions of Σ q qᵀ in the dtype to its sum in double.
 constexpr Index kFlushRows = 1024;
+// Of a C×C matrix so many bytes of rows are made at a time: all of one of up to 1448 classes.
+constexpr Index kTableBytes = 1 << 24;
+
+// Rows of a table with so many columns.
+Index rows_at_a_time(Index columns) { return std::max<Index>(1, kTableBytes / (columns * sizeof(double))); }
 
 // The length of rows of T that are padded for `multiply`.
 template <class T>
@@ -45,17 +51,21 @@ Buffer<T> zeros(Index size) {
   return buffer;
 }
 
-// a bᵀ of a (m, k) and b (n, k).
-std::vector<double> product(const std::vector<double>& a, const std::vector<double>& b, Index k,
-                            const Control& control) {
+// The rows of a bᵀ of a (m, k) and b (n, k), in order and some at a time: take(first row, rows of it).
+template <class Take>
+void for_each_product(const std::vector<double>& a, const std::vector<double>& b, Index k, const Control& control,
+                      Take take) {
   MatmulPlan plan;
-  plan.m = std::ssize(a) / k;
   plan.n = std::ssize(b) / k;
   plan.k = k;
   plan.transpose_b = true;
-  std::vector<double> out(plan.m * plan.n);
-  matmul(plan, a.data(), b.data(), out.data(), control);
-  return out;
+  const Index rows = std::ssize(a) / k, step = std::min(rows, rows_at_a_time(plan.n));
+  std::vector<double> out(step * plan.n);
+  for (Index first = 0; first < rows; first += step) {
+    plan.m = std::min(step, rows - first);
+    matmul(plan, &a[first * k], b.data(), out.data(), control);
+    take(first, Matrix<const double>{out.data(), plan.m, plan.n});
+  }
 }
 
 // Mean of the rows of x (rows, cols).
@@ -94,24 +104,46 @@ std::vector<double> directions(std::vector<double> x, const std::vector<double>&
   return x;
 }
 
-// mean_{c<d} |cos + 1/(C−1)| of a matrix of cosines.
-double cosine_deviation(const std::vector<double>& cosines, Index classes) {
+// The cosines of the pairs of some directions, rows of x (C, p); `matrix` (C, C) gets all of them unless it is null.
+// Returns mean_{c<d} |cos + 1/(C−1)|.
+double compare_pairs(const std::vector<double>& x, Index p, const Control& control, PairCosines& pairs,
+                     std::vector<double>* matrix) {
+  const Index C = std::ssize(x) / p;
   double sum = 0;
-  for (Index c = 0; c < classes; c++)
-    for (Index d = c + 1; d < classes; d++) sum += std::abs(cosines[c * classes + d] + 1.0 / (classes - 1));
-  return sum / (classes * (classes - 1) / 2);
+  pairs = {kInfinity, -kInfinity, std::vector<double>(PairCosines::kBins)};
+  if (matrix) matrix->resize(C * C);
+  for_each_product(x, x, p, control, [&](Index first, Matrix<const double> cosines) {
+    if (matrix) std::copy_n(cosines.data, cosines.size(), matrix->data() + first * C);
+    for (Index c = first; c < first + cosines.rows; c++) {
+      for (Index d = c + 1; d < C; d++) {
+        const double cosine = cosines.row(c - first)[d];
+        sum += std::abs(cosine + 1.0 / (C - 1));
+        pairs.smallest = std::min(pairs.smallest, cosine);
+        pairs.largest = std::max(pairs.largest, cosine);
+        const double place = PairCosines::kBins * (std::clamp(cosine, -1.0, 1.0) + 1) / 2;
+        if (place >= 0) pairs.histogram[std::min(static_cast<Index>(place), PairCosines::kBins - 1)]++;
+      }
+    }
+  });
+  if (std::isnan(sum)) pairs = {kNaN, kNaN, {}};
+  return sum / (C * (C - 1) / 2);
 }
 
-// ‖X/‖X‖_F − (I − 11ᵀ/C)/√(C−1)‖_F.
-double simplex_distance(const std::vector<double>& x, Index classes) {
-  const double length = norm(x.data(), std::ssize(x)), scale = 1 / std::sqrt(classes - 1.0);
-  double square = 0;
-  for (Index c = 0; c < classes; c++) {
-    for (Index d = 0; d < classes; d++) {
-      const double rest = x[c * classes + d] / length - scale * ((c == d) - 1.0 / classes);
-      square += rest * rest;
+// ‖X/‖X‖_F − (I − 11ᵀ/C)/√(C−1)‖_F of X = a bᵀ.
+double simplex_distance(const std::vector<double>& a, const std::vector<double>& b, Index p, const Control& control) {
+  const Index C = std::ssize(a) / p;
+  const double scale = 1 / std::sqrt(C - 1.0);
+  double length = 0, square = 0;
+  for_each_product(a, b, p, control,
+                   [&](Index, Matrix<const double> x) { length = std::hypot(length, norm(x.data, x.size())); });
+  for_each_product(a, b, p, control, [&](Index first, Matrix<const double> x) {
+    for (Index c = first; c < first + x.rows; c++) {
+      for (Index d = 0; d < C; d++) {
+        const double rest = x.row(c - first)[d] / length - scale * ((c == d) - 1.0 / C);
+        square += rest * rest;
+      }
     }
-  }
+  });
   return std::sqrt(square);
 }
 
@@ -205,28 +237,41 @@ void Collapse<T>::center(const Control& control) {
     throw Error("LP_OVERFLOW", "Sums of features exceed the range of float64; scale the features down.");
   }
   centered_ = subtract_row(means_, global_);
-  gram_ = product(centered_, centered_, p, control);
+  squares_.resize(C);
+  for (Index c = 0; c < C; c++) squares_[c] = dot(&centered_[c * p], &centered_[c * p], p);
 
-  // Eigenvectors, one a row; eigenvalues ascending, of which the last min(C−1, p) can differ from 0.
-  std::vector<double> vectors = gram_, values(C);
-  blas::eigh(C, vectors.data(), values.data());
-  const double least = std::numeric_limits<double>::epsilon() * std::max(C, p) * values[C - 1];
-  rank_ = 0;
-  while (rank_ < std::min(C - 1, p) && values[C - 1 - rank_] > least) rank_++;
-
-  const double* kept = vectors.data() + (C - rank_) * C;
-  std::vector<double> unscaled(rank_ * p);
+  // Eigenvectors, one a row, of MᵀM or M Mᵀ; eigenvalues ascending, of which the last min(C−1, p) can differ from 0.
+  const bool narrow = p < C;
+  const Index size = std::min(C, p);
   MatmulPlan plan;
+  plan.m = plan.n = size;
+  plan.k = std::max(C, p);
+  plan.transpose_a = narrow;
+  plan.transpose_b = !narrow;
+  std::vector<double> vectors(size * size), values(size);
+  matmul(plan, centered_.data(), centered_.data(), vectors.data(), control);
+  blas::eigh(size, vectors.data(), values.data());
+  const double least = std::numeric_limits<double>::epsilon() * std::max(C, p) * values[size - 1];
+  rank_ = 0;
+  while (rank_ < std::min(C - 1, p) && values[size - 1 - rank_] > least) rank_++;
+
+  // Of the eigenvectors that count, Qᵀ (rank, p) and Vᵀ (rank, C), whichever are not at hand without their lengths √g.
+  const std::vector<double> kept(vectors.end() - rank_ * size, vectors.end());
+  std::vector<double> other(rank_ * plan.k);
   plan.m = rank_;
-  plan.n = p;
-  plan.k = C;
-  matmul(plan, kept, centered_.data(), unscaled.data(), control);
+  plan.n = plan.k;
+  plan.k = size;
+  plan.transpose_a = false;
+  plan.transpose_b = narrow;
+  matmul(plan, kept.data(), centered_.data(), other.data(), control);
+  const auto &q = narrow ? kept : other, &v = narrow ? other : kept;
   whitening_ = zeros<T>(rank_ * padded<T>(p));
   recovery_ = zeros<T>(C * padded<T>(rank_));
   for (Index k = 0; k < rank_; k++) {
-    const double value = values[C - rank_ + k], factor = std::sqrt(C) / value;
-    for (Index j = 0; j < p; j++) whitening_[k * padded<T>(p) + j] = static_cast<T>(unscaled[k * p + j] * factor);
-    for (Index c = 0; c < C; c++) recovery_[c * padded<T>(rank_) + k] = static_cast<T>(kept[k * C + c] / factor);
+    const double value = values[size - rank_ + k];
+    const double factor = narrow ? std::sqrt(C / value) : std::sqrt(C) / value;
+    for (Index j = 0; j < p; j++) whitening_[k * padded<T>(p) + j] = static_cast<T>(q[k * p + j] * factor);
+    for (Index c = 0; c < C; c++) recovery_[c * padded<T>(rank_) + k] = static_cast<T>(v[k * C + c] / factor);
   }
   high_means_ = Buffer<T>(C * p);
   low_means_ = Buffer<T>(C * p);
@@ -234,41 +279,84 @@ void Collapse<T>::center(const Control& control) {
     high_means_[i] = static_cast<T>(means_[i]);
     low_means_[i] = static_cast<T>(means_[i] - static_cast<double>(high_means_[i]));
   }
-  const Index row = round_up(C, kClassUnit);
-  scores_.assign(C * row, -kInfinity);
-  for (Index y = 0; y < C; y++)
-    for (Index c = 0; c < C; c++) scores_[y * row + c] = gram_[y * C + c] - gram_[c * C + c] / 2;
-
+  slot_.assign(C, 0);
   if (has_prototypes_) {
     heads_ = zeros<T>(C * padded<T>(p));
     for (Index c = 0; c < C; c++)
       for (Index j = 0; j < p; j++) heads_[c * padded<T>(p) + j] = static_cast<T>(prototypes_[c * p + j]);
-    const auto logits = product(means_, prototypes_, p, control);
-    logits_.assign(C * row, -kInfinity);
-    for (Index y = 0; y < C; y++)
-      for (Index c = 0; c < C; c++) logits_[y * row + c] = logits[y * C + c] + biases_[c];
   }
 }
 
 template <class T>
+void Collapse<T>::tabulate(std::vector<Index> classes, const Control& control) {
+  if (classes == tabulated_) return;
+  tabulated_ = std::move(classes);
+  const Index C = classes_, p = dim_, row = round_up(C, kClassUnit), rows = std::ssize(tabulated_);
+  for (Index i = 0; i < rows; i++) slot_[tabulated_[i]] = i;
+  const auto chosen = [&](const std::vector<double>& x) {
+    std::vector<double> y;
+    for (Index c : tabulated_) y.insert(y.end(), &x[c * p], &x[c * p] + p);
+    return y;
+  };
+  const auto table = [&](const std::vector<double>& a, const std::vector<double>& b, auto finish) {
+    std::vector<double> out(rows * row, -kInfinity);
+    for_each_product(chosen(a), b, p, control, [&](Index first, Matrix<const double> x) {
+      for (Index i = 0; i < x.rows; i++)
+        for (Index c = 0; c < C; c++) out[(first + i) * row + c] = finish(x.row(i)[c], c);
+    });
+    return out;
+  };
+  scores_ = table(centered_, centered_, [&](double product, Index c) { return product - squares_[c] / 2; });
+  if (!has_prototypes_) return;
+  logits_ = table(means_, prototypes_, [&](double product, Index c) { return product + biases_[c]; });
+}
+
+template <class T>
 void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const Control& control) {
+  const Index most = rows_at_a_time(classes_);
+  std::vector<Index> classes, rows;
+  if (classes_ <= most) {  // one table for all, made once
+    classes.resize(classes_);
+    rows.resize(features.rows);
+    std::iota(classes.begin(), classes.end(), 0);
+    std::iota(rows.begin(), rows.end(), 0);
+    tabulate(std::move(classes), control);
+    measure_rows(features, labels, rows, control);
+    return;
+  }
+  const ByClass by_class(labels, features.rows, classes_);
+  for (Index c = 0; c < classes_;) {
+    classes.clear();
+    const Index begin = by_class.start[c];
+    for (; c < classes_ && std::ssize(classes) < most; c++)
+      if (by_class.count(c) > 0) classes.push_back(c);
+    if (classes.empty()) continue;
+    tabulate(classes, control);
+    measure_rows(features, labels, {&by_class.order[begin], &by_class.order[0] + by_class.start[c]}, control);
+  }
+}
+
+template <class T>
+void Collapse<T>::measure_rows(Matrix<const T> features, const int32_t* labels, std::span<const Index> rows,
+                               const Control& control) {
   const Index panel = round_up(std::clamp<Index>(kPanelBytes / (dim_ * sizeof(T)), 1, 256), kRowUnit);
   const Index block =
       round_up(std::clamp<Index>(kBlockBytes / ((rank_ + 2 * classes_) * sizeof(T)), panel, kFlushRows), panel);
   if (parts_.empty()) parts_.resize(thread_count());
-  const Index share = divide_up(features.rows, std::ssize(parts_));
-  parallel_for(features.rows, std::max<Index>(1, share), control, [&](Index begin, Index end) {
+  const Index size = std::ssize(rows), share = divide_up(size, std::ssize(parts_));
+  parallel_for(size, std::max<Index>(1, share), control, [&](Index begin, Index end) {
     auto& part = parts_[begin / share];
     if (!part) part = std::make_unique<Part>(panel, block, classes_, dim_, rank_);
-    for (Index row = begin; row < end; row += block) {
+    for (Index at = begin; at < end; at += block) {
       control.poll();
-      measure_block(*part, panel, std::min(block, end - row), {features.row(row), end - row, dim_}, labels + row);
+      measure_block(*part, panel, std::min(block, end - at), features, labels, rows.subspan(at, end - at));
     }
   });
 }
 
 template <class T>
-void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<const T> features, const int32_t* labels) {
+void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<const T> features, const int32_t* labels,
+                                std::span<const Index> order) {
   const auto multiply = LP_SELECT(multiply<T>);
   const auto subtract = LP_SELECT(subtract<T>);
   const auto best_other = LP_SELECT(best_other<T>);
@@ -278,12 +366,13 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   for (Index first = 0; first < rows; first += panel) {
     const Index count = std::min(panel, rows - first), filled = round_up(count, kRowUnit);
     for (Index i = 0; i < count; i++) {
-      const Index row = first + i;
-      part.square[row] = subtract(features.row(row), &high_means_[labels[row] * p], &low_means_[labels[row] * p], p,
-                                  &part.residuals[i * depth]);
+      const Index row = order[first + i], y = labels[row];
+      part.square[first + i] =
+          subtract(features.row(row), &high_means_[y * p], &low_means_[y * p], p, &part.residuals[i * depth]);
     }
-    const T *residuals = part.residuals.get(), *next = features.row(first + count);
-    const Index ahead = std::min(panel, features.rows - first - count) * p * sizeof(T), half = ahead / 2;
+    const Index rest = std::ssize(order) - first - count;
+    const T *residuals = part.residuals.get(), *next = rest > 0 ? features.row(order[first + count]) : features.data;
+    const Index ahead = std::min(panel, rest) * p * sizeof(T), half = ahead / 2;
     multiply(residuals, filled, whitening_.get(), rank_, depth, part.whitened.get() + first * rank_depth, rank_depth,
              next, has_prototypes_ ? half : ahead);
     if (has_prototypes_) {
@@ -302,14 +391,14 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   }
 
   for (Index i = 0; i < rows; i++) {
-    const Index y = labels[i];
+    const Index y = labels[order[i]], slot = slot_[y];
     const T *logits = &part.logits[i * class_row], *near = &part.near[i * class_row];
     part.within[y] += part.square[i];
     part.to_class += std::sqrt(part.square[i]);
-    part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + gram_[y * C + y]));
+    part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + squares_[y]));
     if (!has_prototypes_) continue;
 
-    const double *offsets = &logits_[y * class_row], *scores = &scores_[y * class_row];
+    const double *offsets = &logits_[slot * class_row], *scores = &scores_[slot * class_row];
     const Best rival = best_other(logits, offsets, class_row, y), closest = best_other(near, scores, class_row, y);
     const double own = logits[y] + offsets[y];
     const Index decided = predicted(y, own, rival.index, rival.value);
@@ -322,15 +411,14 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
 
 template <class T>
 CollapseResult Collapse<T>::result(const Control& control) {
-  const Index C = classes_;
   CollapseResult result;
   result.class_norms = row_norms(centered_, dim_);
-  const auto unit = directions(centered_, result.class_norms);
-  result.feature_cosines = product(unit, unit, dim_, control);
   result.measures["featureNormVariation"] = variation(result.class_norms, options_.ddof);
-  result.measures["featureCosine"] = cosine_deviation(result.feature_cosines, C);
+  result.measures["featureCosine"] =
+      compare_pairs(directions(centered_, result.class_norms), dim_, control, result.feature_pairs,
+                    options_.cosines ? &result.feature_cosines : nullptr);
   if (has_prototypes_) add_prototype_measures(result, control);
-  if (!parts_.empty()) add_sweep_measures(result);
+  if (!parts_.empty()) add_sweep_measures(result, control);
   result.class_means = means_;
   return result;
 }
@@ -341,21 +429,21 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
   const auto centered = subtract_row(prototypes_, row_mean(prototypes_, p));
   const auto norms = row_norms(prototypes_, p), centered_norms = row_norms(centered, p);
   const auto unit = directions(centered, centered_norms), unit_means = directions(centered_, result.class_norms);
-  const auto raw_products = product(prototypes_, centered_, p, control);
   auto& measures = result.measures;
-  result.prototype_cosines = product(unit, unit, p, control);
   measures["prototypeNormVariation"] = variation(norms, options_.ddof);
   measures["centeredPrototypeNormVariation"] = variation(centered_norms, options_.ddof);
-  measures["centeredPrototypeCosine"] = cosine_deviation(result.prototype_cosines, C);
-  measures["nc2"] = simplex_distance(product(centered, centered, p, control), C);
-  measures["nc2Zhu"] = simplex_distance(product(prototypes_, prototypes_, p, control), C);
-  measures["nc3"] = simplex_distance(product(centered, centered_, p, control), C);
-  measures["nc3Zhu"] = simplex_distance(raw_products, C);
+  measures["centeredPrototypeCosine"] = compare_pairs(unit, p, control, result.centered_prototype_pairs,
+                                                      options_.cosines ? &result.prototype_cosines : nullptr);
+  compare_pairs(directions(prototypes_, norms), p, control, result.prototype_pairs, nullptr);
+  measures["nc2"] = simplex_distance(centered, centered, p, control);
+  measures["nc2Zhu"] = simplex_distance(prototypes_, prototypes_, p, control);
+  measures["nc3"] = simplex_distance(centered, centered_, p, control);
+  measures["nc3Zhu"] = simplex_distance(prototypes_, centered_, p, control);
 
   const double prototypes_norm = norm(prototypes_.data(), C * p), means_norm = norm(centered_.data(), C * p);
   double alignment = 0, duality = 0, frobenius = 0, global = 0;
   for (Index c = 0; c < C; c++) {
-    alignment += raw_products[c * C + c] / (norms[c] * result.class_norms[c]);
+    alignment += dot(&prototypes_[c * p], &centered_[c * p], p) / (norms[c] * result.class_norms[c]);
     double square = 0, logit = biases_[c];
     for (Index i = c * p; i < (c + 1) * p; i++) {
       const double rest = unit_means[i] - unit[i],
@@ -376,7 +464,7 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
 }
 
 template <class T>
-void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
+void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& control) const {
   const Index C = classes_, p = dim_;
   Part all(0, 0, C, p, rank_);
   for (const auto& part : parts_) {
@@ -404,19 +492,21 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result) const {
   auto& measures = result.measures;
   const double trace = rank_ > 0 ? all.trace / n : kNaN;
   double within = 0, between = 0, distance_normalized = 0;
-  for (Index c = 0; c < C; c++) {
-    within += all.within[c] / n;
-    between += gram_[c * C + c] / C;
-    for (Index d = c + 1; d < C; d++) {
-      const double lengths = gram_[c * C + c] + gram_[d * C + d];
-      double square = lengths - 2 * gram_[c * C + d];
-      if (square < 1e-3 * lengths) {  // close means: the difference of lengths has lost its digits
-        square = 0;
-        for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
+  for_each_product(centered_, centered_, p, control, [&](Index first, Matrix<const double> products) {
+    for (Index c = first; c < first + products.rows; c++) {
+      within += all.within[c] / n;
+      between += squares_[c] / C;
+      for (Index d = c + 1; d < C; d++) {
+        const double lengths = squares_[c] + squares_[d];
+        double square = lengths - 2 * products.row(c - first)[d];
+        if (square < 1e-3 * lengths) {  // close means: the difference of lengths has lost its digits
+          square = 0;
+          for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
+        }
+        distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
       }
-      distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
     }
-  }
+  });
   measures["nc1"] = trace / C;
   measures["nc1Papyan"] = trace;
   measures["nc1TraceRatio"] = within / between;

@@ -5,18 +5,24 @@
 // memory.
 //
 //   sum      S_c = Σ_{y_i=c} h_i in double
-//   center   μ_c = S_c/n_c, M_c = μ_c − h̄, and from the Gram matrix M Mᵀ = V diag(g) Vᵀ (C×C, rank r ≤ min(C−1, p))
-//              B = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
-//              T = V diag(g)/√C        (C, r)     so that T B = M
-//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows in cache
+//   center   μ_c = S_c/n_c, M_c = μ_c − h̄, and from the singular values √g of M = V diag(√g) Qᵀ (rank r ≤ min(C−1, p))
+//              B = √C diag(1/√g) Qᵀ = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
+//              T = V diag(g)/√C = M Q diag(√g)/√C         (C, r)     so that T B = M
+//            with g, and V or Q, the eigenvalues and eigenvectors of the smaller of M Mᵀ (C×C) and MᵀM (p×p)
+//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in
+//   cache
 //              tr(Σ_W Σ_B⁺) = mean ‖q_i‖²; the eigenvalues of Σ_W Σ_B⁺ are those of (1/n) Σ q_i q_iᵀ
 //              M_c·r_i = (T q_i)_c gives distances to class centres and to h̄;  z_i = W r_i + (W μ_{y_i} + b) the logits
+//
+// Whatever is C×C is made some rows at a time, so memory grows like C (p + 1) however many classes there are.
 //
 // Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32,
 // however far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
 #pragma once
 
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,15 +34,25 @@ namespace lp {
 struct CollapseOptions {
   bool global_mean_of_samples = false;  // h̄: the mean of all samples instead of the mean of the class means
   int ddof = 0;                         // std has the divisor C − ddof
+  bool cosines = true;                  // whether the result has the matrices of cosines
+};
+
+// Cosines of rows c < d of a matrix: NaN, and no histogram, where a row is 0.
+struct PairCosines {
+  static constexpr Index kBins = 200;
+  double smallest = 0, largest = 0;
+  std::vector<double> histogram;  // (kBins) pairs by their cosine, in bins of equal width over −1 … 1
 };
 
 struct CollapseResult {
   std::map<std::string, double> measures;  // by the names of src/collapse/measures.ts; NaN where undefined (0/0)
   std::vector<double> spectrum;            // (r) eigenvalues of Σ_W Σ_B⁺ that can differ from 0, descending
-  std::vector<double> feature_cosines;     // (C, C) of M
-  std::vector<double> class_norms;         // (C) ‖M_c‖
-  std::vector<double> prototype_cosines;   // (C, C) of W − w̄; this and the next two are empty without prototypes
-  std::vector<double> prototype_norms;     // (C) ‖w_c‖
+  PairCosines feature_pairs, prototype_pairs, centered_prototype_pairs;  // of M, W and W − w̄
+  std::vector<double> feature_cosines;                                   // (C, C) of M, where asked for
+  std::vector<double> class_norms;                                       // (C) ‖M_c‖
+  std::vector<double>
+      prototype_cosines;                // (C, C) of W − w̄, likewise; this and the next two are empty without prototypes
+  std::vector<double> prototype_norms;  // (C) ‖w_c‖
   std::vector<double> centered_prototype_norms;
   std::vector<double> class_means;  // (C, p) μ
 };
@@ -57,9 +73,15 @@ class Collapse {
 
  private:
   struct Part;
-  // Measures the first `rows` of the features, a panel at a time; the others come next.
-  void measure_block(Part& part, Index panel, Index rows, Matrix<const T> features, const int32_t* labels);
-  void add_sweep_measures(CollapseResult& result) const;
+  // Fills the tables for these classes.
+  void tabulate(std::vector<Index> classes, const Control& control);
+  // Measures the rows of the features that are listed, whose classes the tables have.
+  void measure_rows(Matrix<const T> features, const int32_t* labels, std::span<const Index> rows,
+                    const Control& control);
+  // … a panel at a time the first `count` of them; the others come next.
+  void measure_block(Part& part, Index panel, Index count, Matrix<const T> features, const int32_t* labels,
+                     std::span<const Index> rows);
+  void add_sweep_measures(CollapseResult& result, const Control& control) const;
   void add_prototype_measures(CollapseResult& result, const Control& control) const;
 
   const Index classes_, dim_;
@@ -70,15 +92,17 @@ class Collapse {
   std::vector<Index> counts_;
   std::vector<double> means_;     // (C, p) sums until `center`, then μ
   std::vector<double> centered_;  // (C, p) M
-  std::vector<double> gram_;      // (C, C) M Mᵀ
+  std::vector<double> squares_;   // (C) ‖M_c‖²
   std::vector<double> global_;    // (p) h̄
   Index rank_ = 0;
   Buffer<T> whitening_;                       // (rank, p) B; this and the next two have rows padded with zeros
   Buffer<T> heads_;                           // (C, p) W
   Buffer<T> recovery_;                        // (C, rank) T
   Buffer<T> high_means_, low_means_;          // (C, p) μ as the sum of two
-  std::vector<double> scores_;                // (C, C) row y: M_y·M_c − ‖M_c‖²/2; rows padded with −∞
-  std::vector<double> logits_;                // (C, C) row y: w_c·μ_y + b_c; likewise
+  std::vector<Index> tabulated_;              // the classes whose rows the tables have
+  std::vector<Index> slot_;                   // (C) where among them a class stands
+  std::vector<double> scores_;                // (·, C) row of y: M_y·M_c − ‖M_c‖²/2; rows padded with −∞
+  std::vector<double> logits_;                // (·, C) row of y: w_c·μ_y + b_c; likewise
   std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
 };
 

@@ -1,0 +1,340 @@
+/**
+ * The report of an evaluation: accuracy by class and group, calibration, decision rules and out-of-distribution detection, each
+ * number with its bootstrap interval.
+ */
+import type { GroupName } from '../../evaluation/accuracy.js';
+import type { Calibration } from '../../evaluation/calibration.js';
+import type { DecisionRule, Evaluation, ScoreEvaluation, ScoreName } from '../../evaluation/evaluate.js';
+import { type Column, lineChart, type Series } from '../figure.js';
+import type { Figure, Report, Section } from '../page.js';
+import { formatNumber } from '../ticks.js';
+
+const percent = (share: number): string => (Number.isNaN(share) ? '–' : `${formatNumber(100 * share, 4)}%`);
+const precise = (value: number): string => formatNumber(value, 4);
+
+interface Entry {
+  readonly name: string;
+  /** In the evaluation, and among its intervals. */
+  readonly path: string;
+  readonly value: number;
+  readonly show: (value: number) => string;
+  readonly meaning: string;
+}
+
+const GROUPS: readonly GroupName[] = ['many', 'medium', 'few'];
+
+function accuracyEntries({ accuracy, balancedAccuracy, groups }: Evaluation): Entry[] {
+  const entry = (name: string, path: string, value: number, meaning: string): Entry => ({
+    name,
+    path,
+    value,
+    show: percent,
+    meaning,
+  });
+  return [
+    entry('accuracy', 'accuracy', accuracy, 'share of samples decided right'),
+    entry('balanced accuracy', 'balancedAccuracy', balancedAccuracy, 'mean accuracy of classes'),
+    ...(groups
+      ? GROUPS.map((name) =>
+          entry(
+            `accuracy of ${name}`,
+            `groups.${name}.accuracy`,
+            groups[name].accuracy,
+            `mean accuracy of classes with ${name === 'medium' ? 'a medium number of' : name} training samples: ${groups[name].classes.length} of them`,
+          ),
+        )
+      : []),
+  ];
+}
+
+const CALIBRATION = {
+  ece: ['ECE', percent, 'expected calibration error: mean |accuracy − confidence| of bins'],
+  mce: ['MCE', percent, 'largest |accuracy − confidence| of a bin'],
+  nll: ['NLL', precise, 'mean negative log-likelihood, in nats'],
+  brier: ['Brier score', precise, 'mean Σ_{j} (p_{j} − 1{j = y})², 0 … 2'],
+} as const;
+
+function calibrationEntries({ calibration, fitted }: Evaluation): Entry[] {
+  const of = (part: string, values: Calibration) =>
+    (Object.keys(CALIBRATION) as (keyof typeof CALIBRATION)[]).map((key): Entry => {
+      const [name, show, meaning] = CALIBRATION[key];
+      const at = `${name} at T = ${precise(values.temperature)}`;
+      return { name: at, path: `${part}.${key}`, value: values[key], show, meaning };
+    });
+  return [...of('calibration', calibration), ...(fitted ? of('fitted', fitted) : [])];
+}
+
+/** ` (84.0% … 85.3%)`, or nothing. */
+function withInterval({ intervals }: Evaluation, path: string, show: (value: number) => string): string {
+  const interval = intervals[path];
+  return interval ? ` (${show(interval[0])} … ${show(interval[1])})` : '';
+}
+
+const SCORES: Readonly<Record<ScoreName, { readonly title: string; readonly axis: string }>> = {
+  maxSoftmax: { title: 'Max softmax', axis: 'largest softmax probability' },
+  energy: { title: 'Energy', axis: 'T log Σ exp(z/T)' },
+  featureNorm: { title: 'Feature norm', axis: '‖h‖' },
+};
+
+const CONVENTIONS = {
+  inDistributionPositive: {
+    positive: 'in distribution',
+    fpr: 'share of out-of-distribution samples accepted where 95% of in-distribution ones are',
+  },
+  outOfDistributionPositive: {
+    positive: 'out of distribution',
+    fpr: 'share of in-distribution samples rejected where 95% of out-of-distribution ones are',
+  },
+} as const;
+
+const RULES: Readonly<Record<DecisionRule, string>> = {
+  plain: 'argmax ⟨w, h⟩ + b',
+  centeredPrototypes: 'argmax ⟨w − w̄, h⟩ + b',
+  centeredFeatures: 'argmax ⟨w, h − h̄⟩ + b',
+  centered: 'argmax ⟨w − w̄, h − h̄⟩ + b',
+};
+
+const scoresOf = (result: Evaluation): [ScoreName, ScoreEvaluation][] =>
+  Object.entries(result.outOfDistribution ?? {}) as [ScoreName, ScoreEvaluation][];
+
+const MEASURES = ['fpr95', 'auroc', 'aupr'] as const;
+
+/** Score, positive class, FPR95, AUROC and AUPR, each with its interval. */
+function detectionRows(result: Evaluation): string[][] {
+  return scoresOf(result).flatMap(([score, evaluated]) =>
+    (Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]).map((convention) => [
+      SCORES[score].title,
+      CONVENTIONS[convention].positive,
+      ...MEASURES.map((measure) => {
+        const path = `outOfDistribution.${score}.${convention}.${measure}`;
+        return `${percent(evaluated[convention][measure])}${withInterval(result, path, percent)}`;
+      }),
+    ]),
+  );
+}
+
+const ends = (edges: Float64Array) => ({ left: edges.subarray(0, -1), right: edges.subarray(1) });
+
+/** An evaluation's numbers as columns, each table by the name of its file. */
+export function evaluationColumns(result: Evaluation): Record<string, Record<string, Column>> {
+  const { calibration, fitted, perClass, counts, intervals } = result;
+  const metrics: Record<string, Column> = Object.fromEntries(
+    [...accuracyEntries(result), ...calibrationEntries(result)].map(({ path, value }) => [path, [value]]),
+  );
+  metrics['temperature.temperature'] = [result.temperature.temperature];
+  const tables: Record<string, Record<string, Column>> = {};
+  for (const [score, evaluated] of scoresOf(result)) {
+    for (const convention of Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]) {
+      const { positive, ...measures } = evaluated[convention];
+      for (const [name, value] of Object.entries(measures)) metrics[`outOfDistribution.${score}.${convention}.${name}`] = [value];
+    }
+    const { edges, inDistribution, outOfDistribution } = evaluated.histogram;
+    tables[`scores-${score}`] = { ...ends(edges), inDistribution, outOfDistribution };
+  }
+  tables.metrics = metrics;
+  if (Object.keys(intervals).length > 0) tables.intervals = intervals;
+  tables.classes = { class: Array.from(perClass.keys()), samples: counts, accuracy: perClass };
+  for (const [name, values] of Object.entries({ reliability: calibration, ...(fitted && { 'reliability-fitted': fitted }) })) {
+    const { edges, counts: samples, confidence, accuracy } = values.reliability;
+    tables[name] = { ...ends(edges), samples, confidence, accuracy };
+  }
+  return tables;
+}
+
+/** The same numbers for people, each row's first entry naming it. */
+export function evaluationRows(result: Evaluation) {
+  const described = ({ name, path, value, show, meaning }: Entry) => [
+    name,
+    `${show(value)}${withInterval(result, path, show)}`,
+    meaning,
+  ];
+  return {
+    accuracy: accuracyEntries(result).map(described),
+    calibration: calibrationEntries(result).map(described),
+    decisions: Object.entries(result.decisions ?? {}).map(([rule, { accuracy, balancedAccuracy, changed }]) => ({
+      rule: RULES[rule as DecisionRule],
+      accuracy: percent(accuracy),
+      balancedAccuracy: percent(balancedAccuracy),
+      changed,
+    })),
+    /** Score, positive class, FPR95, AUROC and AUPR. */
+    detection: detectionRows(result),
+  };
+}
+
+export interface EvaluationAbout {
+  /** What was evaluated. */
+  readonly name: string;
+  /** Of the intervals. @default 0.95 */
+  readonly confidence?: number;
+  /** Shown as the parameters of the run. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
+export function evaluationPage(result: Evaluation, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {
+  const { samples, classes, accuracy, intervals } = result;
+  const bracketed = Object.keys(intervals).length > 0 ? ` In brackets are ${percent(confidence)} bootstrap intervals.` : '';
+  return {
+    title: `Evaluation of ${name}`,
+    lead: `Of ${formatNumber(samples, 12)} samples of ${classes} classes ${percent(accuracy)} are decided right.${bracketed}`,
+    sections: sectionsOf(result),
+    parameters: { ...parameters, samples, classes },
+  };
+}
+
+function sectionsOf(result: Evaluation): Section[] {
+  const { warnings, temperature } = result;
+  const { accuracy, calibration, decisions, detection } = evaluationRows(result);
+  const table = (rows: string[][]) => ({ columns: ['Measure', 'Value', 'Meaning'], rows });
+  const sections: Section[] = [];
+  if (warnings.length > 0) sections.push({ title: 'Before trusting a number', text: warnings });
+  sections.push({ title: 'Accuracy', tables: [table(accuracy)], figures: [classFigure(result)] });
+  sections.push({
+    title: 'Calibration',
+    text: [
+      'The confidence of a decision is the largest entry of softmax(z/T). Bins are of equal width and closed on the right; ECE is the mean ' +
+        'distance of their points from the diagonal, weighed by samples. Drawing samples anew adds noise to every bin, so that ' +
+        'intervals of ECE and MCE lie high.',
+      `The temperature of the smallest NLL is ${precise(temperature.temperature)}, fitted to these same samples.`,
+    ],
+    tables: [table(calibration)],
+    figures: calibrationFigures(result),
+  });
+  if (decisions.length > 0) {
+    sections.push({
+      title: 'Decision rules',
+      text: [
+        'Descent stopped early leaves a common residual in features and prototypes, which centring removes (UL Appendix D.2). Centred ' +
+          'prototypes alone turn no decision, as ⟨w̄, h⟩ is the same for every class.',
+      ],
+      tables: [
+        {
+          columns: ['Rule', 'Accuracy', 'Balanced accuracy', 'Decided otherwise'],
+          rows: decisions.map(({ rule, accuracy, balancedAccuracy, changed }) => [rule, accuracy, balancedAccuracy, changed]),
+        },
+      ],
+    });
+  }
+  if (result.outOfDistribution) {
+    sections.push({
+      title: 'Out-of-distribution detection',
+      text: [
+        `The positive class decides what FPR95 and AUPR mean. In distribution positive: FPR95 is the ${CONVENTIONS.inDistributionPositive.fpr}. ` +
+          `Out of distribution positive: the ${CONVENTIONS.outOfDistributionPositive.fpr}. AUROC is the same by either; AUPR is average precision.`,
+      ],
+      tables: [{ columns: ['Score', 'Positive class', 'FPR95 ↓', 'AUROC ↑', 'AUPR ↑'], rows: detection }],
+      figures: scoreFigures(result),
+    });
+  }
+  return sections;
+}
+
+/** More classes than this are drawn as points, as bars would run into each other. */
+const MOST_BARS = 50;
+
+/** Marks at whole numbers. */
+const marks = (x: readonly number[], classes: number): Pick<Series, 'mark' | 'x' | 'right'> =>
+  classes > MOST_BARS ? { mark: 'points', x } : { mark: 'bars', x: x.map((at) => at - 0.4), right: x.map((at) => at + 0.4) };
+
+function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation): Figure {
+  const series = (name: string, members: readonly number[]): Series => ({
+    name,
+    ...marks(members, classes),
+    y: members.map((label) => 100 * (perClass[label] as number)),
+  });
+  const all = Array.from(perClass.keys());
+  return {
+    name: 'classes',
+    spec: lineChart({
+      title: 'Accuracy by class',
+      x: { title: 'class', domain: [-0.5, classes - 0.5], whole: true },
+      y: { title: 'accuracy, %', domain: [0, 100] },
+      rules: [{ y: 100 * balancedAccuracy }],
+      series: groups
+        ? GROUPS.filter((name) => groups[name].classes.length > 0).map((name) => series(name, groups[name].classes))
+        : [series('classes', all)],
+    }),
+    caption: groups
+      ? 'Share of each class decided right, by how many training samples the class had; the line is the mean of classes.'
+      : 'Share of each class decided right; the line is the mean of classes.',
+  };
+}
+
+function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
+  const figures: Figure[] = [];
+  for (const [name, { temperature, ece, reliability }] of Object.entries({
+    reliability: calibration,
+    ...(fitted && { 'reliability-fitted': fitted }),
+  })) {
+    const { edges, accuracy, confidence } = reliability;
+    const { left, right } = ends(edges);
+    const at = `T = ${precise(temperature)}`;
+    figures.push({
+      name,
+      spec: lineChart({
+        title: `Reliability at ${at}`,
+        x: { title: 'confidence', domain: [0, 1] },
+        y: { title: 'accuracy', domain: [0, 1] },
+        width: 320,
+        height: 320,
+        series: [
+          { name: 'accuracy of the bin', mark: 'bars', x: left, right, y: accuracy, style: 0 },
+          { name: 'at its mean confidence', mark: 'points', x: confidence, y: accuracy, style: 0 },
+          { name: 'calibrated', x: [0, 1], y: [0, 1], color: 6 },
+        ],
+      }),
+      caption: `Accuracy by confidence at ${at}: ECE ${percent(ece)}. Points below the diagonal are more confident than right.`,
+    });
+  }
+  const { edges, counts, accuracy } = calibration.reliability;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const share = (of: (accuracy: number) => number) =>
+    Array.from(counts, (count, bin) => (count === 0 ? 0 : (100 * count * of(accuracy[bin] as number)) / total));
+  const { left, right } = ends(edges);
+  figures.push({
+    name: 'confidences',
+    spec: lineChart({
+      title: `Confidence at T = ${precise(calibration.temperature)}`,
+      x: { title: 'confidence', domain: [0, 1] },
+      y: { title: 'samples, % of all' },
+      width: 320,
+      height: 320,
+      series: [
+        { name: 'decided right', mark: 'bars', x: left, right, y: share((each) => each) },
+        { name: 'decided wrong', mark: 'bars', x: left, right, y: share((each) => 1 - each) },
+      ],
+    }),
+    caption: 'How confident right and wrong decisions are.',
+  });
+  return figures;
+}
+
+function scoreFigures(result: Evaluation): Figure[] {
+  const figures: Figure[] = [];
+  for (const [score, { histogram, inDistributionPositive, outOfDistributionPositive }] of scoresOf(result)) {
+    const { title, axis } = SCORES[score];
+    const { left, right } = ends(histogram.edges);
+    const share = (counts: Int32Array) => {
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      return Array.from(counts, (count) => (100 * count) / total);
+    };
+    figures.push({
+      name: `scores-${score}`,
+      spec: lineChart({
+        title,
+        x: { title: axis },
+        y: { title: 'samples, % of their set' },
+        rules: [{ x: inDistributionPositive.threshold, label: '95% kept' }],
+        series: [
+          { name: 'in distribution', mark: 'bars', x: left, right, y: share(histogram.inDistribution) },
+          { name: 'out of distribution', mark: 'bars', x: left, right, y: share(histogram.outOfDistribution) },
+        ],
+      }),
+      caption:
+        `${title} of both sets. Beyond the line lie 95% of the samples in distribution, and ${percent(inDistributionPositive.fpr95)} of those ` +
+        `out of it. To catch 95% of the latter, all up to ${precise(outOfDistributionPositive.threshold)} are rejected: ` +
+        `${percent(outOfDistributionPositive.fpr95)} of those in distribution.`,
+    });
+  }
+  return figures;
+}
