@@ -2,7 +2,7 @@
  * What a training run is told: a plain object, so that a run is a JSON file. Every fault is found before training starts and
  * named with its place.
  */
-
+import { least } from '../array/extremes.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
 import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
@@ -46,7 +46,7 @@ export interface WeightDecays {
 export interface Optimizer {
   /** A number, or a rate object whose times (`period`, `milestones`, `warmup`) are epochs. @default 0.1 */
   readonly learningRate?: Exclude<Rate, (time: number) => number>;
-  /** @default 0.9 */
+  /** Below 1, at which velocities never fade. @default 0.9 */
   readonly momentum?: number;
   /** @default false */
   readonly nesterov?: boolean;
@@ -102,13 +102,15 @@ export interface TrainingConfig {
   readonly tf32?: boolean;
   /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does, and leaves out the theory. @default 1 */
   readonly collapseEvery?: number;
+  /** Of what collapse is measured against: of the class means, or of all samples, as `collapse` has it. @default 'classes' */
+  readonly globalMean?: 'classes' | 'samples';
   /** Whether `layerpeel train` writes event files for TensorBoard into the run folder. @default false */
   readonly tensorboard?: boolean;
 }
 
 const keys = [
   ...['data', 'model', 'loss', 'reweighting', 'regularization', 'rescaled', 'optimizer', 'epochs', 'batch', 'accumulate'],
-  ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery', 'tensorboard'],
+  ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery', 'globalMean', 'tensorboard'],
 ];
 const dataKeys = ['augmentation', 'normalization'];
 const setKeys = ['train', 'test', ...dataKeys];
@@ -129,6 +131,7 @@ export interface Settings {
   readonly channelsLast: boolean;
   readonly tf32: boolean;
   readonly collapseEvery: number;
+  readonly globalMean: 'classes' | 'samples';
   readonly momentum: number;
   readonly nesterov: boolean;
   readonly decay: Required<WeightDecays>;
@@ -173,6 +176,7 @@ export function checkSettings(given: unknown, place: Place): Settings {
     channelsLast: flag('channelsLast', true),
     tf32: flag('tf32', true),
     collapseEvery: number('collapseEvery', 1, { min: 0, integer: true }),
+    globalMean: checkChoice(config.globalMean ?? 'classes', ['classes', 'samples'], inside(place, 'globalMean')),
     momentum,
     nesterov,
     decay: checkWeightDecay(optimizer.weightDecay, decayed, inside(here, 'weightDecay')),
@@ -280,9 +284,9 @@ export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, pl
 function checkLdam(given: unknown, counts: Int32Array, place: Place): { margins: Float64Array; scale: number } {
   const { largestMargin, scale } = checkKeys(given, ['kind', 'largestMargin', 'scale'], place);
   const largest = checkNumber(largestMargin ?? 0.5, inside(place, 'largestMargin'), { above: 0 });
-  const least = counts.reduce((least, count) => Math.min(least, count));
+  const smallest = least(counts);
   return {
-    margins: Float64Array.from(counts, (count) => largest * (count / least) ** -0.25),
+    margins: Float64Array.from(counts, (count) => largest * (count / smallest) ** -0.25),
     scale: checkNumber(scale ?? 30, inside(place, 'scale'), { above: 0 }),
   };
 }

@@ -82,6 +82,15 @@ export interface RawEpoch {
   readonly divergedAt: number;
 }
 
+/** `Evaluation` of native/torch/trainer, with the features as they enter the logits, and the logits where asked for. */
+export interface RawEvaluation {
+  readonly features: Float32Array;
+  readonly logits?: Float32Array;
+  readonly loss: number;
+  readonly norm: number;
+  readonly correct: number;
+}
+
 /** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
 export interface TorchEngine {
   /** Ends all training of the process for good, and waits for that. */
@@ -109,14 +118,15 @@ export interface TorchEngine {
   trainerDispose(handle: object): void;
   /** The learning rates of the epoch's steps. */
   trainerEpoch(mode: Mode, handle: object, epoch: number, rates: Float64Array): Result<RawEpoch>;
-  trainerFeatures(
+  trainerEvaluate(
     mode: Mode,
     handle: object,
     split: number,
     begin: number,
     count: number,
     epoch: number,
-  ): Result<{ readonly features: Float32Array; readonly logits: Float32Array; readonly loss: number }>;
+    withLogits: boolean,
+  ): Result<RawEvaluation>;
   trainerLayout(handle: object): { readonly name: string; readonly shape: readonly number[] }[];
   trainerState(mode: Mode, handle: object, names: readonly string[]): Result<Float32Array[]>;
   trainerRestore(mode: Mode, handle: object, state: readonly Float32Array[]): Result<undefined>;

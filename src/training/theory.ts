@@ -9,6 +9,7 @@
  * A network moves its features through its weights, at a pace that the model does not know. So its clock, the sum ζ of the
  * learning rates of its steps, is scaled by one factor, fitted to what is compared; all else follows from the start.
  */
+import { least } from '../array/extremes.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { crossEntropyFlow } from '../dynamics/cross-entropy.js';
 import { anchoredFlow, gradientFlow } from '../dynamics/flow.js';
@@ -124,14 +125,14 @@ export class Theory {
     return this.model.direction ? 'distanceToLimit' : 'loss';
   }
 
-  /** Lays the model's curve down from a time to another, or to where it has come down to `least`. */
-  private async layDown(from: number, to: number, least: number): Promise<void> {
+  /** Lays the model's curve down from a time to another, or to where it has come down to `lowest`. */
+  private async layDown(from: number, to: number, lowest: number): Promise<void> {
     const { times, values } = this.table;
     const { quantity } = this;
     const measure = async (list: readonly number[]) =>
       Array.from((await this.model.trajectory.measure(list, [quantity]))[quantity] as Float64Array);
     if (values.length === 0) values.push(...(await measure([0])));
-    while ((times.at(-1) as number) < to && !((values.at(-1) as number) <= least)) {
+    while ((times.at(-1) as number) < to && !((values.at(-1) as number) <= lowest)) {
       const done = times.length - 1;
       const decade = Array.from({ length: DENSITY }, (_, k) => from * 10 ** ((done + k) / DENSITY));
       values.push(...(await measure(decade)));
@@ -147,7 +148,7 @@ export class Theory {
     const [first, last] = [zeta.find((each) => each > 0), zeta.at(-1)];
     if (first === undefined || last === undefined) return undefined;
     const finite = measured.filter((value) => !Number.isNaN(value));
-    await this.layDown(first * CLOCKS[0] * EARLY, last * CLOCKS[1], DEEP * Math.min(...finite));
+    await this.layDown(first * CLOCKS[0] * EARLY, last * CLOCKS[1], DEEP * least(finite));
     const at = (time: number) => interpolate(this.table.times, this.table.values, time);
     const misfit = (clock: number) =>
       zeta.reduce((sum, own, k) => {

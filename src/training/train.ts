@@ -1,12 +1,12 @@
 /**
  * Training of networks on labelled images, an epoch at a time, with neural collapse measured over the training set.
  */
-
+import { least, most } from '../array/extremes.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { type Control, checkCallback, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, inside, option, type Place } from '../check/options.js';
-import { collapse } from '../collapse/collapse.js';
+import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { channelStatistics } from '../data/augment.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
@@ -14,11 +14,12 @@ import { loadImagesAt } from '../data/load.js';
 import { selectImagesAt } from '../data/subsets.js';
 import { engine } from '../engine/load.js';
 import { run } from '../engine/run.js';
-import { Beside, probeOf, type Stretch, theorySetting } from './beside.js';
+import { normOf } from '../state/states.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
-import { type RawEpoch, type TrainerPlan, torchEngine } from './engine.js';
+import { type RawEpoch, type RawEvaluation, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel } from './models.js';
+import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
 
 export interface TrainOptions extends Control {
@@ -80,6 +81,8 @@ export interface Epoch {
 const place: Place = { path: 'config', code: 'LP_CONFIG' };
 /** Samples that go through the network in one call. */
 const CHUNK = 4096;
+/** Logits of a split are kept up to so many; where there are more, they are made when asked for. */
+const KEPT = 2 ** 26;
 
 /**
  * Trains a network and yields each epoch when it is done. Work is off the event loop, on a thread of its own and libtorch's.
@@ -108,22 +111,22 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   try {
     if (from) await restoreTraining(handle, from);
     const history = [...(from?.progress.history ?? [])];
-    const { look, zetaAt, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
-    const beside = await Beside.begin(setting, () => look(0), before);
-    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history], theory: () => beside.compare() });
-    const outputs = new Map<Split, Promise<NetworkOutput>>();
-    for (let done = from?.progress.epochs ?? 0; done < settings.epochs; done++) {
+    const { look, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
+    const theory = await RunTheory.begin(setting, () => look(0), before);
+    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history], theory: () => theory.compare() });
+    const zetaOf = (epoch: number) =>
+      settings.rates(epoch, stepsOf(settings, images.train.labels.length)).reduce((a, b) => a + b, 0);
+    const first = from?.progress.epochs ?? 0;
+    let zeta = 0;
+    for (let epoch = 0; epoch < first; epoch++) zeta += zetaOf(epoch);
+    for (let done = first; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
-      outputs.clear();
-      const outputOf = (split: Split) => {
-        const made = outputs.get(split) ?? output(handle, images, split, plan, done, control);
-        outputs.set(split, made);
-        return made;
-      };
-      const measures = await runEpoch({ handle, plan, settings, images, done, outputOf, onStage, control });
+      const seen = new Evaluations({ handle, images, plan, epoch: done, control });
+      const measures = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
       history.push(measures);
-      await beside.observe(zetaAt(done + 1), () => look(done));
-      const { start, observations } = beside;
+      zeta += zetaOf(done);
+      await theory.observe(zeta, () => look(done));
+      const { start, observations } = theory;
       const progress = {
         ...{ epochs: done + 1, config: description, history: [...history], counts: [...counts] },
         observations: [...observations],
@@ -134,9 +137,9 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         history: progress.history,
         counts,
         save: (path) => saveTraining(path, handle, progress, start),
-        theory: () => beside.compare(),
+        theory: () => theory.compare(),
         splits: splitsOf(images),
-        output: outputOf,
+        output: (split) => seen.output(split),
         classifier: () => classifierOf(handle, plan),
       };
       options.onProgress?.((done + 1) / settings.epochs);
@@ -164,14 +167,14 @@ interface Begun {
   readonly control: Control;
 }
 
-/** What the theory beside a run is made of: how to look at the probe, and `ζ`, the sum of learning rates, after so many epochs. */
+/** What the theory of a run is made of: how to look at the probe, and what is known of it. */
 function theoryOf({ handle, config, settings, plan, images, counts, control }: Begun, from?: Checkpoint) {
   const { labels: all } = images.train;
   const probe = probeOf(all, counts);
   const labels = Int32Array.from(probe.flatMap(({ first, count }) => Array.from(all.subarray(first, first + count))));
   const look = async (epoch: number): Promise<State> => {
     const parts: Float32Array[] = [];
-    for (const { first, count } of probe) parts.push((await pass(handle, 0, { first, count }, epoch, control)).features);
+    for (const stretch of probe) parts.push((await pass(handle, 0, stretch, epoch, false, control)).features);
     const dim = (parts[0] as Float32Array).length / (probe[0] as Stretch).count;
     const data = new Float32Array(labels.length * dim);
     let at = 0;
@@ -181,16 +184,9 @@ function theoryOf({ handle, config, settings, plan, images, counts, control }: B
     }
     return { features: { shape: [labels.length, dim], data }, labels, ...(await classifierOf(handle, plan)) };
   };
-  const steps = stepsOf(settings, all.length);
-  const zetaAt = (epochs: number) =>
-    Array.from({ length: epochs }, (_, epoch) => settings.rates(epoch, steps).reduce((sum, rate) => sum + rate, 0)).reduce(
-      (sum, part) => sum + part,
-      0,
-    );
   const { features, prototypes, ...rest } = from?.start ?? {};
   return {
     look,
-    zetaAt,
     setting: theorySetting(config, { batch: Math.min(settings.batch, all.length), probe: labels.length }),
     ...(from &&
       features &&
@@ -375,8 +371,8 @@ interface Running {
   readonly images: Sets;
   /** Epochs done before. */
   readonly done: number;
-  /** What the network makes of a split once the epoch is done. */
-  readonly outputOf: Epoch['output'];
+  /** What the network makes of the splits once the epoch is done. */
+  readonly seen: Evaluations;
   readonly onStage: (share: number, doing: string) => void;
   readonly control: Control;
 }
@@ -388,7 +384,7 @@ async function runEpoch({
   settings,
   images,
   done,
-  outputOf,
+  seen,
   onStage,
   control,
 }: Running): Promise<Record<string, number>> {
@@ -418,14 +414,14 @@ async function runEpoch({
   };
   if (images.test) {
     onStage((done + 1) / epochs, `testing after epoch ${done + 1}`);
-    const { loss, logits, labels } = await outputOf('test');
-    Object.assign(measures, { testLoss: loss, testAccuracy: accuracyOf(logits, labels) });
+    const { loss, accuracy } = await seen.of('test');
+    Object.assign(measures, { testLoss: loss, testAccuracy: accuracy });
   }
   const watched = collapseEvery > 0 && ((done + 1) % collapseEvery === 0 || done + 1 === epochs);
   const began = performance.now();
   if (collapseEvery > 0) {
     onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
-    Object.assign(measures, watched ? await watch(await outputOf('train'), handle, plan, control) : unwatched());
+    Object.assign(measures, watched ? await watch(await seen.of('train'), handle, plan, settings, control) : unwatched());
   }
   return {
     ...measures,
@@ -439,60 +435,80 @@ async function runEpoch({
 const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
 
 /** A stretch of a split through the network, in evaluation mode. */
-function pass(handle: object, split: number, { first, count }: Stretch, epoch: number, control: Control) {
+function pass(handle: object, split: number, { first, count }: Stretch, epoch: number, withLogits: boolean, control: Control) {
   return run(
     {
-      call: (_, mode) => torchEngine().trainerFeatures(mode, handle, split, first, count, epoch),
-      wrap: (raw: { features: Float32Array; logits: Float32Array; loss: number }) => raw,
+      call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, split, first, count, epoch, withLogits),
+      wrap: (raw: RawEvaluation) => raw,
     },
     control,
   );
 }
 
-async function output(
-  handle: object,
-  images: Sets,
-  split: Split,
-  plan: TrainerPlan,
-  epoch: number,
-  control: Control,
-): Promise<NetworkOutput> {
-  const set = images[split];
-  if (!set) throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
-  const samples = set.labels.length;
-  const { classes } = plan;
-  let features: Float32Array | undefined;
-  const logits = new Float32Array(new SharedArrayBuffer(4 * samples * classes));
-  let [dim, loss] = [0, 0];
-  for (let first = 0; first < samples; first += CHUNK) {
-    const count = Math.min(CHUNK, samples - first);
-    const part = await pass(handle, splitsOf(images).indexOf(split), { first, count }, epoch, control);
-    dim = part.features.length / count;
-    // Shared, so that what measures them need not copy.
-    features ??= new Float32Array(new SharedArrayBuffer(4 * samples * dim));
-    features.set(part.features, first * dim);
-    logits.set(part.logits, first * classes);
-    loss += (part.loss * count) / samples;
-  }
-  return {
-    features: { shape: [samples, dim], data: features as Float32Array },
-    logits: { shape: [samples, classes], data: logits },
-    labels: set.labels,
-    loss,
-  };
+/** What the network makes of a split, and what that amounts to. */
+interface Evaluated extends Omit<NetworkOutput, 'logits'> {
+  readonly logits?: NDArray<Float32Array>;
+  readonly accuracy: number;
+  /** Mean length of the features before they are normalized. */
+  readonly featureNorm: number;
 }
 
-function accuracyOf({ shape, data }: NDArray, labels: Int32Array): number {
-  const classes = shape[1] as number;
-  let correct = 0;
-  for (const [i, label] of labels.entries()) {
-    let best = 0;
-    for (let c = 1; c < classes; c++) {
-      if ((data[i * classes + c] as number) > (data[i * classes + best] as number)) best = c;
-    }
-    if (best === label) correct++;
+interface EvaluationsOf {
+  readonly handle: object;
+  readonly images: Sets;
+  readonly plan: TrainerPlan;
+  readonly epoch: number;
+  readonly control: Control;
+}
+
+/** What the network makes of its splits after an epoch: once, when it is asked for. */
+class Evaluations {
+  private readonly made = new Map<Split, Promise<Evaluated>>();
+
+  constructor(private readonly about: EvaluationsOf) {}
+
+  of(split: Split): Promise<Evaluated> {
+    const { images, plan } = this.about;
+    const few = (images[split]?.labels.length ?? 0) * plan.classes <= KEPT;
+    const made = this.made.get(split) ?? this.make(split, few);
+    this.made.set(split, made);
+    return made;
   }
-  return correct / labels.length;
+
+  async output(split: Split): Promise<NetworkOutput> {
+    const { features, logits, labels, loss } = await this.of(split);
+    const made = logits ?? (await this.make(split, true)).logits;
+    return { features, logits: made as NDArray<Float32Array>, labels, loss };
+  }
+
+  private async make(split: Split, withLogits: boolean): Promise<Evaluated> {
+    const { handle, images, plan, epoch, control } = this.about;
+    const set = images[split];
+    if (!set) throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
+    const samples = set.labels.length;
+    const { classes } = plan;
+    // Shared, so that what measures them need not copy.
+    const shared = (columns: number) => new Float32Array(new SharedArrayBuffer(4 * samples * columns));
+    const logits = withLogits ? shared(classes) : undefined;
+    let features: Float32Array | undefined;
+    let [dim, loss, norm, correct] = [0, 0, 0, 0];
+    for (let first = 0; first < samples; first += CHUNK) {
+      const count = Math.min(CHUNK, samples - first);
+      const part = await pass(handle, splitsOf(images).indexOf(split), { first, count }, epoch, withLogits, control);
+      dim = part.features.length / count;
+      features ??= shared(dim);
+      features.set(part.features, first * dim);
+      if (part.logits) logits?.set(part.logits, first * classes);
+      loss += (part.loss * count) / samples;
+      norm += (part.norm * count) / samples;
+      correct += part.correct;
+    }
+    return {
+      features: { shape: [samples, dim], data: features as Float32Array },
+      ...(logits && { logits: { shape: [samples, classes], data: logits } }),
+      ...{ labels: set.labels, loss, accuracy: correct / samples, featureNorm: norm },
+    };
+  }
 }
 
 async function classifierOf(handle: object, plan: TrainerPlan) {
@@ -509,20 +525,22 @@ async function classifierOf(handle: object, plan: TrainerPlan) {
 /** Rows at unit length, as they enter the logits of a cosine classifier. */
 function directions(rows: Float32Array, count: number): Float32Array {
   const dim = rows.length / count;
-  const norms = Array.from({ length: count }, (_, c) => Math.hypot(...rows.subarray(c * dim, (c + 1) * dim)));
+  const norms = Array.from({ length: count }, (_, c) => normOf(rows.subarray(c * dim, (c + 1) * dim)));
   return rows.map((value, at) => value / (norms[Math.floor(at / dim)] as number));
 }
 
 /** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
 async function watch(
-  { features, loss, labels }: NetworkOutput,
+  { features, loss, labels, featureNorm }: Evaluated,
   handle: object,
   plan: TrainerPlan,
+  { globalMean }: Settings,
   control: Control,
 ): Promise<Record<string, number>> {
   const { prototypes, biases } = await classifierOf(handle, plan);
   const began = performance.now();
-  const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, control).catch((error) => {
+  const options = { ...control, globalMean, cosines: false };
+  const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, options).catch((error) => {
     // Of features that have all but left their range there is nothing to measure yet; training finds out itself when they have.
     if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return undefined;
     throw error;
@@ -530,39 +548,30 @@ async function watch(
   if (!found) return { ...unwatched(), trainLoss: loss };
   const { accuracy, ...measures } = Object.fromEntries(names.map((name) => [name, found[name] as number]));
   const lengths = found.prototypeNorms as Float64Array;
-  const { shape, data } = found.prototypeCosines as NDArray<Float64Array>;
-  const cosines = data.filter((_, at) => at % ((shape[0] as number) + 1) !== 0);
   return {
     trainLoss: loss,
     trainAccuracy: accuracy as number,
     ...measures,
     secondsCollapse: (performance.now() - began) / 1000,
-    featureNorm: meanNorm(features),
-    smallestPrototypeNorm: Math.min(...lengths),
-    prototypeNormRatio: Math.max(...lengths) / Math.min(...lengths),
-    smallestPrototypeAngle: (Math.acos(Math.min(1, Math.max(...cosines))) * 180) / Math.PI,
+    featureNorm,
+    smallestPrototypeNorm: least(lengths),
+    prototypeNormRatio: most(lengths) / least(lengths),
+    smallestPrototypeAngle: smallestAngle(found.prototypePairs as PairCosines),
+    smallestCenteredPrototypeAngle: smallestAngle(found.centeredPrototypePairs as PairCosines),
   };
 }
 
+/** In degrees. */
+const smallestAngle = ({ largest }: PairCosines): number => (Math.acos(Math.min(1, largest)) * 180) / Math.PI;
+
 const names = Object.keys(collapseMeasures) as CollapseMeasure[];
+const geometry = [
+  ...['secondsCollapse', 'featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio'],
+  ...['smallestPrototypeAngle', 'smallestCenteredPrototypeAngle'],
+];
 
 /** The columns of `watch` in an epoch that is not watched. */
-const unwatched = (): Record<string, number> => {
-  const { accuracy: _, ...measures } = Object.fromEntries(names.map((name) => [name, Number.NaN]));
-  const [before, after] = [
-    ['trainLoss', 'trainAccuracy'],
-    ['secondsCollapse', 'featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio', 'smallestPrototypeAngle'],
-  ].map((columns) => Object.fromEntries(columns.map((name) => [name, Number.NaN])));
-  return { ...before, ...measures, ...after };
-};
-
-function meanNorm({ shape, data }: NDArray): number {
-  const [samples, dim] = shape as [number, number];
-  let sum = 0;
-  for (let i = 0; i < samples; i++) {
-    let square = 0;
-    for (let j = i * dim; j < (i + 1) * dim; j++) square += (data[j] as number) ** 2;
-    sum += Math.sqrt(square);
-  }
-  return sum / samples;
-}
+const unwatched = (): Record<string, number> =>
+  Object.fromEntries(
+    ['trainLoss', 'trainAccuracy', ...names.filter((name) => name !== 'accuracy'), ...geometry].map((name) => [name, Number.NaN]),
+  );

@@ -66,6 +66,15 @@ const lossOf = (z, labels, weights) =>
   sum(z.map((row, i) => (weights?.[labels[i]] ?? 1) * crossEntropy(row, labels[i]))) / z.length;
 const accuracyOf = (z, labels) => z.filter((row, i) => row.indexOf(Math.max(...row)) === labels[i]).length / z.length;
 
+const dot = (a, b) => sum(a.map((value, k) => value * b[k]));
+const centred = (rows) => rows.map((row) => row.map((value, k) => value - sum(rows.map((other) => other[k])) / rows.length));
+
+/** arccos of the largest cosine between two rows, in degrees (UL Fig. 19e). */
+function smallestAngle(rows) {
+  const cosines = rows.flatMap((a, c) => rows.slice(0, c).map((b) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b))));
+  return (Math.acos(Math.max(...cosines)) * 180) / Math.PI;
+}
+
 test('every column of every epoch, of splits beyond one pass of the network', async () => {
   const data = {
     train: patterns({ classes: 3, counts: [2600, 1500, 400], size: 2, noise: 90 }),
@@ -114,7 +123,9 @@ test('every column of every epoch, of splits beyond one pass of the network', as
       const lengths = [0, 1, 2].map((c) => Math.hypot(...prototypes.data.subarray(5 * c, 5 * c + 5)));
       near(measures.smallestPrototypeNorm, Math.min(...lengths), 1e-6, 'smallestPrototypeNorm');
       near(measures.prototypeNormRatio, Math.max(...lengths) / Math.min(...lengths), 1e-6, 'prototypeNormRatio');
-      assert.ok(measures.smallestPrototypeAngle > 0 && measures.smallestPrototypeAngle <= 120);
+      const rows = [0, 1, 2].map((c) => Array.from(prototypes.data.subarray(5 * c, 5 * c + 5)));
+      near(measures.smallestPrototypeAngle, smallestAngle(rows), 1e-6, 'smallestPrototypeAngle');
+      near(measures.smallestCenteredPrototypeAngle, smallestAngle(centred(rows)), 1e-6, 'smallestCenteredPrototypeAngle');
       near(measures.imagesPerSecond, 4500 / measures.seconds, 1e-12, 'imagesPerSecond');
       assert.ok(measures.secondsCollapse <= measures.secondsMeasuring && measures.waitedForImages <= measures.seconds);
       assert.equal([measures.epoch, measures.learningRate], [epoch.epoch, 0.02]);
@@ -135,6 +146,7 @@ test('every column of every epoch, of splits beyond one pass of the network', as
             'seconds',
             'secondsCollapse',
             'secondsMeasuring',
+            'smallestCenteredPrototypeAngle',
             'smallestPrototypeAngle',
           ],
           ...['smallestPrototypeNorm', 'testAccuracy', 'testLoss', 'trainAccuracy', 'trainLoss', 'waitedForImages'],

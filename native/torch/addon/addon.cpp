@@ -61,7 +61,7 @@ class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
     add("trainerBegin", trainer_begin);
     add("trainerDispose", trainer_dispose);
     add("trainerEpoch", trainer_epoch);
-    add("trainerFeatures", trainer_features);
+    add("trainerEvaluate", trainer_evaluate);
     add("trainerLayout", trainer_layout);
     add("trainerRestore", trainer_restore);
     add("trainerState", trainer_state);

@@ -12,7 +12,7 @@ Napi::Value prove(const Napi::CallbackInfo& info);
 Napi::Value trainer_begin(const Napi::CallbackInfo& info);
 Napi::Value trainer_dispose(const Napi::CallbackInfo& info);
 Napi::Value trainer_epoch(const Napi::CallbackInfo& info);
-Napi::Value trainer_features(const Napi::CallbackInfo& info);
+Napi::Value trainer_evaluate(const Napi::CallbackInfo& info);
 Napi::Value trainer_layout(const Napi::CallbackInfo& info);
 Napi::Value trainer_restore(const Napi::CallbackInfo& info);
 Napi::Value trainer_state(const Napi::CallbackInfo& info);

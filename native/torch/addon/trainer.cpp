@@ -1,7 +1,7 @@
 // A network in training behind a handle: see torch/trainer.
 //   trainerBegin(mode, plan, beginning?, images, sizes, labels, more images, sizes, labels, …) → handle
 //   trainerEpoch(mode, handle, epoch, rates) → { loss, accuracy, batches, seconds, waited, divergedAt }
-//   trainerFeatures(mode, handle, split, begin, count, epoch) → { features, logits, loss }
+//   trainerEvaluate(mode, handle, split, begin, count, epoch, logits?) → { features, logits?, loss, norm, correct }
 //   trainerLayout(handle) → [{ name, shape }] of the state
 //   trainerState(mode, handle, [names]) → [Float32Array] of these tensors
 //   trainerRestore(mode, handle, [Float32Array]) of all of them
@@ -125,7 +125,7 @@ Napi::Value trainer_epoch(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value trainer_features(const Napi::CallbackInfo& info) {
+Napi::Value trainer_evaluate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Handle session = handle_argument(info, 1);
     const Index split = index_of_split(info, 2, *session->trainer);
@@ -134,18 +134,22 @@ Napi::Value trainer_features(const Napi::CallbackInfo& info) {
       throw Error("LP_SHAPE", "There are not so many samples.");
     }
     const Output<float> features(info.Env(), count * session->trainer->dim());
-    const Output<float> logits(info.Env(), count * session->trainer->plan().classes);
-    const auto loss = std::make_shared<double>();
+    const bool with_logits = info[6].ToBoolean();
+    const Output<float> logits(info.Env(), with_logits ? count * session->trainer->plan().classes : 0);
+    const auto result = std::make_shared<Evaluation>();
     return run_there(
         info, session,
         [=, trainer = session->trainer](Control& control) {
-          *loss = trainer->features(split, begin, count, epoch, features.get(), logits.get(), control);
+          *result = trainer->evaluate(split, begin, count, epoch, features.get(), with_logits ? logits.get() : nullptr,
+                                      control);
         },
         [=](Napi::Env env) -> Napi::Value {
           auto object = Napi::Object::New(env);
           object.Set("features", features.value());
-          object.Set("logits", logits.value());
-          object.Set("loss", *loss);
+          if (with_logits) object.Set("logits", logits.value());
+          object.Set("loss", result->loss);
+          object.Set("norm", result->norm);
+          object.Set("correct", static_cast<double>(result->correct));
           return object;
         });
   });

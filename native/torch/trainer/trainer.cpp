@@ -224,8 +224,8 @@ EpochResult Trainer::epoch(Index epoch, std::span<const double> rates, const Con
   return result;
 }
 
-double Trainer::features(Index split_index, Index begin, Index count, Index epoch, float* features, float* logits_out,
-                         const Control& control) {
+Evaluation Trainer::evaluate(Index split_index, Index begin, Index count, Index epoch, float* features,
+                             float* logits_out, const Control& control) {
   begin_job();
   const Split& split = splits_[split_index];
   std::vector<int32_t> order(count);
@@ -243,7 +243,7 @@ double Trainer::features(Index split_index, Index begin, Index count, Index epoc
   NetworkLoss objective = plan_.loss;
   objective.base.regularization = 0;
   const Index p = dim(), classes = plan_.classes;
-  double losses = 0;
+  Evaluation result;
   for (Index done = 0; done < count;) {
     control.poll();
     const Batch batch = batches.next();
@@ -255,14 +255,18 @@ double Trainer::features(Index split_index, Index begin, Index count, Index epoc
     const auto u = entering(plan_.loss, h);
     const auto z = logits(plan_.loss, u, model.prototypes, model.biases);
     at::from_blob(features + done * p, {batch.count, p}).copy_(u);
-    at::from_blob(logits_out + done * classes, {batch.count, classes}).copy_(z);
+    if (logits_out) at::from_blob(logits_out + done * classes, {batch.count, classes}).copy_(z);
     const Targets targets{batch.labels.to(device_), {}, {}, {}};
-    losses += network_loss(objective, h, model.prototypes, model.biases, targets, epoch).item<double>() *
-              static_cast<double>(batch.count);
+    result.loss += network_loss(objective, h, model.prototypes, model.biases, targets, epoch).item<double>() *
+                   static_cast<double>(batch.count);
+    result.norm += at::linalg_vector_norm(h, 2, {1}, false, at::kDouble).sum().item<double>();
+    result.correct += (z.argmax(1) == targets.labels).sum().item<int64_t>();
     done += batch.count;
     control.progress(static_cast<double>(done) / static_cast<double>(count));
   }
-  return losses / static_cast<double>(count);
+  result.loss /= static_cast<double>(count);
+  result.norm /= static_cast<double>(count);
+  return result;
 }
 
 std::vector<Named> Trainer::state() {

@@ -55,6 +55,13 @@ struct EpochResult {
   Index diverged_at = -1;  // the batch whose loss or gradient is not finite; its step was not taken
 };
 
+// What evaluation mode makes of some samples, beside their features and logits.
+struct Evaluation {
+  double loss = 0;    // the mean, without regularization
+  double norm = 0;    // the mean of ‖h‖, before normalization
+  Index correct = 0;  // of equal largest logits the first decides
+};
+
 struct Named {
   std::string name;
   at::Tensor tensor;
@@ -70,10 +77,10 @@ class Trainer {
   EpochResult epoch(Index epoch, std::span<const double> rates, const Control& control);
   Index steps() const;
 
-  // In evaluation mode, of the samples begin … begin + count − 1: features (count, p) as they enter the logits, and
-  // logits (count, C); and the mean loss, without regularization, as of this epoch.
-  double features(Index split, Index begin, Index count, Index epoch, float* features, float* logits,
-                  const Control& control);
+  // In evaluation mode, of the samples begin … begin + count − 1: features (count, p) as they enter the logits and
+  // logits (count, C), which may be null; the loss is that of this epoch.
+  Evaluation evaluate(Index split, Index begin, Index count, Index epoch, float* features, float* logits,
+                      const Control& control);
 
   // The whole state, in one order. `write` wants what `state` gave.
   std::vector<Named> state();

@@ -1,5 +1,5 @@
 /**
- * The theory beside a run: a probe of the training images, their features and the prototypes before the first step and after
+ * The theory of a run, to stand beside the network: a probe of the training images, their features and the prototypes before the first step and after
  * every epoch, and `Theory` between them.
  *
  * The probe has the first samples of every class, in the proportion of the classes, in evaluation mode. A batch of `B` samples is
@@ -14,7 +14,7 @@ import { type Comparison, type Observation, Theory, type TheorySetting } from '.
 /** Samples of a probe, unless there are more classes. */
 const PROBE = 1000;
 
-/** Samples side by side. */
+/** Samples that follow one another. */
 export interface Stretch {
   readonly first: number;
   readonly count: number;
@@ -68,7 +68,7 @@ export interface Seen {
 }
 
 /** The theory of a run, or why there is none. What it cannot do is said and stops no training. */
-export class Beside {
+export class RunTheory {
   private constructor(
     private readonly theory: Theory | undefined,
     private readonly reason: string,
@@ -76,16 +76,16 @@ export class Beside {
   ) {}
 
   /** @param start the network before its first step: asked for unless a checkpoint has it */
-  static async begin(setting: TheorySetting | string, start: () => Promise<State>, before?: Seen): Promise<Beside> {
-    if (typeof setting === 'string') return new Beside(undefined, setting);
+  static async begin(setting: TheorySetting | string, start: () => Promise<State>, before?: Seen): Promise<RunTheory> {
+    if (typeof setting === 'string') return new RunTheory(undefined, setting);
     const state = before?.start ?? (await start());
     try {
       const theory = await Theory.begin(state, setting, before?.observations);
-      const beside = new Beside(theory, theory ? '' : 'The model has no limit direction from this start.', state);
-      if (!before) await beside.observe(0, async () => state);
-      return beside;
+      const own = new RunTheory(theory, theory ? '' : 'The model has no limit direction from this start.', state);
+      if (!before) await own.observe(0, async () => state);
+      return own;
     } catch (error) {
-      return new Beside(undefined, faultOf(error), state);
+      return new RunTheory(undefined, faultOf(error), state);
     }
   }
 
