@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { heatmap, lineChart, phaseDiagram, renderSvg } from '../../lib/report/figure.js';
 import { formatNumber, linearTicks, logTicks } from '../../lib/report/ticks.js';
+import { drawnIn } from './recorder.js';
 
 /** Throws unless tags nest properly and text holds no bare markup: well-formedness, without an XML library. */
 function checkXml(text) {
@@ -212,6 +213,79 @@ test('a phase diagram writes each value in its cell, rows from below', async () 
   assert.ok(placeOf('−0.20') > placeOf('0.77'), `${placeOf('−0.20')} ${placeOf('0.77')}`);
 });
 
+test('cells of maps stand where their numbers do: rows of a matrix from the top, of a diagram from below', () => {
+  const matrix = counted(9, (i) => i);
+  const cells = heatmap({ title: 't', matrix, size: 3, axis: 'class', legend: 'l', domain: [0, 8] }).data.values;
+  const at = (row, column) => cells.find(({ left, top }) => left === column && top === row);
+  for (const i of matrix) {
+    const { value, label } = at(Math.floor(i / 3), i % 3);
+    assert.equal([value, label], [i, `${i}.00`]);
+  }
+  const diagram = phaseDiagram({
+    ...{ title: 't', legend: 'l', domain: [0, 6], matrix: [1, 2, 3, 4, 5, 6] },
+    ...{ x: { title: 'x', values: [10, 20, 30] }, y: { title: 'y', values: [0.5, 2] } },
+  });
+  assert.equal(
+    diagram.data.values.map(({ x, y, value }) => [x, y, value]),
+    [
+      [10, 0.5, 1],
+      [20, 0.5, 2],
+      [30, 0.5, 3],
+      [10, 2, 4],
+      [20, 2, 5],
+      [30, 2, 6],
+    ],
+  );
+});
+
+test('blocks of a large matrix are means of what they have, whatever of them is at its edge', () => {
+  // Blocks of 3×3, the last ones a single row or column: of a matrix i + 1000 j the mean is that of the middle.
+  const size = 241;
+  const matrix = Float64Array.from({ length: size * size }, (_, k) => Math.floor(k / size) + 1000 * (k % size));
+  matrix[3 * size + 5] = Number.NaN;
+  const cells = heatmap({ title: 't', matrix, size, axis: 'class', legend: 'l', domain: [0, 3e5] }).data.values;
+  assert.is(cells.length, 81 ** 2 - 1); // of the block with the NaN there is none
+  for (const { left, right, top, bottom, value } of cells) {
+    assert.ok(Math.abs(value - (top + bottom - 1) / 2 - 500 * (left + right - 1)) < 1e-6, `${left} ${top}`);
+  }
+});
+
+test('series have the colours and styles that they ask for, in the plot and in the legend', () => {
+  const series = [
+    { name: 'a', x: [0, 1], y: [0, 1], color: 2, style: 0 },
+    { name: 'b', x: [0, 1], y: [1, 0], color: 1, style: 1 },
+    { name: 'c', x: [0, 1], y: [1, 2], mark: 'points', color: 2, style: 1 },
+  ];
+  const drawn = drawnIn(lineChart({ title: 't', x: { title: 'x' }, y: { title: 'y' }, series }));
+  assert.equal(
+    drawn.series.map(({ name, mark, color, y }) => [name, mark, color, y]),
+    [
+      ['a', 'line', '#009E73', [0, 1]],
+      ['b', 'line', '#D55E00', [1, 0]],
+      ['c', 'points', '#009E73', [1, 2]],
+    ],
+  );
+});
+
+test('an axis reaches to its lines of reference, and bars to 0', () => {
+  const domains = (chart) => {
+    const [{ encoding }] = lineChart({ title: 't', x: { title: 'x' }, y: { title: 'y' }, ...chart }).layer;
+    return [encoding.x.scale.domain, encoding.y.scale.domain];
+  };
+  const points = { mark: 'points', x: [1, 2], y: [3, 4] };
+  const [x, y] = domains({ series: [points], rules: [{ x: 7 }, { y: 9 }] });
+  assert.ok(x[0] <= 1 && x[1] >= 7 && y[0] <= 3 && y[1] >= 9, `${x} ${y}`);
+  const [, ground] = domains({ series: [{ mark: 'bars', x: [1, 2], right: [2, 5], y: [3, 4] }] });
+  assert.is(ground[0], 0);
+});
+
+test('of the points on one column of pixels the first, lowest, highest and last are kept', () => {
+  const ys = [5, 7, 1, 9, 4, 6];
+  const x = [...ys.map((_, k) => k * 1e-4), 100];
+  const { series } = drawnIn(lineChart({ title: 't', x: { title: 'x' }, y: { title: 'y' }, series: [{ x, y: [...ys, 2] }] }));
+  assert.equal(series[0].y, [5, 1, 9, 6, 2]);
+});
+
 test('ticks are round and inside their axis', () => {
   assert.equal(linearTicks(0, 100_000, false).labels, ['0', '20,000', '40,000', '60,000', '80,000', '100,000']);
   assert.equal(linearTicks(0.013, 0.98, true).domain, [0, 1]);
@@ -246,6 +320,11 @@ test('numbers are written for people', () => {
     [Number.POSITIVE_INFINITY, '∞'],
     [Number.NaN, 'NaN'],
     [1e22, '10²²'],
+    [1e7, '10⁷'],
+    [9_999_000, '9,999,000'],
+    [1e-3, '0.001'],
+    [-12345.678, '−12,350'],
+    [Number.NEGATIVE_INFINITY, '−∞'],
   ];
   for (const [value, text] of cases) assert.is(formatNumber(value), text);
 });

@@ -43,6 +43,21 @@ test('parameters are shown by their paths, the objects of a list a row each', ()
   }
 });
 
+test('figures are numbered through the page, a long parameter is cut off with a sign', () => {
+  const figures = (...names) => names.map((name) => ({ name, svg: '<svg></svg>', caption: name }));
+  const sections = [
+    { title: 'one', figures: figures('a', 'b') },
+    { title: 'none', text: ['text'] },
+    { title: 'two', figures: figures('c') },
+  ];
+  const html = renderPage({ ...page, sections, parameters: { long: 'x'.repeat(201), short: 'y'.repeat(200) } });
+  assert.equal(
+    Array.from(html.matchAll(/<b>Figure (\d+)\.<\/b> (\w)/g), ([, number, name]) => number + name),
+    ['1a', '2b', '3c'],
+  );
+  assert.ok(html.includes(`${'x'.repeat(200)} …</td>`) && html.includes(`${'y'.repeat(200)}</td>`));
+});
+
 test('the page needs nothing but itself', () => {
   assert.not.match(renderPage(page), /(src|href)="(?!#)|@import|url\((?!#)/);
 });

@@ -43,6 +43,7 @@ test('a run leaves its files, whole, and says how it ended', async () => {
   assert.is(run.error, 'why');
   for (const file of run.files) assert.ok((await readFile(join(out, file))).length > 0, file);
   const [array] = run.files.filter((file) => file.endsWith('.npy'));
+  assert.is(array, 'arrays/-final-features.npy');
   assert.equal((await readNpy(join(out, array))).data, new Float32Array([1, 2]));
   assert.equal((await readdir(root)).sort(), ['a'], 'nothing is written outside the folder');
 });
