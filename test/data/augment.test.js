@@ -133,6 +133,7 @@ test('bad input is refused', async () => {
   await refuses('LP_OPTION', /mixup is -1/, () => augment(set, [0], { mixup: -1 }));
   await refuses('LP_SHAPE', /expected their product/, () => augment({ ...set, shape: [n, 2, 2, 2] }, [0]));
   await refuses('LP_LABEL', /labels\[0\] is 3/, () => augment({ ...set, labels: new Int32Array(n).fill(3) }, [0]));
+  await refuses('LP_LABEL', /labels\[0\] is 1; expected 0 … 0/, () => augment({ ...set, labels: new Int32Array(n).fill(1) }, [0]));
   await refuses('LP_DTYPE', /Uint8Array/, () => augment({ ...set, images: new Float32Array(9) }, [0]));
   await refuses('LP_ABORTED', /stopped/, () => augment(set, [0], { signal: AbortSignal.abort() }));
 });

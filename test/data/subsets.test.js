@@ -66,6 +66,13 @@ test('label noise changes exactly the share asked for, evenly', () => {
   assert.ok(Math.abs(moves[1] - 2250) < 5 * Math.sqrt(4500 / 4));
   assert.equal(noisyLabels(labels, 3, 0.5, 4), noisy);
   assert.not.equal(noisyLabels(labels, 3, 0.5, 5), noisy);
+  for (const [count, share, wrong] of [
+    [5, 0.5, 3],
+    [7, 0.35, 2],
+    [10, 0.26, 3],
+  ]) {
+    assert.is(noisyLabels(new Int32Array(count), 3, share).filter((label) => label !== 0).length, wrong);
+  }
   assert.equal(noisyLabels(labels, 3, 0), labels);
   assert.ok(noisyLabels(labels, 3, 1).every((label, i) => label !== labels[i]));
 });
