@@ -189,6 +189,30 @@ test('SVHN: compressed or not, in either order, labels of any type', async () =>
   );
 });
 
+test('images of more than a piece of the file stand in their order', async () => {
+  const labels = Array.from({ length: 1400 }, (_, i) => (i * 7) % 10);
+  await withFolder(
+    {
+      'train-images-idx3-ubyte': idxImages(1400, 28, 28),
+      'train-labels-idx1-ubyte': idx([1400], labels),
+      'test_32x32.mat': matlab([
+        svhnImages(400),
+        matrix(
+          'y',
+          9,
+          [400, 1],
+          2,
+          labels.slice(0, 400).map((label) => label || 10),
+        ),
+      ]),
+    },
+    async (path) => {
+      assertSet(await loadImages({ kind: 'idx', path }), labels, [28, 28, 1]);
+      assertSet(await loadImages({ kind: 'svhn', path, split: 'test' }), labels.slice(0, 400), [32, 32, 3]);
+    },
+  );
+});
+
 test('SVHN: files that scipy.io.savemat wrote, of smaller images', async () => {
   // X = pixel(i, y, x, c) for [y, x, c, i] of [5, 4, 3, 3]; y = [[10], [1], [9]], of doubles in the plain one.
   for (const name of ['scipy-compressed', 'scipy-plain']) {

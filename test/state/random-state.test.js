@@ -7,8 +7,8 @@ test('shapes, labels and independence of the prototypes from the samples', () =>
   assert.equal(balanced.features.shape, [6, 4]);
   assert.equal(balanced.prototypes.shape, [3, 4]);
   assert.equal(balanced.labels, Int32Array.of(0, 0, 1, 1, 2, 2));
-  const uneven = randomState({ counts: Int32Array.of(3, 1, 2), dim: 4, seed: 1 });
-  assert.equal(uneven.labels, Int32Array.of(0, 0, 0, 1, 2, 2));
+  const uneven = randomState({ counts: Int32Array.of(3, 1, 4), dim: 4, seed: 1 });
+  assert.equal(uneven.labels, Int32Array.of(0, 0, 0, 1, 2, 2, 2, 2));
   assert.equal(uneven.prototypes.data, balanced.prototypes.data);
 });
 
