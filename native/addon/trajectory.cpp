@@ -1,10 +1,10 @@
 // Exact trajectories of linear dynamics: see ops/exact/trajectory.
 //   trajectoryStart(mode, features, prototypes, biases?, labels, n, C, p, gamma, law) → handle
-//   trajectoryDrive(handle, first, second?)             the law's drive, from time 0 on: factors, or two rates in
-//   pieces trajectoryState(mode, handle, time, unit)           → { features, prototypes, biases?, logNorm, fits }
-//   trajectoryMeasure(mode, handle, times, names)       → a Float64Array for each name
-//   trajectoryLimit(mode, handle)                       → { kind, exponent, rate, … }
-//   trajectoryLimitState(mode, handle, unit)            → { features, prototypes, biases? }
+//   trajectoryDrive(handle, first, second?)      the law's drive, from time 0 on: factors, or two rates in pieces
+//   trajectoryState(mode, handle, time, unit)    → { features, prototypes, biases?, logNorm, fits }
+//   trajectoryMeasure(mode, handle, times, names) → a Float64Array for each name
+//   trajectoryLimit(mode, handle)                → { kind, exponent, rate, … }
+//   trajectoryLimitState(mode, handle, unit)     → { features, prototypes, biases? }
 //   trajectoryDispose(handle)
 #include <map>
 #include <optional>

@@ -474,7 +474,7 @@ export function engine(): Engine {
     throw new LayerpeelError(
       'LP_NOT_BUILT',
       `The native engine cannot be loaded (${reason}). Where no prebuilt binary fits, build it: ` +
-        `cd ${packageRoot} && npx cmake-js@8 compile --out build/cmake (needs a C++20 compiler and CMake).`,
+        `cd ${packageRoot} && npx --yes cmake-js@8 compile --out build/cmake (needs a C++20 compiler and CMake).`,
       { cause },
     );
   }

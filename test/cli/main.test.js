@@ -73,7 +73,7 @@ test('doctor works without the binary and names the command that builds it', asy
   assert.is(code, 0);
   const facts = JSON.parse(stdout);
   assert.is(facts.engine, null);
-  assert.match(facts.binary, /npx cmake-js@8 compile/);
+  assert.match(facts.binary, /npx --yes cmake-js@8 compile/);
 });
 
 test('errors exit 1 with a sentence, with --json also as a document, with --verbose with a stack', async () => {

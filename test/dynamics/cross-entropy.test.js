@@ -110,6 +110,37 @@ test('up to t = 10¹²: balance stays, the smoothed margin never falls, the loss
   near(flow.measureSync([when], ['loss']).loss[0], 1e-3, 1e-8, 'event');
 });
 
+test('errors add up on the way, in one call and in many; reductions are the same flow at another rate', () => {
+  const state = biased(randomState({ classes: 4, perClass: 5, dim: 7, seed: 8 }));
+  const tolerance = 1e-9;
+  const flow = () => crossEntropyFlowSync(state, { tolerance });
+  // A local error is at most the tolerance, and there are dozens.
+  const whole = flow().errorAtSync(1e6);
+  assert.ok(whole > 3 * tolerance && whole < 1e3 * tolerance, `${whole}`);
+  const hops = flow();
+  let before = 0;
+  for (const time of [1, 10, 1e3, 1e6]) {
+    const error = hops.errorAtSync(time);
+    assert.ok(error > before + 0.1 * tolerance, `${error} at ${time}`);
+    before = error;
+  }
+  assert.ok(before > whole / 3 && before < 3 * whole);
+  // 20 samples: their sum at rate 1/20 is their mean at rate 1, and so are the measures of the sum.
+  const mean = crossEntropyFlowSync(state);
+  const sum = crossEntropyFlowSync(state, { reduction: 'sum', rate: 1 / 20 });
+  const names = ['loss', 'smoothedMargin', 'normalizedMargin', 'minMargin', 'accuracy'];
+  const [a, b] = [mean, sum].map((one) => one.measureSync([3, 2000], names));
+  for (const k of [0, 1]) {
+    near(b.loss[k] / (20 * a.loss[k]), 1, 1e-8, 'loss');
+    for (const name of names.slice(2)) near(b[name][k], a[name][k], 1e-8, name);
+    assert.is(Number.isNaN(a.smoothedMargin[k]), 20 * a.loss[k] >= Math.LN2);
+    if (k === 1) near(b.smoothedMargin[k], a.smoothedMargin[k], 1e-8, 'smoothed margin');
+  }
+  const { features, prototypes } = mean.atSync(2000);
+  const square = Math.hypot(...features.data, ...prototypes.data) ** 2;
+  near(a.smoothedMargin[1], -Math.log(Math.expm1(20 * a.loss[1])) / square, 1e-12, 'smoothed margin of the mean');
+});
+
 test('float32 states, refusals, and the signal', async () => {
   const state = randomState({ classes: 3, perClass: 2, dim: 4, dtype: 'float32' });
   assert.instance((await crossEntropyFlow(state)).atSync(3).features.data, Float32Array);

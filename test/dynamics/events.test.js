@@ -39,6 +39,24 @@ test('descents: the first step of all', () => {
   );
 });
 
+test('descents: an event at the last step that is looked at, and at the first', () => {
+  const options = { gamma: 0.3, learningRates: sides(0.2, 0.1) };
+  const trajectory = gradientDescentSync(randomState({ counts: [3, 2, 4], dim: 3, seed: 4 }), options);
+  const norms = trajectory.measureSync(
+    Array.from({ length: 9000 }, (_, k) => k),
+    ['logNorm'],
+  ).logNorm;
+  for (const k of [1, 64, 128, 129, 192, 8320, 8321, 8999]) {
+    for (const [from, to] of [
+      [k - 1, k],
+      [0, k],
+    ]) {
+      assert.is(trajectory.whenSync({ name: 'logNorm', value: norms[k], direction: 'rising', from, to }), k, `${from} to ${to}`);
+      assert.is(trajectory.whenSync({ name: 'logNorm', value: norms[k], direction: 'rising', from: 0, to: k - 1 }), undefined);
+    }
+  }
+});
+
 test('flows: to rounding', async () => {
   const trajectory = await gradientFlow(randomState({ classes: 4, perClass: 3, dim: 5, seed: 2 }), {
     gamma: 0.2,

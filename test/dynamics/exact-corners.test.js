@@ -168,6 +168,46 @@ test('accuracy and margins of unequal classes with features that differ, at a ti
   }
 });
 
+/** Smallest and mean margin, and accuracy, of a state by plain loops. */
+function margins({ features, prototypes, labels }) {
+  const [n, p] = features.shape;
+  const classes = prototypes.shape[0];
+  let [smallest, sum, right] = [Number.POSITIVE_INFINITY, 0, 0];
+  for (let i = 0; i < n; i++) {
+    let [own, rival] = [0, Number.NEGATIVE_INFINITY];
+    for (let c = 0; c < classes; c++) {
+      let z = 0;
+      for (let j = 0; j < p; j++) z += features.data[i * p + j] * prototypes.data[c * p + j];
+      if (c === labels[i]) own = z;
+      else rival = Math.max(rival, z);
+    }
+    smallest = Math.min(smallest, own - rival);
+    sum += own - rival;
+    if (own > rival) right++;
+  }
+  return { minMargin: smallest, meanMargin: sum / n, accuracy: right / n };
+}
+
+test('margins of more samples than products are kept of, and at more times than are looked at together', () => {
+  const names = ['minMargin', 'meanMargin', 'accuracy'];
+  const many = sample({ counts: new Array(100).fill(1700), dim: 2 });
+  const flow = gradientFlowSync({ ...many, biases: undefined }, { gamma: 0.001, rates: sides(1, 1), weightDecay: sides(0.1, 0) });
+  const measured = flow.measureSync([2], names);
+  const expected = margins(flow.atSync(2));
+  for (const name of names) near(measured[name][0], expected[name], 1e-11, name);
+
+  const descent = gradientDescentSync(
+    { ...sample({ counts: [2, 1, 3] }), biases: undefined },
+    { gamma: 0.2, learningRates: sides(0.05, 0.1), weightDecay: 0.01 },
+  );
+  const steps = Array.from({ length: 700 }, (_, k) => (k * 263) % 701);
+  const columns = descent.measureSync(steps, names);
+  for (const [row, k] of steps.entries()) {
+    const at = margins(descent.atSync(k));
+    for (const name of names) near(columns[name][row], at[name], 1e-11 * (1 + Math.abs(at[name])), `${name} at ${k}`);
+  }
+});
+
 test('biases decide where the state has vanished, at any time', () => {
   const state = sample();
   state.biases.data.set([0.5, -1, 0.25]);

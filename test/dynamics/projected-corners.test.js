@@ -2,7 +2,7 @@
 import { batchedDescent, lossAndGradientSync, projectedDescentSync, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance } from '../helpers.js';
+import { array, distance, refuses } from '../helpers.js';
 
 const near = (actual, expected, tolerance, what) =>
   assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
@@ -152,6 +152,58 @@ test('batches move their samples by their own norms and soft labels, in the orde
   }
   assert.not.equal(seen[0], seen[1], 'another seed, another order');
   assert.not.equal(seen[0].slice(0, 4), seen[0].slice(4), 'another epoch, another order');
+});
+
+test('a run is resumed under the problem and options that it began with alone, and the difference is named', async () => {
+  const problem = {
+    loss: { kind: 'cross-entropy', classWeights: [1, 2, 1], labelSmoothing: 0.1 },
+    state: sample(9, 3, 4),
+    constraints: { features: { kind: 'ball', radius: 3 }, prototypes: { kind: 'frobenius', radius: 5 } },
+    weightDecay: { features: 0.1, prototypes: 0.2, biases: 0.3 },
+    regularization: { weight: 0.01 },
+  };
+  const options = {
+    learningRates: { features: 0.1, prototypes: 0.2, biases: 0.3 },
+    schedule: { kind: 'cosine', period: 90 },
+    momentum: 0.5,
+    batch: { size: 4, seed: 2 },
+    steps: 5,
+  };
+  const { checkpoint } = last(projectedDescentSync(problem, options));
+  const goOn = (changes) => {
+    const more = { ...options, steps: 9, resume: checkpoint, ...changes.options };
+    return last(projectedDescentSync({ ...problem, ...changes.problem }, more));
+  };
+  assert.is(goOn({}).step, 9);
+  const loss = (changes) => ({ problem: { loss: { ...problem.loss, ...changes } } });
+  const { features, prototypes, labels } = problem.state;
+  for (const [name, changes] of Object.entries({
+    classWeights: loss({ classWeights: [1, 2, 1.5] }),
+    smoothing: loss({ labelSmoothing: 0.2 }),
+    'loss.*kind': { problem: { loss: { kind: 'mse' } } },
+    normalized: { problem: { normalizeFeatures: true } },
+    sum: { problem: { reduction: 'sum' } },
+    regularization: { problem: { regularization: { weight: 0.02 } } },
+    'features.moves': { problem: { moves: { features: false } } },
+    'biases.moves': { problem: { moves: { biases: false } } },
+    'features.radius': { problem: { constraints: { ...problem.constraints, features: { kind: 'ball', radius: 2 } } } },
+    'prototypes.constraint': { problem: { constraints: { ...problem.constraints, prototypes: { kind: 'ball', radius: 5 } } } },
+    'prototypes.decay': { problem: { weightDecay: { ...problem.weightDecay, prototypes: 0.3 } } },
+    'biases.decay': { problem: { weightDecay: { features: 0.1, prototypes: 0.2 } } },
+    'learningRates.features': { options: { learningRates: { ...options.learningRates, features: 0.2 } } },
+    'learningRates.biases': { options: { learningRates: { ...options.learningRates, biases: undefined } } },
+    'schedule.period': { options: { schedule: { kind: 'cosine', period: 80 } } },
+    schedule: { options: { schedule: undefined } },
+    momentum: { options: { momentum: 0.6 } },
+    nesterov: { options: { nesterov: true } },
+    rescaled: { options: { rescaled: true } },
+    'batch 4': { options: { batch: { size: 5, seed: 2 } } },
+    seed: { options: { batch: { size: 4, seed: 3 } } },
+    'labels\\[0\\]': { problem: { state: { ...problem.state, labels: labels.map((_, i) => (i + 1) % 3) } } },
+    'a state of': { problem: { state: { features, prototypes, labels } } },
+  })) {
+    await refuses('LP_OPTION', new RegExp(`resume is of a run with .*${name}`), () => goOn(changes));
+  }
 });
 
 test('runs side by side move at their own rates and schedules, stretch after stretch', async () => {

@@ -33,11 +33,11 @@ async function loadFrom(files) {
 }
 
 test('no binary', async () => {
-  assert.match(await loadFrom({}), /^LP_NOT_BUILT .*No native build was found.*npx cmake-js/);
+  assert.match(await loadFrom({}), /^LP_NOT_BUILT .*No native build was found.*npx --yes cmake-js/);
 });
 
 test('a binary that is none', async () => {
-  assert.match(await loadFrom({ 'layerpeel.node': 'text' }), /^LP_NOT_BUILT .*layerpeel\.node.*npx cmake-js/);
+  assert.match(await loadFrom({ 'layerpeel.node': 'text' }), /^LP_NOT_BUILT .*layerpeel\.node.*npx --yes cmake-js/);
 });
 
 test('a library beside it is not taken for the addon', async () => {

@@ -105,6 +105,25 @@ test('a KKT certificate stays within its bounds along a run, and agrees with wha
   }
 });
 
+test('what bounds a certificate is Lemma B.1, of any number of classes and samples', () => {
+  for (const [classes, perClass, dim] of [
+    [2, 1, 3],
+    [3, 5, 4],
+    [5, 2, 4],
+  ]) {
+    const state = collapsed(classes, perClass, dim, 4);
+    state.features.data = state.features.data.map((x, k) => x * (1 + 0.1 * Math.sin(k)));
+    const n = state.labels.length;
+    const square = Math.hypot(...state.features.data, ...state.prototypes.data) ** 2;
+    const sum = lossAndGradientSync({ kind: 'cross-entropy' }, state, { reduction: 'sum' }).value;
+    assert.ok(sum < Math.LN2);
+    const { epsilon, delta, smoothedMargin, smallestMargin, alignment } = kktCertificateSync(state);
+    near(smoothedMargin / (-Math.log(Math.expm1(sum)) / square), 1, 1e-11, 'smoothed margin');
+    near(epsilon / Math.sqrt((2 * (1 - alignment)) / smoothedMargin), 1, 1e-6, 'ε');
+    near(delta / ((n * classes * (classes - 1)) / (2 * Math.E * smoothedMargin * smallestMargin)), 1, 1e-13, 'δ');
+  }
+});
+
 test('certificates hold where the loss has left the range of a double', () => {
   // A point on the KKT direction: everything follows from the margins, all of them q.
   const state = collapsed(4, 3, 6, 60);

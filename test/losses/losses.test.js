@@ -134,6 +134,7 @@ test('gradients equal finite differences, every loss and option, sizes odd, prim
         {},
         { normalizeFeatures: true, reduction: 'sum', regularization: { weight: 0.3 } },
         { regularization: { weight: 0.3, normalization: 'half-mean' } },
+        { reduction: 'sum', regularization: { weight: 0.2, normalization: 'mean' } },
       ]) {
         const state = sample(n, classes, p);
         const result = lossAndGradientSync(loss, state, options);
@@ -333,6 +334,24 @@ test('all samples are the sum of any two parts', () => {
       assert.ok(distance(rows, whole.features.data) < 1e-12 * (1 + size), `${loss.kind} cut at ${cut}`);
     }
   }
+});
+
+test('soft labels that were rounded to float32 add up to 1', () => {
+  const state = sample(4, 3, 2);
+  const rows = [
+    [1, 1, 1],
+    [1, 2, 4],
+    [0, 1, 9],
+    [3, 5, 3],
+  ].map((row) => row.map((x) => x / row.reduce((a, b) => a + b)));
+  // Σ_c ∂ℓ/∂b_c = Σ_c (p_c − t_c) = 0.
+  const { biases } = lossAndGradientSync({ kind: 'cross-entropy', softLabels: array(rows, Float32Array) }, state);
+  near(
+    biases.data.reduce((sum, x) => sum + x, 0),
+    0,
+    1e-15,
+    'sum of the gradient by biases',
+  );
 });
 
 /** A state of rows that are given, with biases 0. */

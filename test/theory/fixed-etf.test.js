@@ -92,6 +92,18 @@ test('Theorem 2: a step contracts at least as bounded, and agrees with projected
     }
     const ce = contraction(state, { loss: 'cross-entropy', ...energies });
     assert.ok(new Set(ce.rates).size > 1, 'another rate for each sample');
+    for (const [i, y] of state.labels.entries()) {
+      // γ = (K−1)/K √(E_H/E_W) (1−cos∠)/(1−p_y), and the step by ∂ℓ/∂h = Σ_c (p_c − 1{c = y}) w_c into the ball.
+      const [h, w] = [row(state.features, i), Array.from({ length: classes }, (_, c) => row(state.prototypes, c))];
+      const shares = w.map((each) => Math.exp(each.reduce((sum, x, j) => sum + x * h[j], 0)));
+      const total = shares.reduce((sum, x) => sum + x, 0);
+      const rate = (((classes - 1) / classes) * Math.sqrt(EH / EW) * (1 - dr.cosines[i])) / (1 - shares[y] / total);
+      near(ce.rates[i] / rate, 1, 1e-12, 'rate of cross-entropy');
+      const moved = h.map((x, j) => x - rate * w.reduce((sum, each, c) => sum + (shares[c] / total - (c === y)) * each[j], 0));
+      const shrink = Math.min(1, Math.sqrt(EH) / Math.hypot(...moved));
+      const gap = (from) => from.reduce((sum, x, j) => sum + (x - row(optimum, i)[j]) ** 2, 0);
+      near(ce.ratios[i], gap(moved.map((x) => shrink * x)) / gap(h), 1e-10, 'ratio of cross-entropy');
+    }
     const slow = contraction(state, { loss: 'cross-entropy', ...energies, rate: 1e-3 });
     assert.ok(
       slow.ratios.some((ratio, i) => ratio > slow.bounds[i]),

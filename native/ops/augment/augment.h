@@ -3,8 +3,8 @@
 // With v the pixels of sample i, (height, width, channels), everything outside of it 0:
 //
 //   shifted(y, x)  = v(clamp(y + s_y), clamp(x + s_x))                s uniform on {−shift, …, shift}², edges repeated
-//   cropped(y, x)  = shifted(y + c_y, x + c_x)                        c uniform on {−padding, …, padding}², zeros
-//   beyond flipped(y, x)  = cropped(y, width − 1 − x) or cropped             each with probability ½, where asked for
+//   cropped(y, x)  = shifted(y + c_y, x + c_x)                        c uniform on {−padding, …, padding}², 0 beyond
+//   flipped(y, x)  = cropped(y, width − 1 − x) or cropped             each with probability ½, where asked for
 //   mixed          = λ flipped + (1 − λ) flipped of a partner         λ ~ Beta(mixup, mixup), the partner any sample
 //   out(ch, y, x)  = (mixed(y, x, ch) / 255 − mean_ch) / std_ch
 //

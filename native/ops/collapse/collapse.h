@@ -9,8 +9,7 @@
 //              B = √C diag(1/√g) Qᵀ = √C diag(1/g) Vᵀ M   (r, p)     so that Σ_B⁺ = Bᵀ B
 //              T = V diag(g)/√C = M Q diag(√g)/√C         (C, r)     so that T B = M
 //            with g, and V or Q, the eigenvalues and eigenvectors of the smaller of M Mᵀ (C×C) and MᵀM (p×p)
-//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows that stays in
-//   cache
+//   measure  r_i = h_i − μ_{y_i}, q_i = B r_i, and W r_i: one product with [B; W] for a block of rows in cache
 //              tr(Σ_W Σ_B⁺) = mean ‖q_i‖²; the eigenvalues of Σ_W Σ_B⁺ are those of (1/n) Σ q_i q_iᵀ
 //              M_c·r_i = (T q_i)_c gives distances to class centres and to h̄;  z_i = W r_i + (W μ_{y_i} + b) the logits
 //

@@ -144,9 +144,11 @@ Best best_other(const T* values, const double* offsets, Index size, Index own) {
     where = better ? at : where;
   }
   const auto fold = [&]<int half>() {
-    const Classes pairs = Classes{0, 1, 2, 3, 4, 5, 6, 7} ^ half;
-    const Sums other = __builtin_shuffle(best, pairs);
-    const Classes there = __builtin_shuffle(where, pairs);
+#define LP_SWAP(v) \
+  __builtin_shufflevector(v, v, 0 ^ half, 1 ^ half, 2 ^ half, 3 ^ half, 4 ^ half, 5 ^ half, 6 ^ half, 7 ^ half)
+    const Sums other = LP_SWAP(best);
+    const Classes there = LP_SWAP(where);
+#undef LP_SWAP
     const Classes better = (other > best) | ((other == best) & (there < where));
     best = better ? other : best;
     where = better ? there : where;

@@ -15,8 +15,6 @@
 namespace lp {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 // Rows whose logits one thread makes and uses while they stay in its cache, fewer where their products would take long.
 constexpr Index kTileRows = 128, kLeastTileRows = 8, kTileProducts = 1 << 24;
 // Logits of a block, after which its part of the gradient of the prototypes is added.

@@ -7,8 +7,8 @@
 // different sizes, C_s classes of size n_s (balanced: K = 1):
 //
 //   within a size   differences between its classes, C_s − 1 of them: u = v, σ = (1+γ)√n_s/n
-//   between sizes   K modes constant on every size: the triples of the K×K matrix ((1+γ) diag(√n_s) − γ √C_s √(C_s
-//   n_s)ᵀ)/n
+//   between sizes   K modes constant on every size: the singular triples of the K×K matrix
+//                   ((1+γ) diag(√n_s) − γ √C_s √(C_s n_s)ᵀ)/n
 //
 // Balanced these are E1^± with σ = (1+γ)/(C√N), and E2^± with the signed σ = (1+γ−γC)/(C√N) (UL Eq. 8, Lemmas 13–17).
 //

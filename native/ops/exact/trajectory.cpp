@@ -224,7 +224,7 @@ void Trajectory<T>::write(const Propagation& at, double log_scale, const StateOu
 }
 
 template <class T>
-Trajectory<T>::Size Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const Control& control) {
+auto Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const Control& control) -> Size {
   const Propagation at = propagate(time, control);
   const Skeleton size = skeleton(at);
   const double log_norm = size.log + std::log(size.square()) / 2;

@@ -68,10 +68,9 @@ struct Reference {
 
 struct Limit {
   enum class Kind { steady, frozen, oscillating } kind = Kind::steady;
-  double exponent = 0, rate = 0;  // per unit of the clock
-  bool polynomial = false;        // whether it also grows like t
-  bool within = false, between = false,
-       rest = false;  // the parts that lead: groups within sizes, between them, the rest
+  double exponent = 0, rate = 0;                       // per unit of the clock
+  bool polynomial = false;                             // whether it also grows like t
+  bool within = false, between = false, rest = false;  // which parts lead: groups within sizes, between them, the rest
   Reference reference;
   Propagation map;      // makes of the start the leading part …
   double log_norm = 0;  // … of this norm

@@ -6,8 +6,8 @@
 // an (n, n) kernel, N = np, q = 1 for an (np, np) one; K acts on its columns. Prototypes are then (m, q), m = C or Cp.
 //
 // Unhinged loss. With A = Mᵀ, or Mᵀ ⊗ I_p, the flow is linear, H' = K A W, W' = Aᵀ H, so W'' = G W, G = Aᵀ K A (m, m):
-// only this is decomposed, whatever N is. In its eigenvectors, one a row of V, with ω = √g and parts w = V W0, h = V Aᵀ
-// H0,
+// only this is decomposed, whatever N is. In its eigenvectors, one a row of V, with ω = √g and the parts w = V W0,
+// h = V Aᵀ H0,
 //
 //     W = Vᵀ (cosh(ωζ) w + sinh(ωζ)/ω h)
 //     H = H0 + K A Vᵀ (sinh(ωζ)/ω w + (cosh(ωζ) − 1)/ω² h)

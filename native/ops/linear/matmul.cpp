@@ -67,19 +67,19 @@ void matmul(const MatmulPlan& given, const T* a, const T* b, T* out, const Contr
   for (const BatchDim& dim : plan.batch) batches *= dim.size;
   if (batches * m * n == 0) return;
 
-  const auto [tile_rows, tile_cols, depth] = tile<T>(m, n, k, batches);
-  const Index row_tiles = divide_up(m, tile_rows), col_tiles = divide_up(n, tile_cols);
+  const Tiling tiling = tile<T>(m, n, k, batches);
+  const Index row_tiles = divide_up(m, tiling.rows), col_tiles = divide_up(n, tiling.cols);
   const Index lda = plan.transpose_a ? m : k, ldb = plan.transpose_b ? k : n;
   const Index tiles = batches * row_tiles * col_tiles;
-  const double work = static_cast<double>(tile_rows) * tile_cols * std::max<Index>(k, 1);
+  const double work = static_cast<double>(tiling.rows) * tiling.cols * std::max<Index>(k, 1);
   const Index grain =
       std::max<Index>(1, std::min<Index>(tiles / (8 * thread_count()), static_cast<Index>(kThreadWork / work)));
 
   parallel_for(tiles, grain, control, [&](Index begin, Index end) {
     for (Index tile = begin; tile < end; tile++) {
       Index batch = tile / (row_tiles * col_tiles);
-      const Index row = tile / col_tiles % row_tiles * tile_rows, col = tile % col_tiles * tile_cols;
-      const Index rows = std::min(tile_rows, m - row), cols = std::min(tile_cols, n - col);
+      const Index row = tile / col_tiles % row_tiles * tiling.rows, col = tile % col_tiles * tiling.cols;
+      const Index rows = std::min(tiling.rows, m - row), cols = std::min(tiling.cols, n - col);
       T* c = out + batch * m * n + row * n + col;
       const T* left = a + (plan.transpose_a ? row : row * k);
       const T* right = b + (plan.transpose_b ? col * k : col);
@@ -90,9 +90,9 @@ void matmul(const MatmulPlan& given, const T* a, const T* b, T* out, const Contr
         batch /= plan.batch[d].size;
       }
       T beta = static_cast<T>(plan.beta);
-      for (Index from = 0; from == 0 || from < k; from += depth) {
+      for (Index from = 0; from == 0 || from < k; from += tiling.depth) {
         control.poll();
-        blas::gemm<T>(plan.transpose_a, plan.transpose_b, rows, cols, std::min(depth, k - from),
+        blas::gemm<T>(plan.transpose_a, plan.transpose_b, rows, cols, std::min(tiling.depth, k - from),
                       static_cast<T>(plan.alpha), left + (plan.transpose_a ? from * lda : from), lda,
                       right + (plan.transpose_b ? from : from * ldb), ldb, beta, c, n);
         beta = 1;

@@ -2,10 +2,10 @@
 // normalized, logits z_i = W u_i + b, and y the label of sample i, one sample's loss ℓ_i is
 //
 //   unhinged         −z_y + γ Σ_{j≠y} z_j                                                      (UL Eq. 1)
-//   cross_entropy    −Σ_j t_j log softmax(z)_j,  t = (1−s) e_y + s/C, or a soft label          (LP Eq. 1)
+//   cross_entropy    −Σ_j t_j log softmax(z)_j,  t = (1−s) e_y + s/C, or a soft label          (LP Eq. 2.3)
 //   mse              ‖z − t‖²,  t = e_y                                                        (UL Eq. 25)
 //   hinge            Σ_{j≠y} max(0, z_j − z_y + m)
-//   dot_regression   ½ κ_y (w_yᵀu − τ_y)²; biases play no part                                 (ETF Eq. 6)
+//   dot_regression   ½ κ_y (w_yᵀu − τ_y)²; biases play no part                                 (ETF Eq. 14)
 //   adjusted_margin  unhinged, but with −(1+γ)(w_y + δ)ᵀu for what W u_i gives where cos∠(w_y, h) < −1 + ε; δ, which is
 //                    held fixed, turns w_y so far that the cosine is −1 + ε                    (UL Eq. 104, corrected)
 //

@@ -2,14 +2,12 @@
 // expressions that libtorch differentiates; with u = h, or r h/‖h‖ where features are normalized, z = W u + b. Beyond
 // those that are there:
 //
-//   ldam        cross-entropy of s (z − m_y e_y), m_c = ½ (n_c / min n)^{−1/4}                  (Cao et al. 2019, Eq.
-//   13) rescaled    ‖h‖, held fixed, multiplies each sample's gradient but not its value              (UL §4.3,
-//   footnote 15) cosine      W by its rows' directions                                                     (LDAM's
-//   classifier) balanced    dot regression's lengths √(γ_B/n_c) by the counts of the batch, γ_B its size over its
-//   number of labels:
-//               τ_c = √(γ_B/n_c), κ_c = 1                                                            (ETF, released
-//               code)
-//   mixtures    λ ℓ(y) + (1 − λ) ℓ(partner's y): of cross-entropy that of the soft label
+//   ldam      cross-entropy of s (z − m_y e_y), m_c = ½ (n_c / min n)^{−1/4}            (Cao et al. 2019, Eq. 13)
+//   rescaled  ‖h‖, held fixed, multiplies each sample's gradient but not its value     (UL §4.3, footnote 15)
+//   cosine    W by its rows' directions                                                (LDAM's classifier)
+//   balanced  dot regression's lengths by the counts of the batch, γ_B its size over
+//             its number of labels: τ_c = √(γ_B/n_c), κ_c = 1                          (ETF, released code)
+//   mixtures  λ ℓ(y) + (1 − λ) ℓ(partner's y): of cross-entropy that of the soft label
 //
 // Class weights multiply the samples' losses; the mean divides by n. The regularization ρ Σ‖h‖² (or its mean) is of the
 // features as they are before normalization.
