@@ -136,6 +136,33 @@ test('what differs within classes decays by itself, far below the range of doubl
   }
 });
 
+test('the distance to a limit that is shared by the common mean and what differs within classes keeps its digits', () => {
+  // γ = 1 of two classes leaves the common mean and the rest as they are; the classes' difference lies along the direction that
+  // dies away, √n_c (μ_0 − μ_1) = −(w_0 − w_1), like e^{−σt} with σ = (1 + γ)/(2√n_c) = ½.
+  const rest = [
+    [1, 0],
+    [-1, 0],
+    [0, 2],
+    [0, -2],
+  ];
+  const rows = [0.5, -0.5].flatMap((side) => rest.map(([x, y]) => [x + side + 3, y + 1]));
+  const state = {
+    features: array(rows),
+    prototypes: array([
+      [-1 + 5, 2],
+      [1 + 5, 2],
+    ]),
+    labels: Int32Array.of(0, 0, 0, 0, 1, 1, 1, 1),
+  };
+  const flow = gradientFlowSync(state, { gamma: 1, rates: sides(1, 1) });
+  const within = Math.hypot(...new Array(8).fill(0.5), 1, 1);
+  const norm = Math.sqrt(Math.hypot(...state.features.data, ...state.prototypes.data) ** 2 - within ** 2);
+  for (const t of [20, 200]) {
+    const { distanceToLimit } = flow.measureSync([t], ['distanceToLimit']);
+    near(distanceToLimit[0] / ((within / norm) * Math.exp(-t / 2)), 1, 1e-6, `distance at ${t}`);
+  }
+});
+
 test('integrated flows keep their size when it leaves the range of doubles again and again', () => {
   const state = sample({ counts: [2, 2] });
   const rates = sides({ kind: 'constant', value: 1, warmup: 1500 }, { kind: 'constant', value: 1, warmup: 1501 });
