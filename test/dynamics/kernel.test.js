@@ -338,6 +338,24 @@ test('unhinged: how it ends', async () => {
   assert.is(end(0.3, (t) => 1 / (1 + t)).per, 'zeta');
 });
 
+test('unhinged: where only the biases are there, they are what is measured, at any growth of the modes', () => {
+  const state = sample({ counts: [2, 2, 2], dim: 2 });
+  state.features.data.fill(0);
+  state.prototypes.data.fill(0);
+  state.biases.data.set([0.5, -1, 2]);
+  const gamma = 0.3;
+  const flow = kernelFlowSync(state, { loss: 'unhinged', gamma, rate: 1, kernel: identity(6) });
+  // The fastest mode, (1 + γ)/(3√2), has grown by 310.
+  const t = (310 * 3 * Math.sqrt(2)) / 1.3;
+  const biases = [0.5, -1, 2].map((b) => b + (1.3 / 3 - 0.3) * t);
+  const { loss, minMargin, meanMargin, accuracy } = flow.measureSync([t], ['loss', 'minMargin', 'meanMargin', 'accuracy']);
+  const margins = [biases[0] - biases[2], biases[1] - biases[2], biases[2] - biases[0]];
+  close(minMargin[0], Math.min(...margins), 1e-9, 'smallest margin');
+  close(meanMargin[0], margins.reduce((a, b) => a + b) / 3, 1e-9, 'mean margin');
+  close(accuracy[0], 1 / 3, 1e-15, 'accuracy');
+  close(loss[0] / -((1.3 / 3 - 0.3) * biases.reduce((a, b) => a + b)), 1, 1e-9, 'loss');
+});
+
 test('mse: comes to rest, at any time however late', async () => {
   const state = sample({ counts: [4, 3, 5], dim: 4 });
   const trajectory = kernelFlowSync(state, { loss: 'mse', rate: 2, kernel: randomKernel(48, 60, 8) });

@@ -206,6 +206,29 @@ test('a run is resumed under the problem and options that it began with alone, a
   }
 });
 
+test('a small problem, stepped on vector lanes, follows the rates of every part over thousands of steps', () => {
+  const [n, classes, p] = [63, 7, 13];
+  const state = sample(n, classes, p);
+  const rows = {
+    shape: [n, classes],
+    data: Float64Array.from({ length: n * classes }, (_, k) => Number(state.labels[Math.floor(k / classes)] === k % classes)),
+  };
+  const options = {
+    learningRates: {
+      features: { kind: 'exponential', value: 0.5, timescale: 900 },
+      prototypes: { kind: 'cosine', value: 0.3, period: 3000 },
+      biases: { kind: 'steps', value: 0.4, milestones: [500, 1100, 2300], factor: 0.3 },
+    },
+    steps: 2600,
+  };
+  const lanes = last(projectedDescentSync({ loss: { kind: 'cross-entropy' }, state }, options));
+  // Labels by their rows are the general engine's.
+  const blocks = last(projectedDescentSync({ loss: { kind: 'cross-entropy', softLabels: rows }, state }, options));
+  for (const part of ['features', 'prototypes', 'biases']) {
+    assert.ok(distance(lanes.state[part].data, blocks.state[part].data) < 1e-10, part);
+  }
+});
+
 test('runs side by side move at their own rates and schedules, stretch after stretch', async () => {
   const problems = [0, 1, 2].map(() => ({ loss: { kind: 'cross-entropy' }, state: sample(9, 3, 4) }));
   const options = problems.map((_, r) => ({
