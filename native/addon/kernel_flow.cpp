@@ -119,7 +119,7 @@ Napi::Value kernel_combine(const Napi::CallbackInfo& info) {
 }
 
 // kernelMse(mode, kernel, z, labels, layout, { biased, from, to, step, tolerance, maxSteps })
-// → { z, reached, step, converged, rate }
+// → { z, time, step, error, atRest, rate }
 Napi::Value kernel_mse(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Layout layout(info[4]);
@@ -132,7 +132,7 @@ Napi::Value kernel_mse(const Napi::CallbackInfo& info) {
     const double from = number_in(object, "from"), to = number_in(object, "to"), step = number_in(object, "step");
     const double tolerance = number_in(object, "tolerance");
     const Index max_steps = size_in(object, "maxSteps");
-    const auto outcome = std::make_shared<MseOutcome>();
+    const auto outcome = std::make_shared<Integrator::Outcome>();
     return run(
         info,
         [=](Control& control) {
@@ -143,9 +143,10 @@ Napi::Value kernel_mse(const Napi::CallbackInfo& info) {
         [=](Napi::Env env) -> Napi::Value {
           auto result = Napi::Object::New(env);
           result.Set("z", z.value());
-          result.Set("reached", outcome->reached);
+          result.Set("time", outcome->time);
           result.Set("step", outcome->step);
-          result.Set("converged", outcome->converged);
+          result.Set("error", outcome->error);
+          result.Set("atRest", outcome->at_rest);
           result.Set("rate", outcome->rate);
           return result;
         });

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/error.h"
 #include "core/thread_pool.h"
 
 namespace lp {
@@ -77,6 +78,26 @@ double node(Index stage) {
 
 constexpr Index kPiece = 4096;  // numbers of a vector that are combined at a time
 
+constexpr Index kMostRejections = 100;
+
+// How fast the slope falls between a 10⁻⁵th and a 10⁻¹⁰th of what it was.
+class Decay {
+ public:
+  explicit Decay(double initial) : initial_(initial) {}
+  void see(double time, double slope) {
+    if (slope > 1e-5 * initial_) return;
+    if (first_slope_ == 0) first_ = time, first_slope_ = slope;
+    if (slope >= 1e-10 * initial_) last_ = time, last_slope_ = slope;
+  }
+  double rate() const {
+    if (!(last_ > first_)) return std::numeric_limits<double>::quiet_NaN();
+    return std::log1p((first_slope_ - last_slope_) / last_slope_) / (last_ - first_);
+  }
+
+ private:
+  double initial_, first_ = 0, first_slope_ = 0, last_ = 0, last_slope_ = 0;
+};
+
 // Σ_j term(j), piece by piece in a fixed order.
 template <class Term>
 double sum(Index size, const Control& control, Term term) {
@@ -127,6 +148,49 @@ double Integrator::attempt(double step) {
   time_ += step;
   slope_(time_, z_, stages_[0].get());
   return error;
+}
+
+Integrator::Outcome Integrator::follow(Clock clock, double to, double step, Index max_steps) {
+  const double from = time_;
+  const bool logarithmic = clock == Clock::logarithmic;
+  const auto pace = [&] { return logarithmic ? std::exp(time_) : 1.0; };         // dt/ds
+  const auto elapsed = [&] { return logarithmic ? std::expm1(time_) : time_; };  // t
+  double slope = slope_norm();
+  if (!std::isfinite(slope)) throw Error("LP_OVERFLOW", "The flow leaves the range of doubles from the start.");
+  if (step <= 0) step = slope > 0 ? 0.01 * std::max(state_norm(), 1e-3) / slope : to - from;
+
+  Decay decay(slope / pace());
+  double error_sum = 0, longest = std::numeric_limits<double>::infinity();  // longest: of a step in t
+  Index rejections = 0;
+  for (Index k = 0; k < max_steps && time_ < to; k++) {
+    control_.poll();
+    // A step of the length that the accuracy allows changes nothing any more: neither would all that follow.
+    if (step * slope <= 16 * std::numeric_limits<double>::epsilon() * state_norm()) {
+      return {std::isfinite(to) ? to : time_, step, error_sum, true, decay.rate()};
+    }
+    const double left = to - time_;
+    const bool last = step >= left * (1 - 1e-12);
+    const double length = last ? left : step;
+    // Close to rest the error speaks up only when the stiffest mode swings at the size of the tolerance. At half that
+    // length the swings die down, and what is left is rounding.
+    const bool close = length * slope < 1e-6 * state_norm();
+    const double error = attempt(length);
+    const bool swings = close && error > 0.1;
+    if (swings && (error > 1 || std::isinf(longest))) longest = std::min(longest, 0.5 * length * pace());
+    if (!(error <= 1)) {
+      if (++rejections > kMostRejections) throw Error("LP_OVERFLOW", "The flow leaves the range of doubles.");
+      step = length * std::min(growth(error), 0.9);
+      continue;
+    }
+    rejections = 0;
+    error_sum += error * tolerance_;
+    if (last) time_ = to;
+    step = std::min(std::max(last ? step : 0.0, length * growth(error)), longest / pace());
+    slope = slope_norm();
+    if (!swings) decay.see(elapsed(), slope / pace());
+    if (std::isfinite(to)) control_.progress((time_ - from) / (to - from));
+  }
+  return {time_, step, error_sum, false, decay.rate()};
 }
 
 double Integrator::growth(double error) {

@@ -5,15 +5,18 @@
  *
  * Once every sample is on its side the loss falls like `1/t`, the norm grows like `√log t` and the direction tends to one of
  * a KKT point of the minimum-norm separation problem (LP Theorem 3.2), so that in `s` the flow neither stiffens nor stalls:
- * `t = 10¹²` is `s = 28`. The steps are those of Dormand and Prince 8(5,3), of a length that keeps every local error within
- * the tolerance. Of the flow without biases `WᵀW − HᵀH` stays as it began.
+ * `t = 10¹²` is `s = 28`. Where the minimum is finite instead (label smoothing, soft labels, classes that these dimensions
+ * cannot separate) the flow comes to rest, at a critical point, and stays there at no cost; until then, and where classes that
+ * cannot be separated drift on for ever, the cost grows with `t`. The steps are those of Dormand
+ * and Prince 8(5,3), of a length that keeps every local error within the tolerance. Of the flow without biases `WᵀW − HᵀH`
+ * stays as it began.
  */
 
 import { type CheckedState, checkState, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkNumber, inside, option } from '../check/options.js';
-import type { EngineLoss } from '../engine/load.js';
+import type { EngineLoss, Followed, RawCertificate } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type Loss, lossMeasures } from '../losses/losses.js';
 import { smoothedMargin } from '../losses/margins.js';
@@ -72,19 +75,22 @@ const measures = [
   'smoothedMargin',
 ] as const;
 
-/** The state at a time, as one vector `(H, W, b)`. */
-interface Reached {
-  readonly z: Float64Array;
-  readonly clock: number; // s
-  readonly step: number;
-  readonly error: number;
-}
+/** The state at a time, as one vector `(H, W, b)`; its clock is `s`. */
+type Reached = Followed;
+
+/** The last `s`: of t = 1e300. */
+const LAST = 691;
+/** Steps that the flow is given to come to rest when its limit is asked for. */
+const LIMIT_STEPS = 20_000;
+const ANY_STEPS = 2 ** 31 - 1;
 
 class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   protected readonly known = measures;
   protected readonly stepwise = false;
   private readonly initial: CheckedState;
   private readonly loss: EngineLoss;
+  /** Whether the loss is that of LP Lemma B.2. */
+  private readonly plain: boolean;
   private readonly rate: number;
   private readonly tolerance: number;
   private readonly start: Reached;
@@ -101,12 +107,13 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
     const checked = checkState(state);
     this.initial = { ...checked, labels: checked.labels.slice() };
     this.loss = checkLoss(loss, { reduction: options.reduction ?? 'mean' }, checked, inside(place, 'loss'), place);
+    this.plain = isPlain(this.loss) && checked.biases === undefined;
     const { features, prototypes, biases } = checked;
     const z = new Float64Array(features.length + prototypes.length + (biases?.length ?? 0));
     z.set(features);
     z.set(prototypes, features.length);
     if (biases) z.set(biases, features.length + prototypes.length);
-    this.start = { z, clock: 0, step: 0, error: 0 };
+    this.start = { z, time: 0, step: 0, error: 0, atRest: false, rate: Number.NaN };
     this.latest = this.start;
   }
 
@@ -127,22 +134,22 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
 
   private *reach(time: number): Steps<Reached> {
     const clock = Math.log1p(this.rate * time);
-    if (!(clock <= 691)) throw new LayerpeelError('LP_OPTION', `The time ${time} at rate ${this.rate} is beyond 1e300.`);
-    const from = this.latest.clock <= clock ? this.latest : this.start;
-    this.latest = from.clock === clock ? from : yield* this.integrate(from, clock);
+    if (!(clock <= LAST)) throw new LayerpeelError('LP_OPTION', `The time ${time} at rate ${this.rate} is beyond 1e300.`);
+    const from = this.latest.time <= clock ? this.latest : this.start;
+    this.latest = from.time === clock ? from : yield* this.integrate(from, clock);
     return this.latest;
   }
 
-  private *integrate({ z, clock, step: length, error }: Reached, to: number): Steps<Reached> {
+  private *integrate(from: Reached, to: number, maxSteps = ANY_STEPS): Steps<Reached> {
+    if (from.atRest) return { ...from, time: to };
     const { labels, samples, classes, dim, biases } = this.initial;
-    const plan = { biased: biases !== undefined, from: clock, to, step: length, tolerance: this.tolerance };
+    const plan = { biased: biases !== undefined, from: from.time, to, step: from.step, tolerance: this.tolerance, maxSteps };
     return yield* step({
-      call: (engine, mode) => engine.crossEntropyFlow(mode, z, labels, { samples, classes, dim }, this.loss, plan),
-      wrap: (outcome: { z: Float64Array; step: number; error: number }) => ({
-        z: outcome.z,
-        clock: to,
-        step: outcome.step,
-        error: error + outcome.error,
+      call: (engine, mode) => engine.crossEntropyFlow(mode, from.z, labels, { samples, classes, dim }, this.loss, plan),
+      wrap: (followed: Followed) => ({
+        ...followed,
+        error: from.error + followed.error,
+        rate: Number.isNaN(followed.rate) ? from.rate : followed.rate,
       }),
     });
   }
@@ -176,20 +183,24 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   }
 
   protected *columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns> {
+    if (names.has('smoothedMargin') && !this.plain) {
+      throw new LayerpeelError(
+        'LP_OPTION',
+        'smoothedMargin is of plain cross-entropy without biases (LP Lemma B.2): of class weights, label smoothing, soft labels and ' +
+          'biases it says nothing; normalizedMargin does.',
+      );
+    }
     const columns = Object.fromEntries([...names].map((name) => [name, new Float64Array(times.length)]));
-    const { labels, samples, classes, dim } = this.initial;
     for (const [row, time] of times.entries()) {
-      const { features, prototypes, biases } = this.split(yield* this.reach(time));
-      const { value, accuracy, minMargin } = yield* step({
-        call: (engine, mode) =>
-          engine.measureLoss(mode, features, prototypes, biases, labels, { samples, classes, dim }, this.loss),
-        wrap: lossMeasures,
-      });
+      const reached = yield* this.reach(time);
+      const { features, prototypes } = this.split(reached);
+      const { loss, accuracy, minMargin } = yield* this.look(reached);
+      const logLoss = yield* this.logLoss(reached, loss, minMargin);
       const [featureNorm, prototypeNorm] = [normOf(features), normOf(prototypes)];
       const square = featureNorm ** 2 + prototypeNorm ** 2;
       const all: Record<(typeof measures)[number], number> = {
-        loss: value,
-        logAbsLoss: Math.log(value),
+        loss,
+        logAbsLoss: logLoss,
         accuracy,
         minMargin,
         logNorm: Math.log(square) / 2,
@@ -198,23 +209,85 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
         logFeatureNorm: Math.log(featureNorm),
         logPrototypeNorm: Math.log(prototypeNorm),
         normalizedMargin: minMargin / square,
-        smoothedMargin: smoothedMargin(Math.log(this.loss.sum ? value : value * samples), square),
+        smoothedMargin: smoothedMargin(logLoss + (this.loss.sum ? 0 : Math.log(this.initial.samples)), square),
       };
       for (const name of names) (columns[name] as Float64Array)[row] = all[name as keyof typeof all];
     }
     return columns as Columns;
   }
 
-  // biome-ignore lint/correctness/useYield: the interface is that of computations; nothing is computed here
+  private *look(reached: Reached): Steps<{ loss: number; accuracy: number; minMargin: number }> {
+    const { features, prototypes, biases } = this.split(reached);
+    const { labels, samples, classes, dim } = this.initial;
+    const { value, accuracy, minMargin } = yield* step({
+      call: (engine, mode) => engine.measureLoss(mode, features, prototypes, biases, labels, { samples, classes, dim }, this.loss),
+      wrap: lossMeasures,
+    });
+    return { loss: value, accuracy, minMargin };
+  }
+
+  /** `log L`; of a plain loss also long after `L` has left the range of a double. */
+  private *logLoss(reached: Reached, loss: number, minMargin: number): Steps<number> {
+    if (!this.plain || minMargin <= 0 || loss > 1e-8) return Math.log(loss);
+    const { features, prototypes } = this.split(reached);
+    const { labels, samples, classes, dim } = this.initial;
+    const [[logSum]] = yield* step({
+      call: (engine, mode) => engine.kktCertificate(mode, features, prototypes, labels, { samples, classes, dim }, false),
+      wrap: (certificate: RawCertificate) => certificate,
+    });
+    return logSum - (this.loss.sum ? 0 : Math.log(samples));
+  }
+
+  /**
+   * Followed to rest, or to where every sample is separated: the sum of the losses is below `log 2` of the least weight. From
+   * there on it falls to 0 (LP Theorem 3.2).
+   */
   protected *ending(): Steps<Limit> {
+    const separable = this.loss.smoothing === 0 && this.loss.softLabels === undefined;
+    const weights = Array.from(this.loss.classWeights ?? [1]).filter((weight) => weight > 0);
+    const least = weights.reduce((smallest, weight) => Math.min(smallest, weight), Number.POSITIVE_INFINITY);
+    const separated = (Math.LN2 * least) / (this.loss.sum ? 1 : this.initial.samples);
+    let reached = this.start;
+    for (let to = separable ? 4 : LAST; !reached.atRest; to *= 2) {
+      const end = Math.min(to, LAST);
+      reached = yield* this.integrate(reached, end, LIMIT_STEPS);
+      if (separable && (yield* this.look(reached)).loss < separated) return diverging(SEPARATED);
+      if (reached.time < end) return diverging(`The flow still moves after ${LIMIT_STEPS} steps of the integration.`);
+      if (end === LAST && !reached.atRest) return diverging('The flow still moves at t = 1e300.');
+    }
+    return this.rest(reached);
+  }
+
+  private rest(reached: Reached): Limit {
+    const { features, prototypes, biases } = this.split(reached);
+    const norm = Math.hypot(normOf(features), normOf(prototypes));
+    const fitted = (x: Float64Array, scale = 1) => fit(this.initial, scaled(x, scale));
+    const state = freshState(this.initial, fitted(features), fitted(prototypes), biases && fitted(biases));
     return {
-      regime: 'diverging',
+      regime: 'stationary',
+      ...(norm > 0 && {
+        direction: {
+          features: ofShape(state.features.shape, fitted(features, 1 / norm)),
+          prototypes: ofShape(state.prototypes.shape, fitted(prototypes, 1 / norm)),
+        },
+      }),
+      state,
       exponent: 0,
-      rate: 0,
+      rate: Number.isNaN(reached.rate) ? Number.POSITIVE_INFINITY : this.rate * reached.rate,
       per: 'time',
       statement:
-        'Where the samples come to be separated the norm grows like √log t, the loss falls like 1/t, and the direction tends, like ' +
-        '1/log t, to that of a KKT point of the minimum-norm separation problem (LP Theorem 3.2), which is not known in closed form.',
+        'The minimum is finite: the flow comes to rest at a critical point of the loss; the rate is measured over its last stretch.',
     };
   }
+}
+
+const SEPARATED =
+  'The samples are separated: the norm grows like √log t, the loss falls like 1/t, and the direction tends, like 1/log t, to that ' +
+  'of a KKT point of the minimum-norm separation problem (LP Theorem 3.2), which is not known in closed form.';
+
+const diverging = (statement: string): Limit => ({ regime: 'diverging', exponent: 0, rate: 0, per: 'time', statement });
+
+/** Whether a cross-entropy is the mean or sum of `−log p_y` itself. */
+function isPlain({ smoothing, softLabels, classWeights }: EngineLoss): boolean {
+  return smoothing === 0 && softLabels === undefined && (classWeights ?? []).every((weight) => weight === 1);
 }

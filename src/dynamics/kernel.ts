@@ -25,7 +25,7 @@ import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, inside, option, type Place } from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
-import type { KernelLayout, KernelModes, MseOutcome } from '../engine/load.js';
+import type { Followed, KernelLayout, KernelModes } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
@@ -487,7 +487,7 @@ const LIMIT_STEPS = 20_000;
 const ANY_STEPS = 2 ** 31 - 1;
 
 class MseFlow extends KernelFlow {
-  private latest: (MseOutcome & { readonly zeta: number }) | undefined;
+  private latest: (Followed & { readonly zeta: number }) | undefined;
 
   protected override release(): void {
     super.release();
@@ -509,22 +509,22 @@ class MseFlow extends KernelFlow {
     return this.integrate(this.start(), 0, 0);
   }
 
-  private start(): MseOutcome & { readonly zeta: number } {
+  private start(): Followed & { readonly zeta: number } {
     const { features, prototypes, biases } = this.problem;
     const z = new Float64Array(features.length + prototypes.length + (biases?.length ?? 0));
     z.set(features);
     z.set(prototypes, features.length);
     if (biases) z.set(biases, features.length + prototypes.length);
-    return { z, zeta: 0, reached: 0, step: 0, converged: false, rate: Number.NaN };
+    return { z, zeta: 0, time: 0, step: 0, error: 0, atRest: false, rate: Number.NaN };
   }
 
-  private *integrate({ z, zeta, step: length }: MseOutcome & { zeta: number }, to: number, maxSteps: number): Steps<MseOutcome> {
+  private *integrate({ z, zeta, step: length }: Followed & { zeta: number }, to: number, maxSteps: number): Steps<Followed> {
     const { initial, layout, biases } = this.problem;
     const kernel = yield* this.kernel();
     const plan = { biased: biases !== undefined, from: zeta, to, step: length, tolerance: TOLERANCE, maxSteps };
     return yield* step({
       call: (engine, mode) => engine.kernelMse(mode, kernel, z, initial.labels, layout, plan),
-      wrap: (outcome: MseOutcome) => outcome,
+      wrap: (outcome: Followed) => outcome,
     });
   }
 
@@ -540,14 +540,14 @@ class MseFlow extends KernelFlow {
   }
 
   protected *endless(): Steps<Ending> {
-    const { z, converged, rate } = yield* this.integrate(this.start(), Number.POSITIVE_INFINITY, LIMIT_STEPS);
+    const { z, atRest, rate } = yield* this.integrate(this.start(), Number.POSITIVE_INFINITY, LIMIT_STEPS);
     return {
       regime: 'stationary',
       ...withDirection(this.split(z)),
-      reached: converged,
+      reached: atRest,
       exponent: 0,
-      rate: converged ? (Number.isNaN(rate) ? Number.POSITIVE_INFINITY : rate) : 0,
-      statement: converged
+      rate: atRest ? (Number.isNaN(rate) ? Number.POSITIVE_INFINITY : rate) : 0,
+      statement: atRest
         ? 'The flow comes to rest at a critical point of the loss; the rate is measured over its last stretch.'
         : `The flow still moves after ${LIMIT_STEPS} steps of the integration: the limit is not exponential, or very slow.`,
     };

@@ -62,7 +62,7 @@ export const descentMeasures = {
   gradientNorm: 'norm of the gradient by the parts that move',
   normalizedMargin: 'q_min/(‖W‖² + ‖H‖²)',
   smoothedMargin: '−log(e^L − 1)/(‖W‖² + ‖H‖²) of cross-entropy, L the sum of the losses; NaN unless L < log 2 (LP §3.1)',
-  alignment: 'cosine between the state and the negative gradient (LP Theorem 3.3)',
+  alignment: 'cosine between the state and the negative gradient (LP Lemma B.1)',
   distance: '‖Z − D‖_F to the target D of the problem',
   featuresGradientNorm: 'norm of the gradient by the features, where they move',
   prototypesGradientNorm: 'norm of the gradient by the prototypes, where they move',
@@ -80,7 +80,7 @@ export interface ProjectedDescentOptions extends Control {
   readonly momentum?: number;
   /** @default false */
   readonly nesterov?: boolean;
-  /** Multiplies the learning rate of each feature by its norm (UL §3.4). @default false */
+  /** Multiplies the learning rate of each feature by its norm (UL §4.3). @default false */
   readonly rescaled?: boolean;
   /**
    * Samples a step; the rest of an epoch that is smaller is a batch too. The order is a function of the seed and the
@@ -669,7 +669,7 @@ function advise(problem: DescentProblem, plan: EngineDescent, state: CheckedStat
 
 /**
  * Of the unhinged loss where features and prototypes move freely: a step multiplies the pairs of their modes by
- * `I − η [[λ_H, −s], [−s, λ_W]]`, `s` up to `σ`, the largest singular value of `M/n` (UL Thm 1). It is stable below
+ * `I − η [[λ_H, −s], [−s, λ_W]]`, `s` up to `σ`, the largest singular value of `M/n` (UL Eq. 5 in steps). It is stable below
  * `2/μ`, `μ` the larger eigenvalue at `σ`, and nowhere if `λ_H λ_W ≤ σ²`.
  */
 function adviseLinear(kind: Loss['kind'], plan: EngineDescent, labels: Int32Array, classes: number): string | undefined {

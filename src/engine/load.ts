@@ -154,13 +154,28 @@ export interface KernelModes {
   readonly featureParts: Float64Array;
 }
 
-/** Where an MSE flow has got to: `MseOutcome` of native/ops/kernel_flow. */
-export interface MseOutcome {
+/** Where a flow that is integrated has got to: `Integrator::Outcome` of native/core/integrator, and the state. */
+export interface Followed {
   readonly z: Float64Array;
-  readonly reached: number;
+  /** Reached; with `to` Infinity where the flow came to rest or the steps ran out. */
+  readonly time: number;
+  /** Of the next step. */
   readonly step: number;
-  readonly converged: boolean;
+  /** The sum of the local errors, over the size of the state. */
+  readonly error: number;
+  readonly atRest: boolean;
+  /** `log ‖z'‖` fell by this much per unit of time towards rest; NaN where it was not seen to fall. */
   readonly rate: number;
+}
+
+/** How far to follow a flow, from where, and with which accuracy. */
+export interface FollowPlan {
+  readonly biased: boolean;
+  readonly from: number;
+  readonly to: number;
+  readonly step: number;
+  readonly tolerance: number;
+  readonly maxSteps: number;
 }
 
 /** A loss: `Loss` of native/ops/loss/losses, `kind` by its place in the list there. */
@@ -313,8 +328,8 @@ export interface Engine {
     z: Float64Array,
     labels: Int32Array,
     layout: KernelLayout,
-    plan: { biased: boolean; from: number; to: number; step: number; tolerance: number; maxSteps: number },
-  ): Result<MseOutcome>;
+    plan: FollowPlan,
+  ): Result<Followed>;
   margins(mode: Mode, ...rest: StateArrays): Result<RawMargins>;
   kktCertificate(mode: Mode, ...rest: [...StateArrays, wanted: boolean]): Result<RawCertificate>;
   tangentCurvature(
@@ -322,15 +337,14 @@ export interface Engine {
     ...rest: [...StateArrays, search: { sum: boolean; tolerance: number; steps: number; seed: number }]
   ): Result<RawCurvature>;
   matmul(mode: Mode, a: Float, aSize: number, b: Float, bSize: number, plan: MatmulPlan, out?: Float): Result<Float>;
-  /** Where `z` has got to, the next length of step and the sum of the local errors. */
   crossEntropyFlow(
     mode: Mode,
     z: Float64Array,
     labels: Int32Array,
     sizes: Sizes,
     loss: EngineLoss,
-    plan: { biased: boolean; from: number; to: number; step: number; tolerance: number },
-  ): Result<{ readonly z: Float64Array; readonly step: number; readonly error: number }>;
+    plan: FollowPlan,
+  ): Result<Followed>;
   /** The state (features, prototypes, biases if given) after all steps. */
   descend(
     mode: Mode,

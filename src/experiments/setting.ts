@@ -10,7 +10,7 @@ export const setting = { classes: 100, perClass: 10, dim: 512, seed: 0 } as cons
 /** γ at which the margins are averaged, and the direction converges fastest (UL Cor. 3). */
 export const bestGamma = 1 / (setting.classes - 1);
 
-/** Singular values of M on the two blocks: the classes against each other, and their common part (UL Lemma 12). */
+/** Singular values of M on the two blocks: the classes against each other, and their common part (UL Eq. 8). */
 export const sigma1 = (gamma: number): number => (1 + gamma) / (setting.classes * Math.sqrt(setting.perClass));
 export const sigma2 = (gamma: number): number =>
   Math.abs(1 + gamma - gamma * setting.classes) / (setting.classes * Math.sqrt(setting.perClass));

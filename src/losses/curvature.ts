@@ -36,8 +36,8 @@ export interface CurvatureOptions extends Control {
 export interface TangentCurvature {
   /**
    * `not-stationary`: the gradient has a part along the sphere. `strict-saddle`: it has none, and a direction leads down.
-   * `optimum`: none does, to the tolerance: in more dimensions than its vectors span, neural collapse (LP Theorem 3.4); in fewer
-   * than classes − 1, a minimum too. `undecided`: none was found, but the search ended before its residual met the tolerance;
+   * `optimum`: none does, to the tolerance. Of balanced classes, in more dimensions than its vectors span, that is neural collapse
+   * (LP Theorem 3.4); of unequal ones, or in fewer than classes − 1 dimensions, a minimum of another shape. `undecided`: none was found, but the search ended before its residual met the tolerance;
    * allow more steps.
    */
   readonly kind: 'not-stationary' | 'strict-saddle' | 'optimum' | 'undecided';

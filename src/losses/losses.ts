@@ -6,7 +6,7 @@
  *     cross-entropy    −Σ_j t_j log softmax(z)_j,  t = (1−s) e_y + s/C, or a soft label
  *     mse              ‖z − e_y‖²                                                         (UL Eq. 25)
  *     hinge            Σ_{j≠y} max(0, z_j − z_y + margin)
- *     dot-regression   (w_yᵀu − √(E_W E_H))² / (2√(E_W E_H))                              (ETF Eq. 6)
+ *     dot-regression   (w_yᵀu − √(E_W E_H))² / (2√(E_W E_H))                              (ETF Eq. 14)
  *     adjusted-margin  unhinged, with w_y turned towards h where they are all but opposite (UL Eq. 104, corrected)
  *
  * and the loss of a state is the mean over its samples (each times the weight of its class), plus an explicit

@@ -11,13 +11,13 @@
 
 import { most } from '../array/extremes.js';
 import { matmulSync } from '../array/matmul.js';
-import { checkArray, checkLabels, checkState, type NDArray, type State } from '../array/ndarray.js';
+import { checkArray, checkLabels, checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
 import { normOf } from '../state/states.js';
 
 export interface Energies {
-  /** `E_W`, the squared length of prototypes. @default 1 */
+  /** `E_W`, the squared length of prototypes: read from them, and compared where it is given. @default theirs */
   readonly prototypeEnergy?: number;
   /** `E_H`, the squared radius of the features' ball. @default 1 */
   readonly featureEnergy?: number;
@@ -30,7 +30,7 @@ export function etfOptimum(prototypes: NDArray, labels: Int32Array, energies: En
   const [classes, dim] = shape as [number, number];
   const samples = labels?.length ?? 0;
   const checked = checkLabels(labels, samples, classes).labels;
-  const { root } = roots(energies);
+  const { root } = roots(energies, data, dim);
   const out = data instanceof Float32Array ? new Float32Array(samples * dim) : new Float64Array(samples * dim);
   for (let i = 0; i < samples; i++) {
     const y = checked[i] as number;
@@ -68,7 +68,7 @@ export function contraction(state: State, options: ContractionOptions): Contract
   const kind = checkChoice(options.loss, ['dot-regression', 'cross-entropy'] as const, inside(place, 'loss'));
   const fixed = options.rate === undefined ? undefined : checkNumber(options.rate, inside(place, 'rate'), { above: 0 });
   const { features, prototypes, labels, samples, classes, dim } = checkState(state);
-  const { root, lengths, radius } = roots(options);
+  const { root, lengths, radius } = roots(options, prototypes, dim);
   const logits = matmulSync(
     { shape: [samples, dim], data: features },
     { shape: [classes, dim], data: prototypes },
@@ -123,10 +123,36 @@ export function contraction(state: State, options: ContractionOptions): Contract
   return result;
 }
 
-function roots(given: Energies) {
-  const energy = (key: 'prototypeEnergy' | 'featureEnergy') => checkNumber(given[key] ?? 1, option(key), { above: 0 });
-  const [prototype, feature] = [energy('prototypeEnergy'), energy('featureEnergy')];
+/** Rounding of a squared length, over it: of a frame in float32, or printed with seven digits. */
+const ROUNDING = 1e-5;
+
+function roots(given: Energies, prototypes: Float, dim: number) {
+  const prototype = commonEnergy(prototypes, dim);
+  const said = checkNumber(given.prototypeEnergy ?? prototype, option('prototypeEnergy'), { above: 0 });
+  if (Math.abs(said - prototype) > ROUNDING * prototype) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      `prototypeEnergy is ${said}, but the squared length of these prototypes is ${prototype}; leave it out, or scale them.`,
+    );
+  }
+  const feature = checkNumber(given.featureEnergy ?? 1, option('featureEnergy'), { above: 0 });
   return { root: Math.sqrt(feature / prototype), lengths: Math.sqrt(feature * prototype), radius: Math.sqrt(feature) };
+}
+
+/** The squared length that all prototypes have. @throws `LP_OPTION` where there is none: Theorems 1 and 2 are of a simplex ETF */
+function commonEnergy(prototypes: Float, dim: number): number {
+  let [least, most] = [Number.POSITIVE_INFINITY, 0];
+  for (let at = 0; at < prototypes.length; at += dim) {
+    const energy = normOf(prototypes.subarray(at, at + dim)) ** 2;
+    [least, most] = [Math.min(least, energy), Math.max(most, energy)];
+  }
+  if (!(most > 0 && most - least <= ROUNDING * most)) {
+    throw new LayerpeelError(
+      'LP_OPTION',
+      `The prototypes have squared lengths from ${least} to ${most}; expected one length above 0, as of simplexETF.`,
+    );
+  }
+  return (least + most) / 2;
 }
 
 /**

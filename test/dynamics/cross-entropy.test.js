@@ -111,7 +111,7 @@ test('up to t = 10¹²: balance stays, the smoothed margin never falls, the loss
 });
 
 test('errors add up on the way, in one call and in many; reductions are the same flow at another rate', () => {
-  const state = biased(randomState({ classes: 4, perClass: 5, dim: 7, seed: 8 }));
+  const state = randomState({ classes: 4, perClass: 5, dim: 7, seed: 8 });
   const tolerance = 1e-9;
   const flow = () => crossEntropyFlowSync(state, { tolerance });
   // A local error is at most the tolerance, and there are dozens.
@@ -139,6 +139,66 @@ test('errors add up on the way, in one call and in many; reductions are the same
   const { features, prototypes } = mean.atSync(2000);
   const square = Math.hypot(...features.data, ...prototypes.data) ** 2;
   near(a.smoothedMargin[1], -Math.log(Math.expm1(20 * a.loss[1])) / square, 1e-12, 'smoothed margin of the mean');
+});
+
+/** The least that the mean cross-entropy against these targets can be: their mean entropy. */
+const entropy = (targets) =>
+  targets.reduce((sum, row) => sum - row.reduce((part, t) => part + (t > 0 ? t * Math.log(t) : 0), 0), 0) / targets.length;
+
+test('smoothed and soft labels: the flow comes to rest at the least loss, whatever the time', async () => {
+  const [classes, perClass] = [4, 5];
+  const state = randomState({ classes, perClass, dim: 10, seed: 1 });
+  const smoothed = Array.from(state.labels, (y) => Array.from({ length: classes }, (_, c) => 0.1 / classes + (c === y ? 0.9 : 0)));
+  const soft = Array.from(state.labels, (y, i) =>
+    Array.from({ length: classes }, (_, c) => (c === y ? 0.55 + (i % 3) / 10 : 0.15 - (i % 3) / 30)),
+  );
+  const softLabels = { shape: [soft.length, classes], data: Float64Array.from(soft.flat()) };
+  for (const [loss, targets] of [
+    [{ kind: 'cross-entropy', labelSmoothing: 0.1 }, smoothed],
+    [{ kind: 'cross-entropy', softLabels }, soft],
+  ]) {
+    const flow = await crossEntropyFlow(state, { loss, rate: 3 });
+    const { regime, state: rest, direction, rate, exponent } = await flow.limit();
+    assert.equal([regime, exponent], ['stationary', 0]);
+    near(lossAndGradientSync(loss, rest).value, entropy(targets), 1e-13, 'least loss');
+    near(Math.hypot(...direction.features.data, ...direction.prototypes.data), 1, 1e-14, 'unit direction');
+    for (const time of [1e5, 1e12, 1e290])
+      assert.ok(distance(flow.atSync(time).features.data, rest.features.data) < 1e-8, `at ${time}`);
+    assert.ok(flow.errorAtSync(1e290) < 1e-7);
+    // The distance to rest falls at the rate.
+    const away = (time) => distance(flow.atSync(time).prototypes.data, rest.prototypes.data);
+    near(Math.log(away(700) / away(1000)) / 300 / rate, 1, 0.1, 'rate');
+  }
+});
+
+test('classes that one dimension cannot separate: the limit says that the flow still moves', () => {
+  const { regime, statement } = crossEntropyFlowSync(randomState({ classes: 5, perClass: 3, dim: 1, seed: 1 })).limitSync();
+  assert.is(regime, 'diverging');
+  assert.match(statement, /still moves/);
+});
+
+test('a smoothed margin in logarithms, and none where LP Lemma B.2 does not hold', async () => {
+  const state = randomState({ classes: 4, perClass: 2, dim: 6, seed: 5 });
+  const separated = crossEntropyFlowSync(state).atSync(1e3);
+  const large = { ...separated, features: { shape: separated.features.shape, data: separated.features.data.map((x) => 1e3 * x) } };
+  for (const reduction of ['mean', 'sum']) {
+    const flow = crossEntropyFlowSync(large, { reduction });
+    const { smoothedMargin, logAbsLoss, loss } = flow.measureSync([0], ['smoothedMargin', 'logAbsLoss', 'loss']);
+    const kkt = kktCertificateSync(large);
+    assert.is(loss[0], 0); // far below the range of doubles
+    near(smoothedMargin[0], kkt.smoothedMargin, 1e-12, 'smoothed margin');
+    near(logAbsLoss[0], kkt.logLoss - (reduction === 'mean' ? Math.log(8) : 0), 1e-9, 'log loss');
+  }
+  const biases = { shape: [4], data: new Float64Array(4) };
+  for (const [start, loss] of [
+    [state, { kind: 'cross-entropy', classWeights: [1, 2, 1, 1] }],
+    [state, { kind: 'cross-entropy', labelSmoothing: 0.1 }],
+    [{ ...state, biases }, { kind: 'cross-entropy' }],
+  ]) {
+    const flow = await crossEntropyFlow(start, { loss });
+    await refuses('LP_OPTION', /Lemma B\.2/, () => flow.measure([1], ['smoothedMargin']));
+    assert.ok(Number.isFinite((await flow.measure([1], ['normalizedMargin'])).normalizedMargin[0]));
+  }
 });
 
 test('float32 states, refusals, and the signal', async () => {

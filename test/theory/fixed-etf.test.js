@@ -192,4 +192,22 @@ test('Appendix A: upper bounds hold, and the threshold makes a sample correct', 
   }
 });
 
+test('the length of the frame is read from it, in both functions; several lengths and another one are refused', async () => {
+  const labels = Int32Array.of(0, 1, 2, 3, 3);
+  for (const scale of [2, 1e-3]) {
+    const prototypes = simplexETF(4, 5, { scale });
+    const { data } = etfOptimum(prototypes, labels, { featureEnergy: 9 });
+    for (let i = 0; i < labels.length; i++) near(Math.hypot(...data.subarray(5 * i, 5 * i + 5)), 3, 1e-12, 'length of the optimum');
+    const { features } = randomState({ counts: [1, 1, 1, 2], dim: 5, scale: 0.1 });
+    const { ratios, bounds, rates } = contraction({ features, prototypes, labels }, { loss: 'dot-regression' });
+    for (const [i, ratio] of ratios.entries()) {
+      assert.ok(ratio <= bounds[i] + 1e-12);
+      near(rates[i] * scale, 1, 1e-12, 'rate');
+    }
+    await refuses('LP_OPTION', /squared length of these prototypes/, () => etfOptimum(prototypes, labels, { prototypeEnergy: 1 }));
+  }
+  const uneven = { shape: [2, 2], data: Float64Array.of(1, 0, 0, 2) };
+  await refuses('LP_OPTION', /from 1 to 4/, () => etfOptimum(uneven, Int32Array.of(0, 1)));
+});
+
 test.run();

@@ -3,20 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
 #include "core/finite.h"
-#include "core/integrator.h"
 
 namespace lp {
-namespace {
 
-constexpr Index kMostRejections = 100;
-
-}  // namespace
-
-FlowOutcome cross_entropy_flow(const Loss& loss, const int32_t* labels, Index samples, Index classes, Index dim,
-                               bool biased, double* z, double from, double to, double step, double tolerance,
-                               const Control& control) {
+Integrator::Outcome cross_entropy_flow(const Loss& loss, const int32_t* labels, Index samples, Index classes, Index dim,
+                                       bool biased, double* z, double from, double to, double step, double tolerance,
+                                       Index max_steps, const Control& control) {
   const Index features = samples * dim, prototypes = classes * dim, size = features + prototypes + biased * classes;
   const auto state = [&]<class T>(T* at) {
     return State<T>{
@@ -39,30 +32,7 @@ FlowOutcome cross_entropy_flow(const Loss& loss, const int32_t* labels, Index sa
     for (Index k = 0; k < size; k++) out[k] *= factor;
   };
   Integrator flow(slope, size, z, from, tolerance, control);
-  const double first = flow.slope_norm();
-  if (!std::isfinite(first)) throw Error("LP_OVERFLOW", "The flow leaves the range of doubles from the start.");
-  if (step <= 0) step = first > 0 ? 0.01 * std::max(flow.state_norm(), 1e-3) / first : to - from;
-
-  double error_sum = 0;
-  Index rejections = 0;
-  while (flow.time() < to) {
-    control.poll();
-    const double left = to - flow.time();
-    const bool last = step >= left * (1 - 1e-12);
-    const double length = last ? left : step;
-    const double error = flow.attempt(length);
-    if (!(error <= 1)) {
-      if (++rejections > kMostRejections) throw Error("LP_OVERFLOW", "The flow leaves the range of doubles.");
-      step = length * std::min(Integrator::growth(error), 0.9);
-      continue;
-    }
-    rejections = 0;
-    error_sum += error * tolerance;
-    step = std::max(last ? step : 0.0, length * Integrator::growth(error));
-    control.progress((flow.time() - from) / (to - from));
-    if (last) break;
-  }
-  return {step, error_sum};
+  return flow.follow(Integrator::Clock::logarithmic, to, step, max_steps);
 }
 
 }  // namespace lp

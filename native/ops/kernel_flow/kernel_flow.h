@@ -21,6 +21,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/integrator.h"
 
 namespace lp {
 
@@ -50,18 +51,11 @@ struct KernelCoefficients {
 void kernel_combine(Matrix<const double> features, const KernelModes& modes, const KernelCoefficients& coefficients,
                     Matrix<double> out_features, Matrix<double> out_prototypes, const Control& control);
 
-struct MseOutcome {
-  double reached;  // ζ: `to`, or where the flow had come to rest before it (or max_steps were made)
-  double step;     // the length of step that the accuracy allows: for the next call
-  bool converged;  // a step no longer changes the state by more than rounding
-  double rate;     // log ‖z'‖ fell by this much per unit of ζ towards the end; NaN where it was not seen to fall
-};
-
 // Moves z = (H, W, b), one after the other in memory and b only if `biased`, from ζ = `from` to `to`, which may be
 // Infinity. `step` is the first step's length, or 0. Throws LP_NOT_FINITE if z is not finite, LP_OVERFLOW where the
 // flow leaves the range of doubles.
-MseOutcome kernel_mse(Matrix<const double> kernel, const int32_t* labels, Index samples, Index classes, Index dim,
-                      bool biased, double* z, double from, double to, double step, double tolerance, Index max_steps,
-                      const Control& control);
+Integrator::Outcome kernel_mse(Matrix<const double> kernel, const int32_t* labels, Index samples, Index classes,
+                               Index dim, bool biased, double* z, double from, double to, double step, double tolerance,
+                               Index max_steps, const Control& control);
 
 }  // namespace lp

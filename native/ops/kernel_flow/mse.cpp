@@ -1,12 +1,7 @@
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
 
 #include "core/blas/blas.h"
-#include "core/error.h"
 #include "core/finite.h"
-#include "core/integrator.h"
 #include "core/thread_pool.h"
 #include "ops/kernel_flow/kernel_flow.h"
 
@@ -14,7 +9,6 @@ namespace lp {
 namespace {
 
 constexpr Index kTile = 64;
-constexpr Index kMostRejections = 100;
 
 // The right-hand side z' = f(z).
 class Slope {
@@ -70,69 +64,19 @@ class Slope {
   Buffer<double> residual_, pull_;
 };
 
-// How fast ‖z'‖ falls between a 10⁻⁷th and a 10⁻¹⁰th of what it was.
-class Decay {
- public:
-  explicit Decay(double initial) : initial_(initial) {}
-  void see(double zeta, double slope) {
-    if (slope > 1e-7 * initial_) return;
-    if (first_slope_ == 0) first_ = zeta, first_slope_ = slope;
-    if (slope >= 1e-10 * initial_) last_ = zeta, last_slope_ = slope;
-  }
-  double rate() const {
-    if (!(last_ > first_)) return std::numeric_limits<double>::quiet_NaN();
-    return std::log1p((first_slope_ - last_slope_) / last_slope_) / (last_ - first_);
-  }
-
- private:
-  double initial_, first_ = 0, first_slope_ = 0, last_ = 0, last_slope_ = 0;
-};
-
 }  // namespace
 
-MseOutcome kernel_mse(Matrix<const double> kernel, const int32_t* labels, Index samples, Index classes, Index dim,
-                      bool biased, double* z, double from, double to, double step, double tolerance, Index max_steps,
-                      const Control& control) {
+Integrator::Outcome kernel_mse(Matrix<const double> kernel, const int32_t* labels, Index samples, Index classes,
+                               Index dim, bool biased, double* z, double from, double to, double step, double tolerance,
+                               Index max_steps, const Control& control) {
   check_finite(Matrix<const double>{z, samples, dim}, "features");
   check_finite(Matrix<const double>{z + samples * dim, classes, dim}, "prototypes");
   if (biased) check_finite(Matrix<const double>{z + (samples + classes) * dim, classes, 1}, "biases");
 
   const Slope slope(kernel, labels, samples, classes, dim, biased);
-  Integrator state([&](double, const double* at, double* out) { slope(at, out, control); }, slope.size(), z, from,
-                   tolerance, control);
-  double zeta = from, slope_norm = state.slope_norm();
-  if (!std::isfinite(slope_norm))
-    throw Error("LP_OVERFLOW", "The MSE flow leaves the range of doubles from the start.");
-  Decay decay(slope_norm);
-  if (step <= 0) step = slope_norm > 0 ? 0.01 * std::max(state.state_norm(), 1e-3) / slope_norm : to - from;
-
-  Index rejections = 0;
-  double longest = std::numeric_limits<double>::infinity();
-  for (Index k = 0; k < max_steps && zeta < to; k++) {
-    // A step of the length that the accuracy allows changes nothing any more: neither would all that follow.
-    if (step * slope_norm <= 16 * std::numeric_limits<double>::epsilon() * state.state_norm()) {
-      return {std::isfinite(to) ? to : zeta, step, true, decay.rate()};
-    }
-    const bool last = zeta + step >= to;
-    const double length = last ? to - zeta : step;
-    const double error = state.attempt(length);
-    const double factor = Integrator::growth(error);
-    if (!(error <= 1)) {
-      if (++rejections > kMostRejections) throw Error("LP_OVERFLOW", "The MSE flow leaves the range of doubles.");
-      step = length * std::min(factor, 0.9);
-      // Close to rest the error only speaks up when the stiffest mode has swung up to the tolerance. Well below that
-      // length the swings die down, and what is left is rounding.
-      if (length * slope_norm < 1e-6 * state.state_norm()) longest = std::min(longest, 0.5 * length);
-      continue;
-    }
-    rejections = 0;
-    zeta = last ? to : zeta + length;
-    step = std::min(longest, std::max(last ? step : 0.0, length * factor));
-    slope_norm = state.slope_norm();
-    decay.see(zeta, slope_norm);
-    if (std::isfinite(to)) control.progress((zeta - from) / (to - from));
-  }
-  return {zeta, step, zeta >= to, decay.rate()};
+  Integrator flow([&](double, const double* at, double* out) { slope(at, out, control); }, slope.size(), z, from,
+                  tolerance, control);
+  return flow.follow(Integrator::Clock::linear, to, step, max_steps);
 }
 
 }  // namespace lp
