@@ -73,6 +73,37 @@ test('batch dimensions broadcast', async () => {
   }
 });
 
+test('every way in which two batch dimensions may repeat', () => {
+  const shapes = [[3, 4], [1, 4], [3, 1], [4], [1, 1], []];
+  for (const left of shapes) {
+    for (const right of shapes) {
+      for (const transposeA of [false, true]) {
+        const a = integers([...left, ...(transposeA ? [5, 2] : [2, 5])], Float64Array, 3);
+        const b = integers([...right, 5, 3], Float64Array, 9);
+        const out = matmulSync(a, b, { transposeA });
+        const at = (batch, [outer, inner], size) => {
+          const [rows = 1, columns = 1] = batch.length === 1 ? [1, batch[0]] : batch;
+          return ((rows === 1 ? 0 : outer) * columns + (columns === 1 ? 0 : inner)) * size;
+        };
+        const [rows, columns] = [0, 1].map((axis) => {
+          const extents = [left, right].map((batch) => [1, 1, ...batch].slice(-2)[axis]);
+          return Math.max(...extents);
+        });
+        for (let i = 0; i < rows; i++) {
+          for (let j = 0; j < columns; j++) {
+            const [from, other] = [at(left, [i, j], 10), at(right, [i, j], 15)];
+            const one = { shape: a.shape.slice(-2), data: a.data.subarray(from, from + 10) };
+            const two = { shape: [5, 3], data: b.data.subarray(other, other + 15) };
+            const place = (i * columns + j) * 6;
+            const what = `[${left}] by [${right}] at ${i}, ${j}`;
+            assert.equal(out.data.slice(place, place + 6), reference(one, two, { transposeA }), what);
+          }
+        }
+      }
+    }
+  }
+});
+
 test('alpha, beta and out', async () => {
   const a = integers([4, 3]);
   const b = integers([3, 5]);

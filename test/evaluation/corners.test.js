@@ -18,6 +18,20 @@ test('a confidence of 1/C lies in the bin it is the upper edge of, however produ
   }
 });
 
+test('confidences within a few roundings of an edge lie in the bin whose edges they are between', () => {
+  for (const bins of [3, 7, 11, 15, 33, 49, 100]) {
+    for (let k = Math.floor(bins / 2) + 1; k < bins; k++) {
+      const lead = Math.log(k / (bins - k)); // whose confidence is k/bins
+      for (let ulps = -12; ulps <= 12; ulps++) {
+        const logits = array([[lead * (1 + ulps * 2 ** -53), 0]]);
+        const { edges, counts, confidence } = calibrationSync(logits, Int32Array.of(0), { bins, temperature: 1 }).reliability;
+        const bin = counts.indexOf(1);
+        assert.ok(edges[bin] < confidence[bin] && confidence[bin] <= edges[bin + 1], `${confidence[bin]} of ${bins} bins: ${bin}`);
+      }
+    }
+  }
+});
+
 /** The middle share of values, linear between order statistics. */
 function interval(values, confidence) {
   const sorted = [...values].sort((a, b) => a - b);

@@ -16,8 +16,22 @@ import { array } from '../helpers.js';
 
 /** Classes 0 and 1 tie for the first two samples, of which the second alone is right; the third has no equal. */
 const tied = (Type) => ({
-  features: array([[1, 0], [1, 0], [0, 1]], Type), // biome-ignore format: a row a sample
-  prototypes: array([[1, 0], [1, 0], [0, 1]], Type), // biome-ignore format: a row a class
+  features: array(
+    [
+      [1, 0],
+      [1, 0],
+      [0, 1],
+    ],
+    Type,
+  ),
+  prototypes: array(
+    [
+      [1, 0],
+      [1, 0],
+      [0, 1],
+    ],
+    Type,
+  ),
   labels: Int32Array.of(1, 0, 2),
 });
 
