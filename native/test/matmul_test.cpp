@@ -37,8 +37,9 @@ void compare(const MatmulPlan& plan) {
                                         (plan.transpose_b ? " bᵀ" : "") + batches);
 }
 
-// A product so large that its calls are cut in depth, against a vector: (a b) x = a (b x).
-void deep() {
+// A product so large that its calls are cut in depth, against a vector: (a b) x = a (b x), whichever factor is given
+// transposed.
+void deep(bool transpose_a, bool transpose_b) {
   const Index m = 1300, n = 1300, k = 1000;
   Random random(1);
   const auto a = integers<double>(m * k, random), b = integers<double>(k * n, random), x = integers<double>(n, random);
@@ -49,11 +50,20 @@ void deep() {
       for (Index j = 0; j < vector.size(); j++) out[i] += matrix[i * vector.size() + j] * vector[j];
     }
   };
-  matmul<double>({m, n, k, false, false, 1, 0, {}}, a.get(), b.get(), product.get(), Control());
+  const auto turned = [](const Array<double>& matrix, Index rows, Index cols) {
+    Array<double> out(rows * cols);
+    for (Index i = 0; i < rows; i++)
+      for (Index j = 0; j < cols; j++) out[j * rows + i] = matrix[i * cols + j];
+    return out;
+  };
+  const Array<double> a_turned = turned(a, m, k), b_turned = turned(b, k, n);
+  matmul<double>({m, n, k, transpose_a, transpose_b, 1, 0, {}}, (transpose_a ? a_turned : a).get(),
+                 (transpose_b ? b_turned : b).get(), product.get(), Control());
   times(b, x, bx);
   times(a, bx, expected);
   times(product, x, actual);
-  check(distance(actual, expected) == 0, "a product cut in depth");
+  check(distance(actual, expected) == 0,
+        std::string("a product cut in depth") + (transpose_a ? ", aᵀ" : "") + (transpose_b ? ", bᵀ" : ""));
 }
 
 template <class T>
@@ -86,6 +96,9 @@ void all() {
 int main() {
   all<float>();
   all<double>();
-  deep();
+  for (bool transpose : {false, true}) {
+    deep(transpose, false);
+    deep(transpose, true);
+  }
   return failures();
 }

@@ -180,12 +180,12 @@ test('the distance to a limit that is shared by the common mean and what differs
 
 test('integrated flows keep their size when it leaves the range of doubles again and again', () => {
   const state = sample({ counts: [2, 2] });
-  const rates = sides({ kind: 'constant', value: 1, warmup: 1500 }, { kind: 'constant', value: 1, warmup: 1501 });
+  const rates = sides({ kind: 'constant', value: 4, warmup: 1500 }, { kind: 'constant', value: 4, warmup: 1501 });
   const { logNorm } = gradientFlowSync(state, { gamma: 0.5, rates }).measureSync([0, 1500, 3000], ['logNorm']);
   // The leading mode grows by σ ∫√(η1 η2), σ = (1 + γ)/√n a class; ∫ up to 1500 is half of it but for the small lag.
   const sigma = 1.5 / (2 * Math.sqrt(2));
-  near((logNorm[2] - logNorm[1]) / (sigma * 1500), 1, 1e-3, 'growth at the full rates');
-  near((logNorm[1] - logNorm[0]) / (sigma * 750), 1, 0.02, 'growth on the way there');
+  near((logNorm[2] - logNorm[1]) / (sigma * 6000), 1, 1e-3, 'growth at the full rates');
+  near((logNorm[1] - logNorm[0]) / (sigma * 3000), 1, 0.01, 'growth on the way there');
 });
 
 test('accuracy and margins of unequal classes with features that differ, at a time when features have decayed', () => {

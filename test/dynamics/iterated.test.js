@@ -75,13 +75,12 @@ test('a part that outgrows its dtype is refused, whichever it is', async () => {
   for (const dtype of ['float32', 'float64']) {
     const state = randomState({ classes: 3, perClass: 2, dim: 4, dtype });
     const most = dtype === 'float32' ? 1e38 : 1e308;
+    for (const part of ['features', 'prototypes']) state[part].data.set(state[part].data.map((x) => 1000 * x));
     for (const learningRates of [
       { features: 0, prototypes: most },
       { features: most, prototypes: 0 },
     ]) {
-      await refuses('LP_OVERFLOW', /directionAt/, () =>
-        iteratedDescent(state, { gamma: 0.1, learningRates, schedule: { kind: 'constant' }, steps: 20 }),
-      );
+      await refuses('LP_OVERFLOW', /directionAt/, () => iteratedDescent(state, { gamma: 0.1, learningRates, steps: 1 }));
     }
   }
 });

@@ -338,6 +338,16 @@ test('unhinged: how it ends', async () => {
   assert.is(end(0.3, (t) => 1 / (1 + t)).per, 'zeta');
 });
 
+test('unhinged: modes that are zero but for rounding do not grow', () => {
+  const state = sample({ counts: [2, 1, 3, 2], dim: 2 });
+  for (let seed = 1; seed <= 8; seed++) {
+    // Of rank 1: one mode grows, and beside it three stand, so that the distance to the limit shrinks as fast as the norm grows.
+    const flow = kernelFlowSync(state, { loss: 'unhinged', gamma: 0.3, rate: 1, kernel: randomKernel(8, 1, seed) });
+    const { exponent, rate } = flow.limitSync();
+    close(rate / exponent, 1, 1e-12, `seed ${seed}`);
+  }
+});
+
 test('unhinged: where only the biases are there, they are what is measured, at any growth of the modes', () => {
   const state = sample({ counts: [2, 2, 2], dim: 2 });
   state.features.data.fill(0);
