@@ -8,8 +8,9 @@ import type { NDArray, State } from '../array/ndarray.js';
 import { gradientDescent } from '../dynamics/descent.js';
 import { spectralProjections } from '../dynamics/projections.js';
 import { lineChart } from '../report/figure.js';
-import type { PageFigure } from '../report/page.js';
-import type { ExperimentContext } from './experiment.js';
+import type { PageFigure, Verdict } from '../report/page.js';
+import type { Experiment, ExperimentContext, Findings } from './experiment.js';
+import { exponentOf, within } from './fit.js';
 import { distance, setting, sigma1, sigma2, start } from './setting.js';
 
 /** One curve of a figure. */
@@ -38,7 +39,7 @@ const quantities = {
 export type Quantity = keyof typeof quantities;
 
 /** Runs every curve from the same start and keeps the columns as they come. */
-export async function traceAll(
+async function traceAll(
   { signal, progress, folder }: ExperimentContext,
   curves: readonly Curve[],
   times: readonly number[],
@@ -85,14 +86,43 @@ function combine(x: NDArray, y: NDArray, factor: number): NDArray {
 }
 
 /** A figure of one quantity, a line for each curve. */
-export function draw(
+interface Drawn {
+  readonly quantity: Quantity;
+  readonly title: string;
+  readonly caption: string;
+  readonly xScale?: 'linear' | 'log';
+  readonly domain?: readonly [number, number];
+}
+
+/** One of Figs. 4–8: its curves, what is stated of them, and what is drawn. */
+interface Figure extends Pick<Experiment, 'id' | 'title' | 'source' | 'summary'>, Pick<Findings, 'lead'> {
+  readonly curves: readonly Curve[];
+  /** The steps that are measured; the last one ends the runs. */
+  readonly times: readonly number[];
+  readonly verdicts: (runs: readonly Measured[]) => readonly Verdict[];
+  readonly section: { readonly title: string; readonly formulas?: readonly string[] };
+  readonly figures: readonly Drawn[];
+}
+
+/** The experiment of a figure. */
+export function regularized({ curves, times, lead, verdicts, section, figures, ...named }: Figure): Experiment {
+  return {
+    ...named,
+    config: { ...setting, steps: times.at(-1), curves },
+    async run(context) {
+      const runs = await traceAll(context, curves, times);
+      const drawn: PageFigure[] = [];
+      for (const figure of figures) drawn.push(await draw(context, runs, times, figure));
+      return { lead, verdicts: verdicts(runs), sections: [{ ...section, figures: drawn }] };
+    },
+  };
+}
+
+function draw(
   { folder }: ExperimentContext,
   runs: readonly Measured[],
   times: readonly number[],
-  quantity: Quantity,
-  title: string,
-  caption: string,
-  { xScale = 'linear', domain }: { readonly xScale?: 'linear' | 'log'; readonly domain?: readonly [number, number] } = {},
+  { quantity, title, caption, xScale = 'linear', domain }: Drawn,
 ): Promise<PageFigure> {
   const [yTitle, scale] = quantities[quantity];
   const series = runs.map(({ label, columns }) => ({ name: label, x: times, y: columns[quantity] }));
@@ -120,9 +150,11 @@ export function convergenceExponent(curve: Curve): number {
   );
 }
 
-/** The setting as it goes into `config.json`. */
-export const configOf = (curves: readonly Curve[], lastStep: number): Record<string, unknown> => ({
-  ...setting,
-  steps: lastStep,
-  curves,
-});
+/** Whether ‖H‖ and ‖W‖ approach each other at the pace of Corollary 5 with s = 1. */
+export const normsApproach = ({ label, gamma, learningRates, columns }: Measured, times: readonly number[]): Verdict =>
+  within(
+    `${label}: ‖H‖ and ‖W‖ approach, exponent per step (the same for every λ)`,
+    -2 * learningRates.features * sigma1(gamma),
+    exponentOf(times, columns.normDifference),
+    0.01,
+  );

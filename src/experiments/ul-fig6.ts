@@ -2,9 +2,8 @@
  * UL Fig. 6: descent at the critical weight decay with five learning rates η1 = η2 = η. Features and prototypes converge
  * to Π1⁺Z0 exponentially, at an exponent proportional to η (Corollary 5).
  */
-import type { Experiment } from './experiment.js';
 import { exponentOf, within } from './fit.js';
-import { type Curve, configOf, convergenceExponent, draw, traceAll } from './regularized.js';
+import { type Curve, convergenceExponent, regularized } from './regularized.js';
 import { bestGamma, criticalDecay, logSteps } from './setting.js';
 
 const lastStep = 1_000_000;
@@ -18,49 +17,36 @@ const curves = [0.001, 0.01, 0.1, 0.2, 0.5].map(
   }),
 );
 
-export const experiment: Experiment = {
+export const experiment = regularized({
   id: 'ul-fig6',
   title: 'descent at the critical weight decay, by learning rate',
   source: 'UL Fig. 6',
   summary: 'Features and prototypes converge exponentially, the faster the larger the learning rate',
-  config: configOf(curves, lastStep),
-  async run(context) {
-    const runs = await traceAll(context, curves, times);
-    return {
-      lead: 'Descent at γ = 1/(C−1), λ = λ* with five learning rates, exactly, from one random start. Steps are on a logarithmic axis.',
-      verdicts: runs.map((run) =>
-        within(
-          `${run.label}: ‖H(t) − H1⁺‖ falls, exponent per step`,
-          convergenceExponent(run),
-          exponentOf(times, run.columns.featureDistance, { above: 1e-9 }),
-          0.02,
-        ),
+  curves,
+  times,
+  lead: 'Descent at γ = 1/(C−1), λ = λ* with five learning rates, exactly, from one random start. Steps are on a logarithmic axis.',
+  verdicts: (runs) =>
+    runs.map((run) =>
+      within(
+        `${run.label}: ‖H(t) − H1⁺‖ falls, exponent per step`,
+        convergenceExponent(run),
+        exponentOf(times, run.columns.featureDistance, { above: 1e-9 }),
+        0.02,
       ),
-      sections: [
-        {
-          title: 'Distances',
-          figures: [
-            await draw(
-              context,
-              runs,
-              times,
-              'featureDistance',
-              'Distance of the features to H1⁺',
-              'Ten times the rate, a tenth of the steps.',
-              { xScale: 'log' },
-            ),
-            await draw(
-              context,
-              runs,
-              times,
-              'prototypeDistance',
-              'Distance of the prototypes to W1⁺',
-              'The same of the prototypes.',
-              { xScale: 'log' },
-            ),
-          ],
-        },
-      ],
-    };
-  },
-};
+    ),
+  section: { title: 'Distances' },
+  figures: [
+    {
+      quantity: 'featureDistance',
+      title: 'Distance of the features to H1⁺',
+      caption: 'Ten times the rate, a tenth of the steps.',
+      xScale: 'log',
+    },
+    {
+      quantity: 'prototypeDistance',
+      title: 'Distance of the prototypes to W1⁺',
+      caption: 'The same of the prototypes.',
+      xScale: 'log',
+    },
+  ],
+});

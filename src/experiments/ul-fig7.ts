@@ -2,10 +2,9 @@
  * UL Fig. 7: descent with five weight decays up to the critical λ* = (1+γ)/(C√N). Below it ‖W‖ grows exponentially, at it
  * W converges to W1⁺; ‖H‖ and ‖W‖ approach each other at one pace (Corollary 5).
  */
-import type { Experiment } from './experiment.js';
-import { exponentOf, last, slope, vanishes, within } from './fit.js';
-import { type Curve, configOf, draw, growthExponent, traceAll } from './regularized.js';
-import { bestGamma, criticalDecay, sigma1, steps } from './setting.js';
+import { last, slope, vanishes, within } from './fit.js';
+import { type Curve, growthExponent, normsApproach, regularized } from './regularized.js';
+import { bestGamma, criticalDecay, steps } from './setting.js';
 
 const learningRates = { features: 0.1, prototypes: 0.1 };
 const critical = criticalDecay(bestGamma);
@@ -20,61 +19,43 @@ const curves = [1e-5, 1e-4, 1e-3, critical, 5e-3].map(
   }),
 );
 
-export const experiment: Experiment = {
+export const experiment = regularized({
   id: 'ul-fig7',
   title: 'descent by weight decay',
   source: 'UL Fig. 7',
   summary: 'The prototypes grow below λ*, converge at it, vanish above it; one pace for ‖H‖ − ‖W‖',
-  config: configOf(curves, lastStep),
-  async run(context) {
-    const runs = await traceAll(context, curves, times);
-    return {
-      lead: 'Descent at γ = 1/(C−1) and η₁ = η₂ = 0.1 with five weight decays, exactly, from one random start; λ* = (1+γ)/(C√N) ≈ 0.0032.',
-      verdicts: runs.flatMap((run) => {
-        const { label, columns, weightDecay } = run;
-        const end = last(columns.prototypeDistance);
-        const growth = slope(times, columns.logPrototypeNorm, (t) => t > 0.7 * lastStep);
-        return [
-          weightDecay === critical
-            ? vanishes(`${label}: W converges to W1⁺, ‖W(t) − W1⁺‖ at the end`, end, 1e-6)
-            : within(
-                `${label}: ‖W‖ ${weightDecay < critical ? 'grows' : 'vanishes'}, exponent per step`,
-                growthExponent(run),
-                growth,
-                0.01,
-              ),
-          within(
-            `${label}: ‖H‖ and ‖W‖ approach, exponent per step (the same for every λ)`,
-            -2 * learningRates.features * sigma1(bestGamma),
-            exponentOf(times, columns.normDifference),
-            0.01,
-          ),
-        ];
-      }),
-      sections: [
-        {
-          title: 'Norms and distances',
-          figures: [
-            await draw(context, runs, times, 'logPrototypeNorm', 'Norm of the prototypes', 'Straight lines of slope η(λ* − λ).'),
-            await draw(
-              context,
-              runs,
-              times,
-              'prototypeDistance',
-              'Distance of the prototypes to P = W1⁺',
-              'Converges at λ = λ* alone; elsewhere ‖W‖ dominates.',
+  curves,
+  times,
+  lead: 'Descent at γ = 1/(C−1) and η₁ = η₂ = 0.1 with five weight decays, exactly, from one random start; λ* = (1+γ)/(C√N) ≈ 0.0032.',
+  verdicts: (runs) =>
+    runs.flatMap((run) => {
+      const { label, columns, weightDecay } = run;
+      const end = last(columns.prototypeDistance);
+      const growth = slope(times, columns.logPrototypeNorm, (t) => t > 0.7 * lastStep);
+      return [
+        weightDecay === critical
+          ? vanishes(`${label}: W converges to W1⁺, ‖W(t) − W1⁺‖ at the end`, end, 1e-6)
+          : within(
+              `${label}: ‖W‖ ${weightDecay < critical ? 'grows' : 'vanishes'}, exponent per step`,
+              growthExponent(run),
+              growth,
+              0.01,
             ),
-            await draw(
-              context,
-              runs,
-              times,
-              'normDifference',
-              'Norms of features and prototypes',
-              'Their difference relative to ‖Z‖: one curve for every λ.',
-            ),
-          ],
-        },
-      ],
-    };
-  },
-};
+        normsApproach(run, times),
+      ];
+    }),
+  section: { title: 'Norms and distances' },
+  figures: [
+    { quantity: 'logPrototypeNorm', title: 'Norm of the prototypes', caption: 'Straight lines of slope η(λ* − λ).' },
+    {
+      quantity: 'prototypeDistance',
+      title: 'Distance of the prototypes to P = W1⁺',
+      caption: 'Converges at λ = λ* alone; elsewhere ‖W‖ dominates.',
+    },
+    {
+      quantity: 'normDifference',
+      title: 'Norms of features and prototypes',
+      caption: 'Their difference relative to ‖Z‖: one curve for every λ.',
+    },
+  ],
+});

@@ -3,9 +3,8 @@
  * (H1⁺ + (1−s)/(1+s) H1⁻, W1⁺ − (1−s)/(1+s) W1⁻), the faster the larger s (Corollary 5). The paper does not print λ; the
  * critical one is taken, at which this limit is finite.
  */
-import type { Experiment } from './experiment.js';
 import { exponentOf, within } from './fit.js';
-import { type Curve, configOf, convergenceExponent, draw, traceAll } from './regularized.js';
+import { type Curve, convergenceExponent, regularized } from './regularized.js';
 import { bestGamma, criticalDecay, logSteps } from './setting.js';
 
 const lastStep = 1_000_000;
@@ -20,44 +19,31 @@ const curves = [0.01, 0.05, 0.1, 0.5, 1].map(
   }),
 );
 
-export const experiment: Experiment = {
+export const experiment = regularized({
   id: 'ul-fig8',
   title: 'descent at the critical weight decay, by the ratio of the rates',
   source: 'UL Fig. 8',
   summary: 'Convergence to (H1⁺ + (1−s)/(1+s) H1⁻, W1⁺ − (1−s)/(1+s) W1⁻), the faster the larger s',
-  config: configOf(curves, lastStep),
-  async run(context) {
-    const runs = await traceAll(context, curves, times);
-    return {
-      lead: 'Descent at γ = 1/(C−1), λ = λ* and η₂ = 0.5 with five rates η₁ = s η₂ of the features, exactly, from one random start.',
-      verdicts: runs.map((run) =>
-        within(
-          `${run.label}: ‖H(t) − H̄‖ falls, exponent per step`,
-          convergenceExponent(run),
-          exponentOf(times, run.columns.featureDistance, { above: 1e-9 }),
-          0.02,
-        ),
+  curves,
+  times,
+  lead: 'Descent at γ = 1/(C−1), λ = λ* and η₂ = 0.5 with five rates η₁ = s η₂ of the features, exactly, from one random start.',
+  verdicts: (runs) =>
+    runs.map((run) =>
+      within(
+        `${run.label}: ‖H(t) − H̄‖ falls, exponent per step`,
+        convergenceExponent(run),
+        exponentOf(times, run.columns.featureDistance, { above: 1e-9 }),
+        0.02,
       ),
-      sections: [
-        {
-          title: 'Distances',
-          formulas: ['H̄ = H_{1}^{+} + (1−s)/(1+s) H_{1}^{−},   W̄ = W_{1}^{+} − (1−s)/(1+s) W_{1}^{−}'],
-          figures: [
-            await draw(context, runs, times, 'featureDistance', 'Distance of the features to H̄', 'Larger s converges faster.', {
-              xScale: 'log',
-            }),
-            await draw(
-              context,
-              runs,
-              times,
-              'prototypeDistance',
-              'Distance of the prototypes to W̄',
-              'The prototypes hardly depend on s.',
-              { xScale: 'log' },
-            ),
-          ],
-        },
-      ],
-    };
-  },
-};
+    ),
+  section: { title: 'Distances', formulas: ['H̄ = H_{1}^{+} + (1−s)/(1+s) H_{1}^{−},   W̄ = W_{1}^{+} − (1−s)/(1+s) W_{1}^{−}'] },
+  figures: [
+    { quantity: 'featureDistance', title: 'Distance of the features to H̄', caption: 'Larger s converges faster.', xScale: 'log' },
+    {
+      quantity: 'prototypeDistance',
+      title: 'Distance of the prototypes to W̄',
+      caption: 'The prototypes hardly depend on s.',
+      xScale: 'log',
+    },
+  ],
+});
