@@ -388,7 +388,7 @@ test('evaluate: columns, arrays, tables and figures, every option handed on', as
 });
 
 test('evaluate: decision rules by features and prototypes, the mean feature that is given', async () => {
-  const { features, prototypes, labels } = randomState({ classes: 3, perClass: 30, dim: 4, seed: 8 });
+  const { features, prototypes, labels } = randomState({ counts: [40, 30, 20], dim: 4, seed: 8 });
   const random = seededRandom(9);
   const biases = { shape: [3], data: Float64Array.of(0.4, -0.3, 0) };
   const average = { shape: [4], data: random.fillNormal(new Float64Array(4)) };
