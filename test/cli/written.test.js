@@ -9,6 +9,7 @@ import {
   evaluateSync,
   gradientDescentSync,
   gradientFlowSync,
+  loadCheckpoint,
   projectedDescentSync,
   randomState,
   seededRandom,
@@ -510,7 +511,7 @@ test('simulate: steps on a logarithmic axis, those of the range, once each', asy
 
 test('simulate: an iterated descent writes what the function measures, at its rows, and goes on from a checkpoint', async () => {
   const problem = { loss: { kind: 'mse' }, weightDecay: { features: 0.01, prototypes: 0.02 } };
-  const options = { learningRates: { features: 0.4, prototypes: 0.1 }, momentum: 0.9, nesterov: true, steps: 1200 };
+  const options = { learningRates: { features: 0.4, prototypes: 0.1 }, momentum: 0.9, nesterov: true, steps: 1200, snapshots: 300 };
   await writeFile(at('iterated.json'), JSON.stringify({ dynamics: 'projectedDescent', state: { random }, problem, options }));
   const state = randomState(random);
   const snapshots = [
@@ -539,6 +540,7 @@ test('simulate: an iterated descent writes what the function measures, at its ro
   near(arrays['state-prototypes'].data, end.state.prototypes.data, 'prototypes', 0);
   near(arrays['state-labels'].data, state.labels, 'labels');
   assert.equal([json.step, json.reason], [1200, 'steps']);
+  assert.equal(await loadCheckpoint(at('checkpoint.safetensors')), end.checkpoint);
   assert.match(page.lead, /^Projected descent under mse, to step 1200 of 1200\. All steps are done\.$/);
 });
 
