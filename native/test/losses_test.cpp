@@ -142,7 +142,7 @@ template <class T>
 void serves_again() {
   for (const Index classes : {3, 300}) {
     const Sample<T> first(50, classes, 300), second(50, classes, 300);
-    LossPass<T> pass(Loss{}, 50, classes, 300);
+    LossPass<T> pass(Loss{}, classes, 300);
     const auto run = [&](const Sample<T>& sample) {
       const State<T> out = sample.gradient(true);
       return pass.run(sample.state(true), nullptr, 50, out.prototypes, out.biases, {}, false, Control()).value;
@@ -184,6 +184,27 @@ void hinge_at_the_margin() {
     check(found.value == (met ? 0 : 0.25), "hinge at the margin: value");
     check(df[0] == (met ? 0 : -0.5) && dw[0] == (met ? 0 : -1), "hinge at the margin: gradient of the own class");
     check(dw[2] == 0 && dw[4] == (met ? 0 : 1), "hinge at the margin: gradient of the others");
+  }
+}
+
+// Directions do not depend on lengths, however small or large: the gradient is that of features of length 1, over the
+// length.
+void features_of_any_length() {
+  for (const double length : {1e-200, 1e-160, 1e160, 1e200}) {
+    const Sample<double> sample(6, 3, 4), small(6, 3, 4);
+    for (Index k = 0; k < 24; k++) small.features[k] = sample.features[k] * length;
+    for (const LossKind kind : {LossKind::cross_entropy, LossKind::unhinged}) {
+      Loss loss;
+      loss.kind = kind;
+      loss.normalized = true;
+      const auto expected =
+          loss_and_gradient<double>(loss, sample.state(false), sample.gradient(false), true, Control());
+      const auto found = loss_and_gradient<double>(loss, small.state(false), small.gradient(false), true, Control());
+      check_close(found.value, expected.value, 1e-13, "a normalized loss of features of any length");
+      check_close(distance(small.dw, sample.dw), 0, 1e-13, "its gradient by the prototypes");
+      for (Index k = 0; k < 24; k++) small.df[k] *= length;
+      check_close(distance(small.df, sample.df), 0, 1e-12, "its gradient by the features");
+    }
   }
 }
 
@@ -258,6 +279,7 @@ int main() {
   serves_again<double>();
   ties_are_of_rounded_logits();
   hinge_at_the_margin();
+  features_of_any_length();
   keeps_digits();
   breaks_ties();
   refuses<float>();

@@ -19,7 +19,7 @@ Integrator::Outcome cross_entropy_flow(const Loss& loss, const int32_t* labels, 
   check_finite<double>(state(z).prototypes, "prototypes");
   if (biased) check_finite<double>({z + features + prototypes, classes, 1}, "biases");
 
-  LossPass<double> pass(loss, samples, classes, dim);
+  LossPass<double> pass(loss, classes, dim);
   const auto slope = [&](double s, const double* at, double* out) {
     const State<double> gradient = state(out);
     pass.run(

@@ -67,7 +67,7 @@ struct Descent<T>::Run {
         labels(start.labels, start.labels + n),
         now(n, classes, p, start.biases != nullptr),
         gradient(0, classes, p, true),
-        pass(plan.loss, n, classes, p),
+        pass(plan.loss, classes, p),
         squares(n),
         norms_wanted(given.rescaled || given.features.constraint.kind == Constraint::frobenius ||
                      !given.measures.empty() || given.event || given.stationary >= 0),

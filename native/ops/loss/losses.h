@@ -11,9 +11,9 @@
 //
 // and the objective is  (1/n) Σ_i a_{y_i} ℓ_i + ρ Σ_i ‖h_i‖²,  or the sum instead of the mean; a are class weights.
 //
-// One pass over blocks of samples: a block's logits are made, turned into ∂ℓ/∂z in place, and consumed by both
-// products, so that they are never stored whole. What a loss does not couple to all classes (unhinged, dot_regression,
-// adjusted_margin) costs O(p (n + C)) and makes no logits at all.
+// A pass over blocks of samples makes a block's logits, turns them into ∂ℓ/∂z in place and consumes them by both
+// products, so that they are never stored whole (ops/loss/logits_pass). What a loss does not couple to all classes
+// (unhinged, dot_regression, adjusted_margin) costs O(p (n + C)) and makes no logits at all (ops/loss/class_pass).
 #pragma once
 
 #include <functional>
@@ -68,7 +68,7 @@ LossSummary loss_and_gradient_ref(const Loss& loss, const State<const T>& state,
 template <class T>
 class LossPass {
  public:
-  LossPass(const Loss& loss, Index samples, Index classes, Index p);
+  LossPass(const Loss& loss, Index classes, Index p);
   ~LossPass();
 
   // Over the samples listed in `chosen` (count of them; null: the first `count`); means are over these. Fills the
@@ -80,8 +80,8 @@ class LossPass {
                   const Move& move, bool measure, const Control& control);
 
  private:
-  struct Workspace;
-  std::unique_ptr<Workspace> workspace_;
+  struct Passes;
+  std::unique_ptr<Passes> passes_;
 };
 
 }  // namespace lp

@@ -1,5 +1,6 @@
 #include "ops/loss/exponential.h"
-#include "ops/loss/rows.h"
+#include "ops/loss/pass.h"
+#include "ops/loss/row-inl.h"
 
 namespace lp::LP_ISA {
 
@@ -90,7 +91,7 @@ RowResult transform_row(const RowLoss& loss, T* z, Index classes, Index label, c
                         double weight) {
   if (biases)
     for (Index j = 0; j < classes; j++) z[j] += biases[j];
-  const Decision decision = decide(z, classes, label);
+  const Decision decision = decide_row(z, classes, label);
   const double value = loss.kind == RowLoss::mse ? mse_row(z, classes, label, weight)
                        : loss.kind == RowLoss::hinge
                            ? hinge_row(z, classes, label, loss.margin, weight)
