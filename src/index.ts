@@ -60,7 +60,6 @@ export { type Products, type ProductsOptions, structuredProducts, structuredProd
 export {
   batchedDescent,
   type Constraint,
-  type DescentCheckpoint,
   type DescentColumns,
   type DescentMeasure,
   type DescentProblem,
@@ -151,7 +150,7 @@ export {
   marginsSync,
 } from './losses/margins.js';
 // Dynamics
-export { loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
+export { type DescentCheckpoint, loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
 export { type RandomStateOptions, randomState } from './state/random-state.js';
 // Frames
 export {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
+import { checkPath, show } from '../check/options.js';
 
 /** The longest single read: Linux moves at most 2 GiB at once, and 1 GiB keeps every platform's counters within range. */
 const LONGEST_READ = 2 ** 30;
@@ -21,6 +22,9 @@ export class InputFile {
   ) {}
 
   static async open(path: string): Promise<InputFile> {
+    if (typeof path !== 'string') {
+      throw new LayerpeelError('LP_FILE', `${showPath(path)} cannot be read: expected the path of a file.`);
+    }
     let handle: FileHandle | undefined;
     try {
       handle = await open(path, 'r');
@@ -94,6 +98,10 @@ export async function makeFolder(path: string): Promise<void> {
   });
 }
 
+/** A path as messages have it, whatever it is. */
+export const showPath = (path: unknown): string =>
+  typeof path === 'string' ? path : path === undefined ? 'undefined' : show(path);
+
 /** What a file is written from: text, bytes, or pieces of bytes as they come. */
 export type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
@@ -104,7 +112,8 @@ export type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable
  * @throws LP_FILE when the folder or the disk refuses; errors of the content's source pass through
  */
 export async function writeFileAtomic(path: string, content: Content): Promise<void> {
-  const pieces = typeof content === 'string' ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
+  checkPath(path);
+  const pieces = piecesOf(content);
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   const refuse = (error: unknown): never => {
     throw fileError(path, 'written', error);
@@ -112,7 +121,7 @@ export async function writeFileAtomic(path: string, content: Content): Promise<v
   const handle = await open(temporary, 'wx').catch(refuse);
   try {
     try {
-      for await (const piece of pieces) await writeAll(handle, piece).catch(refuse);
+      for await (const piece of pieces) await writeAll(handle, checkPiece(piece)).catch(refuse);
       await handle.sync().catch(refuse);
     } finally {
       await handle.close();
@@ -122,6 +131,21 @@ export async function writeFileAtomic(path: string, content: Content): Promise<v
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+function piecesOf(content: Content): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+  if (typeof content === 'string') return [Buffer.from(content)];
+  if (content instanceof Uint8Array) return [content];
+  const { [Symbol.iterator]: all, [Symbol.asyncIterator]: each } = Object(content) as Partial<
+    Iterable<unknown> & AsyncIterable<unknown>
+  >;
+  if (typeof all === 'function' || typeof each === 'function') return content;
+  throw new LayerpeelError('LP_OPTION', `content is ${show(content)}; expected a string, a Uint8Array or pieces of bytes.`);
+}
+
+function checkPiece(piece: unknown): Uint8Array {
+  if (piece instanceof Uint8Array) return piece;
+  throw new LayerpeelError('LP_OPTION', `A piece of content is ${show(piece)}; expected a Uint8Array.`);
 }
 
 /** Writes all the bytes at the file's end or present position, however many pieces the system takes them in. */

@@ -37,14 +37,28 @@ export interface CheckedState {
   readonly dtype: DType;
 }
 
-export const describe = (value: unknown): string =>
-  value === null ? 'null' : typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value;
+/** The kind of a value as messages have it: `Float64Array`, `string`, `null`. */
+export function describe(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return value === null ? 'null' : typeof value;
+  const name: unknown = value.constructor?.name;
+  return typeof name === 'string' && name !== '' ? name : 'an object';
+}
 
-/** `shape` as people read it: `[3, 4]`. */
-export const showShape = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+/** `shape` as people read it: `[3, 4]`, of whatever it is made. */
+export function showShape(shape: readonly unknown[]): string {
+  const shown = Array.from(shape.slice(0, LONGEST_SHAPE), (extent) => (typeof extent === 'number' ? String(extent) : show(extent)));
+  return `[${shown.join(', ')}${shape.length > LONGEST_SHAPE ? ', …' : ''}]`;
+}
+const LONGEST_SHAPE = 32;
+
+/** As many as NumPy has. */
+const MOST_DIMENSIONS = 64;
 
 /** Number of elements of a shape; throws `LP_SHAPE` unless its entries are non-negative integers with a product that fits. */
 export function sizeOf(shape: readonly number[], name: string): number {
+  if (shape.length > MOST_DIMENSIONS) {
+    throw new LayerpeelError('LP_SHAPE', `${name}.shape has ${shape.length} dimensions; expected at most ${MOST_DIMENSIONS}.`);
+  }
   let size = 1;
   for (const extent of shape) {
     if (!Number.isInteger(extent) || extent < 0) {
@@ -146,6 +160,13 @@ export function checkArray(array: unknown, name: string, rank?: number): { shape
   return { shape, data: data.subarray(start, start + size) };
 }
 
+/** @throws `LP_NOT_FINITE` naming the first element that is not a finite number */
+export function checkFinite(data: Float, name: string): void {
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad === -1) return;
+  throw new LayerpeelError('LP_NOT_FINITE', `${name}.data[${bad}] is ${data[bad]}; expected finite numbers.`);
+}
+
 /** A scijs ndarray also has `stride` and `offset`; accepted when they are those of a contiguous row-major array. */
 function checkContiguous(shape: readonly number[], stride: unknown, offset: unknown, name: string): number {
   if (Array.isArray(stride)) {
@@ -167,16 +188,14 @@ function checkContiguous(shape: readonly number[], stride: unknown, offset: unkn
   return offset as number;
 }
 
-/**
- * Checks a label vector and counts each class. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too.
- * @param of whose rows they label
- */
-export function checkLabels(
-  labels: unknown,
-  samples: number,
-  classes: number,
-  of = 'features',
-): { labels: Int32Array; counts: Int32Array } {
+export const isLeftOut = (value: unknown): value is undefined | null => value === undefined || value === null;
+
+/** An array that may be left out. */
+export const checkOptional = (array: unknown, name: string, rank: number): ReturnType<typeof checkArray> | undefined =>
+  isLeftOut(array) ? undefined : checkArray(array, name, rank);
+
+/** Checks a vector of labels in `0 … classes − 1`. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too. */
+export function checkLabelVector(labels: unknown, classes: number): Int32Array {
   const values = labels instanceof Int32Array ? labels : (labels as { data?: unknown } | null | undefined)?.data;
   if (!(values instanceof Int32Array)) {
     throw new LayerpeelError(
@@ -187,24 +206,39 @@ export function checkLabels(
   if (isDetached(values)) {
     throw new LayerpeelError('LP_DETACHED', 'labels have been detached: their buffer was transferred. Pass a copy.');
   }
+  for (let i = 0; i < values.length; i++) {
+    const label = values[i] as number;
+    if (label >= 0 && label < classes) continue;
+    throw new LayerpeelError('LP_LABEL', `labels[${i}] is ${label}; expected 0 … ${classes - 1}, as there are ${classes} classes.`);
+  }
+  return values;
+}
+
+/**
+ * Checks labels, one a sample, and counts each class.
+ * @param of whose rows they label
+ */
+export function checkLabels(
+  labels: unknown,
+  samples: number,
+  classes: number,
+  of = 'features',
+): { labels: Int32Array; counts: Int32Array } {
+  const values = checkLabelVector(labels, classes);
   if (values.length !== samples) {
     throw new LayerpeelError(
       'LP_LABEL',
       `labels have ${values.length} entries, but ${of} have ${samples} rows; expected one label a row.`,
     );
   }
-  const counts = new Int32Array(classes);
-  for (let i = 0; i < samples; i++) {
-    const label = values[i] as number;
-    if (label < 0 || label >= classes) {
-      throw new LayerpeelError(
-        'LP_LABEL',
-        `labels[${i}] is ${label}; expected 0 … ${classes - 1}, as there are ${classes} classes.`,
-      );
-    }
-    counts[label] = (counts[label] as number) + 1;
-  }
-  return { labels: values, counts };
+  return { labels: values, counts: countLabels(values, classes) };
+}
+
+/** Samples of each class. */
+export function countLabels(labels: Int32Array, classes: number): Int32Array {
+  const counts = allocate('int32', classes, 'The sizes of classes') as Int32Array;
+  for (const label of labels) counts[label] = (counts[label] as number) + 1;
+  return counts;
 }
 
 /** Checks that arrays share one dtype and returns it. */
@@ -243,7 +277,7 @@ export function checkState(state: unknown): CheckedState {
       `features are ${showShape(features.shape)} and prototypes ${showShape(prototypes.shape)}; expected at least one sample, one dimension and two classes.`,
     );
   }
-  const biases = given.biases === undefined ? undefined : checkArray(given.biases, 'biases', 1);
+  const biases = checkOptional(given.biases, 'biases', 1);
   if (biases && biases.shape[0] !== classes) {
     throw new LayerpeelError('LP_SHAPE', `biases are ${showShape(biases.shape)}; expected [${classes}], one a prototype.`);
   }

@@ -4,6 +4,7 @@
  * Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  * Only numbers are read; the pickled objects that the format also allows are refused, never executed.
  */
+import { checkText, option } from '../check/options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {
@@ -58,6 +59,7 @@ export async function writeNpy(path: string, array: NDArray | IntArray | Int32Ar
  * @param where how messages name the bytes
  */
 export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): NDArray | IntArray {
+  checkText(where, option('where'), 'how messages name the bytes');
   if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
   const { start, end } = headerSpan(bytes.subarray(0, PREFIX), bytes.length, where);
   const stored = parseHeader(bytes.subarray(start, end), end, where);
@@ -125,7 +127,8 @@ function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
     const shown = JSON.stringify(text.slice(0, 200));
     throw fileFault(where, `its header is ${shown}; expected descr, fortran_order and shape as numpy.save writes.`);
   }
-  const element = CODES[descr.replace(/^[<>|=]/, '')];
+  const code = descr.replace(/^[<>|=]/, '');
+  const element = Object.hasOwn(CODES, code) ? CODES[code] : undefined;
   if (!element) throw unsupported(where, `dtype ${descr}`);
   return { where, shape, element, littleEndian: !descr.startsWith('>'), fortran: order === 'True', offset };
 }

@@ -6,7 +6,7 @@
 import type { Readable } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkKeys, option } from '../check/options.js';
+import { checkBoolean, checkKeys, checkObject, checkPath, option } from '../check/options.js';
 import { type InputFile, withFile, writeFileAtomic } from './files.js';
 import { MOST_EXPANSION, streamPass } from './inflate.js';
 import type { NDArray } from './ndarray.js';
@@ -41,6 +41,8 @@ export async function writeNpz(
 ): Promise<void> {
   checkKeys(options as unknown, ['compress'], option('options'));
   const compress = checkBoolean(options.compress ?? false, option('options.compress'));
+  checkPath(path);
+  checkObject(arrays, option('arrays'));
   const [{ default: yazl }, { Readable: Stream }] = await Promise.all([import('yazl'), import('node:stream')]);
   const zip = new yazl.ZipFile();
   const output = zip.outputStream as Readable;

@@ -3,8 +3,8 @@
  * arrays is addressed by a name, in the options or after a colon: `features.npz:train`.
  */
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, option } from '../check/options.js';
-import { InputFile, withFile } from './files.js';
+import { checkKeys, checkNumber, checkText, option } from '../check/options.js';
+import { InputFile, showPath, withFile } from './files.js';
 import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
 import { locateNpz } from './npz.js';
@@ -157,9 +157,13 @@ interface Address {
 
 function parseAddress(path: string, options: ReadArrayOptions): Address {
   checkKeys(options as unknown, ['name'], option('options'));
-  const match = /^(.*(\.npy|\.npz|\.safetensors))(?::([^/\\]+))?$/is.exec(path);
+  if (options.name !== undefined) checkText(options.name, option('options.name'), 'the name of an array');
+  const match = typeof path === 'string' ? /^(.*(\.npy|\.npz|\.safetensors))(?::([^/\\]+))?$/is.exec(path) : null;
   if (!match) {
-    throw new LayerpeelError('LP_FILE', `${path} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.`);
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${showPath(path)} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.`,
+    );
   }
   const [, file, extension, suffix] = match as unknown as [string, string, string, string | undefined];
   const name = options.name ?? suffix;

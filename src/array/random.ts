@@ -3,7 +3,9 @@
  * linear pseudorandom number generators", 2021), seeded through splitmix64; normals by Marsaglia's polar method, which
  * needs a logarithm and a square root only.
  */
+import { LayerpeelError } from '../check/errors.js';
 import { checkNumber, option } from '../check/options.js';
+import { describe, dtypeOf, scales } from './ndarray.js';
 
 export interface SeededRandom {
   /** Uniform on `[0, 1)`, a multiple of 2⁻⁵³. */
@@ -58,6 +60,11 @@ export function seededRandom(seed: number): SeededRandom {
   }
 
   function fillNormal<T extends Float32Array | Float64Array>(array: T, deviation = 1): T {
+    if (!(array instanceof Float32Array || array instanceof Float64Array)) {
+      throw new LayerpeelError('LP_DTYPE', `array is ${describe(array)}; expected a Float32Array or Float64Array to fill.`);
+    }
+    const { max } = scales[dtypeOf(array)];
+    checkNumber(deviation, option('deviation'), { min: -max, max });
     for (let i = 0; i < array.length; i++) array[i] = deviation * normal();
     return array;
   }

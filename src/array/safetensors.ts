@@ -6,6 +6,7 @@
  */
 
 import { LayerpeelError } from '../check/errors.js';
+import { checkText, option } from '../check/options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {
@@ -68,6 +69,7 @@ export const readSafetensors = (path: string): Promise<Tensors> =>
  * @param where how messages name the bytes
  */
 export function parseSafetensors(bytes: Uint8Array, where = 'The .safetensors data'): Tensors {
+  checkText(where, option('where'), 'how messages name the bytes');
   if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
   const end = headerEnd(bytes.subarray(0, PREFIX), bytes.length, where);
   const { entries, metadata } = parseHeader(bytes.subarray(PREFIX, end), end, bytes.length, where);
@@ -121,8 +123,10 @@ function locate(file: InputFile, name: string, entry: Entry): Located {
   return { stored, begin: async () => ({ fill: file.from(stored.offset) as Fill, close() {} }), file };
 }
 
+const elementOf = (dtype: string): Element | undefined => (Object.hasOwn(CODES, dtype) ? CODES[dtype] : undefined);
+
 function storedTensor({ dtype, shape, begin }: Entry, where: string): Stored {
-  const element = CODES[dtype];
+  const element = elementOf(dtype);
   if (!element) throw fileFault(where, `it is of dtype ${dtype}; expected one of ${Object.keys(CODES).join(', ')}.`);
   return { where, shape, element, littleEndian: true, fortran: false, offset: begin };
 }
@@ -186,7 +190,7 @@ function parseEntry(value: unknown, offset: number, where: string): Entry {
   const [begin, end] = offsets as [number, number];
   if (!Number.isSafeInteger(begin) || !Number.isSafeInteger(end) || begin < 0 || end < begin) throw malformed();
   const size = storedSize(shape, where);
-  const element = CODES[dtype];
+  const element = elementOf(dtype);
   if (element && size * ELEMENTS[element].size !== end - begin) {
     throw fileFault(
       where,

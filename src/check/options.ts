@@ -102,7 +102,8 @@ function fits(value: unknown, { above, below, min, max, integer }: Bounds): valu
 /** In words what would have fitted. */
 function wanted(value: unknown, { above, below, min, max, integer }: Bounds): string {
   // Beyond it neighbours are no longer told apart.
-  const most = max ?? (integer && (value as number) > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : undefined);
+  const most =
+    max ?? (integer && typeof value === 'number' && value > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : undefined);
   const least = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : '';
   const greatest = below !== undefined ? `below ${below}` : most !== undefined ? `${least ? '' : 'of '}at most ${most}` : '';
   const bounds = [least, greatest].filter((words) => words !== '').join(' and ');
@@ -119,6 +120,18 @@ export function checkChoice<T extends string>(value: unknown, choices: readonly 
   );
 }
 
+export function checkText(value: unknown, place: Place, of = 'a string'): string {
+  if (typeof value === 'string') return value;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${of}.`);
+}
+
+/** A path: not empty, and without the character that ends one in the system's calls. */
+export function checkPath(value: unknown, place: Place = { path: 'path', code: 'LP_FILE' }, of = 'the path of a file'): string {
+  const path = checkText(value, place, of);
+  if (path !== '' && !path.includes('\0')) return path;
+  throw new LayerpeelError(place.code, `${place.path} is ${show(path)}; expected ${of}.`);
+}
+
 export function checkObject(value: unknown, place: Place): Record<string, unknown> {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
   throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected an object.`);
@@ -126,9 +139,13 @@ export function checkObject(value: unknown, place: Place): Record<string, unknow
 
 /** The entries of a list. */
 export function checkList(value: unknown, place: Place, of = 'a list'): readonly unknown[] {
-  if (Array.isArray(value)) return value;
-  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${of}.`);
+  if (!Array.isArray(value)) throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${of}.`);
+  if (value.length > LONGEST_LIST) {
+    throw new LayerpeelError(place.code, `${place.path} has ${value.length} entries; expected at most ${LONGEST_LIST}.`);
+  }
+  return Array.from(value);
 }
+const LONGEST_LIST = 1e7;
 
 /** A list of names, each one of the choices. */
 export const checkNames = <T extends string>(value: unknown, choices: readonly T[], place: Place): readonly T[] =>

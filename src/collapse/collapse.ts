@@ -9,11 +9,20 @@
  * measured right.
  */
 import { most } from '../array/extremes.js';
-import { checkArray, checkLabels, type DType, dtypeOf, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import {
+  checkArray,
+  checkLabels,
+  checkOptional,
+  type DType,
+  dtypeOf,
+  type Float,
+  type NDArray,
+  showShape,
+} from '../array/ndarray.js';
 import { PIECE } from '../array/stored.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkNumber, option, show } from '../check/options.js';
+import { checkBoolean, checkChoice, checkNames, checkNumber, option } from '../check/options.js';
 import type { Engine, Mode, Result } from '../engine/load.js';
 import { driveSync, run, runSync, type Steps, step } from '../engine/run.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
@@ -207,8 +216,8 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
   const ddof = checkNumber(options.ddof ?? 0, option('options.ddof'), { min: 0, max: 1, integer: true });
   const withMeans = checkBoolean(options.classMeans ?? false, option('options.classMeans'));
   const { features, dtype, samples, dim } = checkFeatures(input?.features);
-  const prototypes = input.prototypes && checkArray(input.prototypes, 'prototypes', 2);
-  const biases = input.biases && checkArray(input.biases, 'biases', 1);
+  const prototypes = checkOptional(input.prototypes, 'prototypes', 2);
+  const biases = checkOptional(input.biases, 'biases', 1);
   if (prototypes && prototypes.shape[1] !== dim) {
     throw new LayerpeelError(
       'LP_SHAPE',
@@ -234,6 +243,9 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
     }
   }
   const cosines = checkBoolean(options.cosines ?? classes <= MOST_CLASSES, option('options.cosines'));
+  if (classes > samples) {
+    throw new LayerpeelError('LP_BALANCE', `There are ${samples} samples for ${classes} classes; every class needs at least one.`);
+  }
   const { labels, counts } = checkLabels(input.labels, samples, classes);
   const empty = counts.indexOf(0);
   if (empty !== -1) {
@@ -318,19 +330,13 @@ function wantedNames(only: readonly CollapseMeasure[] | undefined, hasPrototypes
   const all = Object.keys(collapseMeasures) as CollapseMeasure[];
   const needsPrototypes = (name: CollapseMeasure) => (collapseMeasures[name] as MeasureInfo).prototypes === true;
   if (only === undefined) return all.filter((name) => hasPrototypes || !needsPrototypes(name));
-  if (!Array.isArray(only)) {
-    throw new LayerpeelError('LP_OPTION', `options.only is ${show(only)}; expected a list of names, such as ['nc1', 'nc4'].`);
-  }
-  only.forEach((name, i) => {
-    checkChoice(name, all, option(`options.only[${i}]`));
-    if (!hasPrototypes && needsPrototypes(name)) {
-      throw new LayerpeelError(
-        'LP_OPTION',
-        `options.only[${i}] is '${name}', which needs prototypes; pass them beside the features.`,
-      );
-    }
-  });
-  return only;
+  const names = checkNames(only, all, option('options.only'));
+  const lacking = hasPrototypes ? -1 : names.findIndex(needsPrototypes);
+  if (lacking === -1) return names;
+  throw new LayerpeelError(
+    'LP_OPTION',
+    `options.only[${lacking}] is '${names[lacking]}', which needs prototypes; pass them beside the features.`,
+  );
 }
 
 function present(

@@ -10,7 +10,7 @@ import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show 
 import { checkSeed } from '../check/quantities.js';
 import type { RawAugmented } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
-import { checkImages, type ImageSet } from './images.js';
+import { checkImages, checkIndices, type ImageSet } from './images.js';
 
 /** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */
 export interface Augmentation {
@@ -67,7 +67,10 @@ export function checkAugmentation(given: unknown, place: Place): Required<Augmen
     padding: checkNumber(padding ?? 0, inside(place, 'padding'), pixels),
     shift: checkNumber(shift ?? 0, inside(place, 'shift'), pixels),
     flip: checkBoolean(flip ?? false, inside(place, 'flip')),
-    mixup: checkNumber(mixup ?? 0, inside(place, 'mixup'), { min: 0, max: 1e6 }),
+    // From so small a parameter on every share is 0 or 1, and smaller ones leave the range of doubles.
+    mixup: mixup
+      ? checkNumber(mixup, inside(place, 'mixup'), { min: 1e-6, max: 1e6 })
+      : checkNumber(mixup ?? 0, inside(place, 'mixup')),
   };
 }
 
@@ -81,8 +84,7 @@ function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentO
   const seed = checkSeed(options.seed, option('options.seed'));
   const mean = checkChannels(options.mean ?? new Array(channels).fill(0), channels, option('options.mean'), -1e6);
   const std = checkChannels(options.std ?? new Array(channels).fill(1), channels, option('options.std'), 1e-6);
-  const bounds = { min: 0, max: count - 1, integer: true };
-  const chosen = Int32Array.from(indices, (index, i) => checkNumber(index, option(`indices[${i}]`), bounds));
+  const chosen = checkIndices(indices, count, 'LP_OPTION');
   const plan = { ...how, mean, std, seed };
   return {
     call: (engine, mode) => engine.augment(mode, set.images, sizes, chosen, chosen.length, epoch, plan),

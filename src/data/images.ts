@@ -1,8 +1,9 @@
 /**
  * Labelled images in memory: 8 bits a value, pixels row by row, channels last. Every loader gives this, and training takes it.
  */
-import { checkRoom, showShape, sizeOf } from '../array/ndarray.js';
-import { LayerpeelError } from '../check/errors.js';
+import { checkLabelVector, checkRoom, countLabels, showShape, sizeOf } from '../array/ndarray.js';
+import { type ErrorCode, LayerpeelError } from '../check/errors.js';
+import { checkList, checkNumbers, checkObject, checkText, entry, option } from '../check/options.js';
 import type { ImageSizes } from '../engine/load.js';
 
 export interface ImageSet {
@@ -30,13 +31,16 @@ export function sharedBytes(bytes: number, what: string): Uint8Array {
 
 /** Checks a set's shape, lengths and labels. @throws LP_SHAPE, LP_LABEL, LP_DTYPE */
 export function checkImages(set: ImageSet, name = 'images'): ImageSizes {
-  const { images, shape, labels, classes } = (set ?? {}) as Partial<ImageSet>;
+  const { images, shape, labels, classes, source, skipped } = checkObject(set, option(name)) as Partial<ImageSet>;
   if (!(images instanceof Uint8Array) || !(labels instanceof Int32Array)) {
     throw new LayerpeelError('LP_DTYPE', `${name} needs images as Uint8Array and labels as Int32Array; expected an ImageSet.`);
   }
-  if (!Array.isArray(shape) || shape.length !== 4 || !Array.isArray(classes)) {
-    throw new LayerpeelError('LP_SHAPE', `${name} needs shape [n, height, width, channels] and a list of classes.`);
+  if (!Array.isArray(shape) || shape.length !== 4) {
+    throw new LayerpeelError('LP_SHAPE', `${name} needs shape [n, height, width, channels].`);
   }
+  checkClassNames(classes, name);
+  checkText(source, option(`${name}.source`), 'where the images come from, in words');
+  if (skipped !== undefined) checkList(skipped, option(`${name}.skipped`), 'a list of paths');
   const [count, height, width, channels] = shape as [number, number, number, number];
   if (sizeOf(shape, name) !== images.length || images.length === 0) {
     throw new LayerpeelError(
@@ -47,33 +51,35 @@ export function checkImages(set: ImageSet, name = 'images'): ImageSizes {
   if (labels.length !== count) {
     throw new LayerpeelError('LP_LABEL', `${name} has ${labels.length} labels for ${count} images; expected one an image.`);
   }
-  const wrong = labels.findIndex((label) => label < 0 || label >= classes.length);
-  if (wrong !== -1) {
-    throw new LayerpeelError('LP_LABEL', `${name}.labels[${wrong}] is ${labels[wrong]}; expected 0 … ${classes.length - 1}.`);
-  }
+  checkLabelVector(labels, (classes as readonly string[]).length);
   return { count, height, width, channels };
 }
 
-/** Number of images of each class, `[classes.length]`. */
-export function classCounts({ labels, classes }: Pick<ImageSet, 'labels' | 'classes'>): Int32Array {
-  const counts = new Int32Array(classes.length);
-  for (const label of labels) counts[label] = (counts[label] as number) + 1;
-  return counts;
+/** Number of images of each class, `[classes.length]`. @throws LP_LABEL, LP_OPTION */
+export function classCounts(set: Pick<ImageSet, 'labels' | 'classes'>): Int32Array {
+  const { labels, classes } = checkObject(set, option('images'));
+  const { length } = checkClassNames(classes, 'images');
+  return countLabels(checkLabelVector(labels, length), length);
+}
+
+function checkClassNames(classes: unknown, name: string): readonly string[] {
+  const place = option(`${name}.classes`);
+  for (const [c, one] of checkList(classes, place, 'a list of names').entries())
+    checkText(one, entry(place, c), 'the name of a class');
+  return classes as readonly string[];
 }
 
 /** The images at these indices, in this order. @throws LP_SHAPE where an index leaves the set */
 export function imageSubset(set: ImageSet, indices: ArrayLike<number>): ImageSet {
   const { count, height, width, channels } = checkImages(set);
   const size = height * width * channels;
-  const images = sharedBytes(indices.length * size, 'A subset of the images');
-  const labels = new Int32Array(indices.length);
-  for (let to = 0; to < indices.length; to++) {
-    const from = indices[to] as number;
-    if (!Number.isInteger(from) || from < 0 || from >= count) {
-      throw new LayerpeelError('LP_SHAPE', `indices[${to}] is ${from}; expected 0 … ${count - 1}.`);
-    }
-    images.set(set.images.subarray(from * size, (from + 1) * size), to * size);
-    labels[to] = set.labels[from] as number;
-  }
-  return { ...set, images, labels, shape: [indices.length, height, width, channels] };
+  const chosen = checkIndices(indices, count, 'LP_SHAPE');
+  const images = sharedBytes(chosen.length * size, 'A subset of the images');
+  for (const [to, from] of chosen.entries()) images.set(set.images.subarray(from * size, (from + 1) * size), to * size);
+  const labels = Int32Array.from(chosen, (from) => set.labels[from] as number);
+  return { ...set, images, labels, shape: [chosen.length, height, width, channels] };
 }
+
+/** Indices of images, each in `0 … count − 1`. */
+export const checkIndices = (indices: unknown, count: number, code: ErrorCode): Int32Array =>
+  Int32Array.from(checkNumbers(indices, { path: 'indices', code }, { min: 0, max: count - 1, integer: true }));

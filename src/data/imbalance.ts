@@ -3,7 +3,6 @@
  * long-tailed `n_c = ⌊n_max ρ^(−c/(C−1))⌋` and step (the first `⌊C/2⌋` classes full, the others `⌊n_max/ρ⌋`).
  * Source: Cui et al., "Class-balanced loss based on effective number of samples", and Cao et al., LDAM, as their code has it.
  */
-import { checkRoom } from '../array/ndarray.js';
 import { checkNumber, option } from '../check/options.js';
 
 /**
@@ -11,6 +10,9 @@ import { checkNumber, option } from '../check/options.js';
  * 500·100^(−1/2) are floored to the 50 that they are, and nothing else is lifted.
  */
 const ROUNDING = 1e-13;
+
+/** What is computed in a tenth of a second. */
+const MOST_CLASSES = 2 ** 20;
 
 const floorOf = (value: number): number => Math.floor(value * (1 + ROUNDING));
 
@@ -39,8 +41,7 @@ export function stepCounts(classes: number, largest: number, ratio: number): Int
 }
 
 function checkSizes(classes: number, largest: number, ratio: number): void {
-  checkNumber(classes, option('classes'), { min: 2, max: 2 ** 31 - 1, integer: true });
-  checkRoom(4 * classes, 'Class sizes of so many classes');
+  checkNumber(classes, option('classes'), { min: 2, max: MOST_CLASSES, integer: true });
   checkNumber(largest, option('largest'), { min: 1, max: 2 ** 31 - 1, integer: true });
   checkNumber(ratio, option('ratio'), { min: 1, max: largest });
 }

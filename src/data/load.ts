@@ -4,7 +4,17 @@
 import { join } from 'node:path';
 import { checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkPath,
+  inside,
+  option,
+  type Place,
+  show,
+} from '../check/options.js';
 import type { ImageSet } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl } from './reading.js';
 
@@ -90,7 +100,7 @@ function checkSource(source: ImageSource, place: Place): CheckedSource {
   checkKeys(source, [...COMMON, ...keys], place);
   const { path, split = 'train', verify = true, classes, size, onUnreadable = 'refuse' } = source;
   if (splits) checkChoice(split, splits, inside(place, 'split'));
-  const { cache = join(checkText(path, inside(place, 'path')), '.layerpeel-cache') } = source;
+  const { cache = join(checkPath(path, inside(place, 'path'), 'the path of a folder'), '.layerpeel-cache') } = source;
   return {
     kind,
     path,
@@ -99,17 +109,12 @@ function checkSource(source: ImageSource, place: Place): CheckedSource {
     classes: classes && checkClasses(classes, inside(place, 'classes')),
     size: size && checkSize(size, inside(place, 'size')),
     onUnreadable: checkChoice(onUnreadable, ['refuse', 'skip'], inside(place, 'onUnreadable')),
-    cache: cache && checkText(cache, inside(place, 'cache')),
+    cache: cache === false ? cache : checkPath(cache, inside(place, 'cache'), 'the path of a folder, or false'),
   };
 }
 
 const wrong = ({ path, code }: Place, value: unknown, wanted: string) =>
   new LayerpeelError(code, `${path} is ${show(value)}; expected ${wanted}.`);
-
-function checkText(value: unknown, place: Place): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
-  throw wrong(place, value, 'the path of a folder');
-}
 
 /** A name that leads nowhere else. */
 function checkName(value: unknown, place: Place): string {

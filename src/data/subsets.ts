@@ -3,10 +3,22 @@
  */
 
 import { least } from '../array/extremes.js';
+import { checkLabelVector } from '../array/ndarray.js';
 import { seededRandom } from '../array/random.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
-import { classCounts, type ImageSet, imageSubset } from './images.js';
+import {
+  checkChoice,
+  checkKeys,
+  checkList,
+  checkNumber,
+  checkNumbers,
+  inside,
+  option,
+  type Place,
+  show,
+} from '../check/options.js';
+import { checkSeed } from '../check/quantities.js';
+import { checkImages, classCounts, type ImageSet, imageSubset } from './images.js';
 import { longTailedCounts, stepCounts } from './imbalance.js';
 
 /**
@@ -60,9 +72,9 @@ function shuffle(values: Int32Array, word: () => number): void {
  * @throws LP_BALANCE where a class has fewer images than asked; LP_OPTION
  */
 export function imbalancedIndices(labels: Int32Array, counts: ArrayLike<number>, seed = 0): Int32Array {
-  checkNumber(seed, option('seed'), { min: 0, max: 2 ** 32 - 1, integer: true });
-  const wanted = Int32Array.from(counts, (count, c) => checkNumber(count, option(`counts[${c}]`), { min: 0, integer: true }));
-  const byClass = indicesByClass(labels, wanted.length);
+  const own = checkSeed(seed, option('seed'), 2 ** 32 - 1);
+  const wanted = Int32Array.from(checkNumbers(counts, option('counts'), { min: 0, max: 2 ** 31 - 1, integer: true }));
+  const byClass = indicesByClass(checkLabelVector(labels, wanted.length), wanted.length);
   for (const [c, own] of byClass.entries()) {
     const count = wanted[c] as number;
     if (count > 0 && own.length >= count) continue;
@@ -73,7 +85,7 @@ export function imbalancedIndices(labels: Int32Array, counts: ArrayLike<number>,
         : `Class ${c} has ${own.length} images, but ${count} were asked for; ask for fewer.`,
     );
   }
-  const word = mersenneTwister(seed);
+  const word = mersenneTwister(own);
   const chosen: number[] = [];
   for (const [c, own] of byClass.entries()) {
     shuffle(own, word);
@@ -85,9 +97,7 @@ export function imbalancedIndices(labels: Int32Array, counts: ArrayLike<number>,
 function indicesByClass(labels: Int32Array, classes: number): Int32Array[] {
   const lists: number[][] = Array.from({ length: classes }, () => []);
   for (const [i, label] of labels.entries()) {
-    const list = lists[label];
-    if (!list) throw new LayerpeelError('LP_LABEL', `labels[${i}] is ${label}; expected 0 … ${classes - 1}.`);
-    list.push(i);
+    (lists[label] as number[]).push(i);
   }
   return lists.map((list) => Int32Array.from(list));
 }
@@ -99,8 +109,9 @@ function indicesByClass(labels: Int32Array, classes: number): Int32Array[] {
  */
 export function noisyLabels(labels: Int32Array, classes: number, share: number, seed = 0): Int32Array {
   checkNumber(share, option('share'), { min: 0, max: 1 });
-  checkNumber(classes, option('classes'), { min: 2, integer: true });
-  const random = seededRandom(seed);
+  checkNumber(classes, option('classes'), { min: 2, max: 2 ** 31 - 1, integer: true });
+  checkLabelVector(labels, classes);
+  const random = seededRandom(checkSeed(seed, option('seed')));
   const noisy = labels.slice();
   const order = Int32Array.from(labels.keys());
   const wrong = Math.round(share * labels.length);
@@ -152,6 +163,7 @@ export function selectImages(set: ImageSet, selection: Selection): Selected {
 
 /** `selectImages` by a selection that stands at a place of its own. */
 export function selectImagesAt(place: Place, set: ImageSet, selection: Selection): Selected {
+  checkImages(set);
   checkKeys(selection, ['heldOut', 'imbalance', 'labelNoise'], place);
   const { kept, heldOut } = holdOut(set, selection.heldOut ?? [], inside(place, 'heldOut'));
   let images = kept;
@@ -163,19 +175,25 @@ export function selectImagesAt(place: Place, set: ImageSet, selection: Selection
     const largest = checkNumber(selection.imbalance.largest ?? smallest, inside(here, 'largest'), { min: 1, integer: true });
     const ratio = checkNumber(selection.imbalance.ratio, inside(here, 'ratio'), { min: 1, max: largest });
     const counts = (kind === 'step' ? stepCounts : longTailedCounts)(images.classes.length, largest, ratio);
-    images = imageSubset(images, imbalancedIndices(images.labels, counts, selection.imbalance.seed));
+    images = imageSubset(
+      images,
+      imbalancedIndices(images.labels, counts, checkSeed(selection.imbalance.seed, inside(here, 'seed'), 2 ** 32 - 1)),
+    );
   }
   if (selection.labelNoise !== undefined) {
     const here = inside(place, 'labelNoise');
     checkKeys(selection.labelNoise, ['share', 'seed'], here);
     const share = checkNumber(selection.labelNoise.share, inside(here, 'share'), { min: 0, max: 1 });
-    images = { ...images, labels: noisyLabels(images.labels, images.classes.length, share, selection.labelNoise.seed) };
+    images = {
+      ...images,
+      labels: noisyLabels(images.labels, images.classes.length, share, checkSeed(selection.labelNoise.seed, inside(here, 'seed'))),
+    };
   }
   return heldOut ? { images, heldOut } : { images };
 }
 
 function holdOut(set: ImageSet, names: readonly (string | number)[], place: Place): { kept: ImageSet; heldOut?: ImageSet } {
-  if (!Array.isArray(names)) throw new LayerpeelError(place.code, `${place.path} is ${show(names)}; expected a list of classes.`);
+  checkList(names, place, 'a list of classes');
   if (names.length === 0) return { kept: set };
   const out = names.map((name, k) => {
     const c = typeof name === 'number' ? name : set.classes.indexOf(name);

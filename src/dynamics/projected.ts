@@ -29,6 +29,7 @@ import { checkMomentum, checkSeed, checkSteps, checkWeightDecay } from '../check
 import { type EngineDescent, type EngineOutcome, type EnginePart, engine } from '../engine/load.js';
 import { drive, driveSync, runSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
+import { checkCheckpoint, type DescentCheckpoint } from '../state/checkpoint.js';
 import { normOf } from '../state/states.js';
 import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
 
@@ -102,16 +103,6 @@ export interface ProjectedDescentOptions extends Control {
   };
   /** Where a run goes on, bit for bit as if it had not been interrupted. */
   readonly resume?: DescentCheckpoint;
-}
-
-/** All that a run needs to go on: `saveCheckpoint` writes it. */
-export interface DescentCheckpoint {
-  readonly step: number;
-  readonly state: State;
-  /** With momentum. */
-  readonly velocity?: Omit<State, 'labels'>;
-  /** The problem and the options it is of, without arrays, as JSON. */
-  readonly plan: string;
 }
 
 /** Measures of some steps: a column each. */
@@ -460,8 +451,8 @@ function checkLooks(
   const steps = checkSteps(options.steps, inside(place, 'steps'));
   const snapshots = checkNumber(options.snapshots ?? Math.max(1, steps), inside(place, 'snapshots'), { min: 1, integer: true });
   const here = inside(place, 'measure');
-  const { names: wanted } = checkKeys(options.measure ?? {}, ['names', 'every'], here);
-  return { steps, snapshots, names: checkNames(wanted ?? [], names, inside(here, 'names')) };
+  const { names: wanted } = checkKeys(options.measure ?? { names: [] }, ['names', 'every'], here);
+  return { steps, snapshots, names: checkNames(wanted, names, inside(here, 'names')) };
 }
 
 function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, places: Places): EngineDescent {
@@ -603,15 +594,13 @@ function describePlan(
 
 /** The state of a checkpoint, once it is known to be of the same problem and options. */
 function checkResume(resume: DescentCheckpoint, text: string, state: CheckedState, place: Place): CheckedState {
-  checkKeys(resume, ['step', 'state', 'velocity', 'plan'], place);
-  checkSteps(resume.step, inside(place, 'step'));
+  const saved = checkCheckpoint(resume, place);
   const refuse = (of: string): never => {
     throw new LayerpeelError(place.code, `${place.path} is of a run with ${of}; expected the same problem and options.`);
   };
   if (resume.plan !== text) {
     refuse(differences(parsePlan(resume.plan, place), parsePlan(text, place), '').join(', '));
   }
-  const saved = checkState(resume.state);
   if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
   const other = saved.labels.findIndex((label, i) => label !== state.labels[i]);
   if (other >= 0) refuse(`labels[${other}] ${saved.labels[other]}`);

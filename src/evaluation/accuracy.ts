@@ -3,7 +3,7 @@
  * samples they had (many, medium, few: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", 2019).
  */
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, checkNumbers, inside, option, type Place } from '../check/options.js';
+import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
 
 export interface Accuracies {
   /** Share of samples decided right. */
@@ -67,7 +67,7 @@ export function checkLimits(limits: GroupLimits = {}, place: Place): Required<Gr
 }
 
 export function membership(counts: ArrayLike<number>, classes: number, { many, few }: Required<GroupLimits>): Membership {
-  const sizes = Array.from(checkNumbers(counts, option('counts'), { min: 0, integer: true }));
+  const sizes = Array.from(counts);
   if (sizes.length !== classes) {
     throw new LayerpeelError(
       'LP_SHAPE',

@@ -13,11 +13,12 @@
  */
 
 import type { NDArray } from '../array/ndarray.js';
+import { keep } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkNumber, option, type Place } from '../check/options.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
-import { checkLabelled, keep, type LabelledRows, type Logits, labelledRows } from './rows.js';
+import { checkLabelled, type LabelledRows, type Logits, labelledRows } from './rows.js';
 
 export interface CalibrationOptions extends Control {
   /** Logits are divided by it. @default 1, which is refused for logits that are cosines (all within [−1, 1]) */
@@ -71,7 +72,7 @@ export interface TemperatureFit {
  * `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function calibration(logits: NDArray, labels: Int32Array, options: CalibrationOptions = {}): Promise<Calibration> {
-  return drive(calibrationSteps(logits, labels, options, keep), { signal: options.signal });
+  return drive(calibrationSteps(logits, labels, options, keep), { signal: options?.signal });
 }
 
 /** `calibration` on the calling thread. */
@@ -84,7 +85,7 @@ export function calibrationSync(logits: NDArray, labels: Int32Array, options: Ca
  * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
  */
 export async function fitTemperature(logits: NDArray, labels: Int32Array, options: Control = {}): Promise<TemperatureFit> {
-  return drive(temperatureSteps(logits, labels, options, keep), { signal: options.signal });
+  return drive(temperatureSteps(logits, labels, options, keep), { signal: options?.signal });
 }
 
 /** `fitTemperature` on the calling thread. */
@@ -105,7 +106,7 @@ function* calibrationSteps(
   const bins = checkBins(options.bins, option('options.bins'));
   const checked = checkLabelled(logits, labels);
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
-  const rows = yield* labelledRows(given, own, 1 / temperature);
+  const rows = yield* labelledRows(given, own, inverse(temperature));
   const calibrated = calibrationOf(rows, own, temperature, bins);
   if (options.temperature === undefined && areCosines(rows, given))
     throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated, rows));
@@ -125,6 +126,9 @@ function* temperatureSteps(
 }
 
 export const checkTemperature = (value: unknown, place: Place): number => checkNumber(value ?? 1, place, { above: 0 });
+
+/** `β = 1/T`, kept within the range of a double. */
+export const inverse = (temperature: number): number => Math.min(1 / temperature, Number.MAX_VALUE);
 
 export const checkBins = (bins: unknown, place: Place): number =>
   checkNumber(bins ?? 15, place, { min: 1, max: 1e6, integer: true });

@@ -9,13 +9,13 @@
  */
 
 import { product } from '../array/matmul.js';
-import { checkArray, checkSameType, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import { checkArray, checkOptional, checkSameType, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import { eachRow, keep, refuseRow } from '../array/rows.js';
 import { PIECE } from '../array/stored.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, option } from '../check/options.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
-import { eachRow, keep, refuseRow } from './rows.js';
 
 export interface Classifier {
   /** `[n, p]`. */
@@ -40,8 +40,7 @@ export interface DecisionOptions extends Control {
  * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
  */
 export async function classifierLogits(classifier: Classifier, options: DecisionOptions = {}): Promise<NDArray> {
-  const { signal } = options;
-  return drive(classifierSteps(keepAll(classifier), options), { signal });
+  return drive(classifierSteps(keepAll(classifier), options), { signal: options?.signal });
 }
 
 /** `classifierLogits` on the calling thread. */
@@ -59,8 +58,8 @@ function checkClassifier(given: Classifier) {
   const { features: f, prototypes: w, biases: b, featureMean: m } = (given ?? {}) as Partial<Classifier>;
   const features = checkArray(f, 'features', 2);
   const prototypes = checkArray(w, 'prototypes', 2);
-  const biases = b && checkArray(b, 'biases', 1);
-  const featureMean = m && checkArray(m, 'featureMean', 1);
+  const biases = checkOptional(b, 'biases', 1);
+  const featureMean = checkOptional(m, 'featureMean', 1);
   const [samples, dim] = features.shape as [number, number];
   const [classes, prototypeDim] = prototypes.shape as [number, number];
   if (dim !== prototypeDim || samples < 1 || dim < 1 || classes < 2) {

@@ -16,13 +16,14 @@
  * They differ widely.
  */
 
-import { checkArray, describe, type Float, type NDArray } from '../array/ndarray.js';
+import { checkOptional, describe, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
+import { eachRow, keep, refuseRow } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, option } from '../check/options.js';
+import { checkChoice, checkKeys, option, show } from '../check/options.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
-import { checkTemperature } from './calibration.js';
-import { checkLogits, eachRow, keep, type Rows, refuseRow, softmaxRows } from './rows.js';
+import { checkTemperature, inverse } from './calibration.js';
+import { checkLogits, type Rows, softmaxRows } from './rows.js';
 
 export type Positive = 'in-distribution' | 'out-of-distribution';
 
@@ -68,7 +69,7 @@ export interface ScoreOptions extends Control {
  * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
  */
 export async function outOfDistributionScores(input: ScoreInput, options: ScoreOptions = {}): Promise<Scores> {
-  return drive(scoreSteps(input, options, keep), { signal: options.signal });
+  return drive(scoreSteps(input, options, keep), { signal: options?.signal });
 }
 
 /** `outOfDistributionScores` on the calling thread. */
@@ -80,14 +81,14 @@ function* scoreSteps(input: ScoreInput, options: ScoreOptions, copy = (data: Flo
   checkOptions(options, ['temperature']);
   checkKeys(input, ['logits', 'features'], { path: 'input', code: 'LP_OPTION' });
   const temperature = checkTemperature(options.temperature, option('options.temperature'));
-  if (!input.logits && !input.features) {
+  if (isLeftOut(input.logits) && isLeftOut(input.features)) {
     throw new LayerpeelError('LP_OPTION', 'There is nothing to score: pass logits [n, C], features [n, p], or both.');
   }
-  const logits = input.logits && checkLogits(input.logits, 'logits');
-  const features = input.features && checkArray(input.features, 'features', 2);
+  const logits = isLeftOut(input.logits) ? undefined : checkLogits(input.logits, 'logits');
+  const features = checkOptional(input.features, 'features', 2);
   const [own, ownFeatures] = [logits && { ...logits, data: copy(logits.data) }, features && copy(features.data)];
   const rows = own && (yield* softmaxRows(own, 1, 'logits'));
-  const warm = own && (temperature === 1 ? rows : yield* softmaxRows(own, 1 / temperature, 'logits'));
+  const warm = own && (temperature === 1 ? rows : yield* softmaxRows(own, inverse(temperature), 'logits'));
   return {
     ...(rows && { maxSoftmax: rows.confidence }),
     ...(warm && { energy: energiesOf(warm, temperature) }),
@@ -141,6 +142,8 @@ function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
   if (!(Array.isArray(scores) || (ArrayBuffer.isView(scores) && !(scores instanceof DataView)))) {
     throw new LayerpeelError('LP_DTYPE', `${name} is ${describe(scores)}; expected a typed array or a list of numbers.`);
   }
+  const odd = Array.prototype.findIndex.call(scores, (value) => typeof value !== 'number');
+  if (odd !== -1) throw new LayerpeelError('LP_DTYPE', `${name}[${odd}] is ${show(scores[odd])}; expected a number.`);
   const values = Float64Array.from(scores);
   if (values.length === 0) throw new LayerpeelError('LP_SHAPE', `${name} has no scores; expected at least one.`);
   const bad = values.findIndex((value) => !Number.isFinite(value));

@@ -3,10 +3,11 @@
  * with bootstrap intervals. Formulas and sources are in the files of the parts.
  */
 
-import { checkArray, type Float, type NDArray } from '../array/ndarray.js';
+import { checkArray, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
+import { eachRow, keep } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import {
@@ -29,22 +30,13 @@ import {
   checkTemperature,
   cosineAdvice,
   fit,
+  inverse,
   type TemperatureFit,
 } from './calibration.js';
 import { classifierSteps } from './decision.js';
 import { type Detection, detectionOf, energiesOf, histogramOf, norms, rank, type ScoreHistogram, type Sides } from './detection.js';
 import { filesOfRun, readEvaluation } from './files.js';
-import {
-  checkLabelled,
-  checkLogits,
-  eachRow,
-  keep,
-  type LabelledRows,
-  type Logits,
-  labelledRows,
-  type Rows,
-  softmaxRows,
-} from './rows.js';
+import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
 
 export interface EvaluationInput {
   /** `[n, C]`. @default `⟨w_c, h_i⟩ + b_c` from features, prototypes and biases */
@@ -131,7 +123,7 @@ export interface Evaluation extends Accuracies {
  * @throws `LP_OPTION` for what is missing; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function evaluate(input: EvaluationInput | string, options: EvaluationOptions = {}): Promise<Evaluation> {
-  const { signal } = options;
+  const { signal } = checkOptions(options, optionKeys);
   if (typeof input !== 'string') return drive(evaluationSteps(input, options, keep), { signal });
   return drive(evaluationSteps(await readEvaluation(await filesOfRun(input)), options), { signal });
 }
@@ -180,7 +172,7 @@ function* evaluationSteps(
   const members = input.counts && membership(input.counts, classes, settings.groups);
   progress(0.1);
 
-  const rows = yield* labelledRows(logits, labels, 1 / settings.temperature);
+  const rows = yield* labelledRows(logits, labels, inverse(settings.temperature));
   const { fitted: temperature, rows: fittedRows } = yield* fit(logits, labels);
   progress(0.4);
   const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
@@ -253,19 +245,19 @@ function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(d
   const place = { path: 'arrays', code: 'LP_OPTION' } as const;
   checkKeys(given, [...arrayKeys, 'labels', 'counts', 'outOfDistribution'], place);
   const own = (array: NDArray | undefined, name: string, rank: number) => {
-    if (!array) return undefined;
+    if (isLeftOut(array)) return undefined;
     const { shape, data } = checkArray(array, name, rank);
     return { shape, data: copy(data) };
   };
   const ranks = { logits: 2, features: 2, prototypes: 2, biases: 1, featureMean: 1 };
   const arrays = Object.fromEntries(arrayKeys.map((name) => [name, own(given[name], name, ranks[name])]));
-  const others = given.outOfDistribution;
+  const others = given.outOfDistribution ?? undefined;
   const labels = (given.labels as { data?: Int32Array } | undefined)?.data ?? given.labels;
-  if (others) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
+  if (others !== undefined) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
   return {
     ...arrays,
     labels: labels?.length > 0 && labels instanceof Int32Array ? copy(labels) : given.labels,
-    counts: given.counts && Array.from(given.counts),
+    counts: isLeftOut(given.counts) ? undefined : checkNumbers(given.counts, option('counts'), { min: 0, integer: true }),
     outOfDistribution: others && {
       logits: own(others.logits, 'outOfDistribution.logits', 2),
       features: own(others.features, 'outOfDistribution.features', 2),
@@ -399,12 +391,12 @@ function* outOfDistribution(
       );
     }
     const pair = function* (beta: number): Steps<[Rows, Rows]> {
-      const known = beta === 1 / temperature ? insideRows : yield* softmaxRows(inside, beta, 'logits');
+      const known = beta === inverse(temperature) ? insideRows : yield* softmaxRows(inside, beta, 'logits');
       return [known, yield* softmaxRows(outside, beta, name)];
     };
     const [a, b] = yield* pair(1);
     add('maxSoftmax', [a.logOdds, b.logOdds], [a.confidence, b.confidence]);
-    const [warmA, warmB] = energyTemperature === 1 ? [a, b] : yield* pair(1 / energyTemperature);
+    const [warmA, warmB] = energyTemperature === 1 ? [a, b] : yield* pair(inverse(energyTemperature));
     add('energy', [energiesOf(warmA, energyTemperature), energiesOf(warmB, energyTemperature)]);
   }
   if (others.features && features) {

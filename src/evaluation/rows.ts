@@ -1,8 +1,9 @@
 /**
  * One pass over rows of logits `z` at an inverse temperature `β`: of `p = softmax(βz)` what decisions, calibration and scores
- * are made of, by the engine (native/ops/loss/softmax). Loops over other arrays give the event loop its turn now and then.
+ * are made of, by the engine (native/ops/loss/softmax).
  */
-import { checkArray, checkLabels, type Float, type NDArray, shared, showShape } from '../array/ndarray.js';
+import { checkArray, checkLabels, type Float, type NDArray, showShape } from '../array/ndarray.js';
+import { refuseRow } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
 import { type Steps, step } from '../engine/run.js';
 
@@ -43,9 +44,6 @@ export interface LabelledRows extends Rows {
 /** The arrays of numbers in the order in which the engine gives them. */
 const NAMES = ['largest', 'confidence', 'logOdds', 'mean', 'variance', 'ties', 'nll', 'brier', 'missed'] as const;
 
-/** Elements of one turn of the event loop: a millisecond or two. */
-const ELEMENTS_PER_TURN = 2 ** 17;
-
 export function checkLogits(logits: unknown, name: string): Logits {
   const { shape, data } = checkArray(logits, name, 2);
   const [samples, classes] = shape as [number, number];
@@ -58,29 +56,6 @@ export function checkLogits(logits: unknown, name: string): Logits {
 export function checkLabelled(logits: NDArray, labels: Int32Array): Logits & { labels: Int32Array; counts: Int32Array } {
   const checked = checkLogits(logits, 'logits');
   return { ...checked, ...checkLabels(labels, checked.samples, checked.classes, 'logits') };
-}
-
-/** A copy of a caller's array that later turns of the event loop find as it is now; shared memory is read in place. */
-export const keep = <T extends Float | Int32Array>(data: T): T => (data.buffer instanceof SharedArrayBuffer ? data : shared(data));
-
-/** Calls `body` with each row's offset, and lets the event loop turn now and then. */
-export function* eachRow(samples: number, columns: number, body: (row: number, offset: number) => void): Steps<void> {
-  const most = Math.max(1, Math.floor(ELEMENTS_PER_TURN / Math.max(1, columns)));
-  for (let first = 0; first < samples; first += most) {
-    if (first > 0) yield;
-    for (let row = first; row < Math.min(samples, first + most); row++) body(row, row * columns);
-  }
-}
-
-/** @throws `LP_NOT_FINITE` naming the first entry of a row that is not a finite number */
-export function refuseRow(data: Float, row: number, columns: number, name: string): never {
-  const column = data.subarray(row * columns, (row + 1) * columns).findIndex((value) => !Number.isFinite(value));
-  if (column === -1)
-    throw new LayerpeelError('LP_NOT_FINITE', `Row ${row} of ${name} is too large to compute with; scale it down.`);
-  throw new LayerpeelError(
-    'LP_NOT_FINITE',
-    `${name}[${row}, ${column}] is ${data[row * columns + column]}; expected finite numbers.`,
-  );
 }
 
 export const softmaxRows = (logits: Logits, beta: number, name: string): Steps<Rows> => pass(logits, undefined, beta, name);

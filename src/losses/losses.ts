@@ -16,7 +16,17 @@
 import { checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import {
+  type Bounds,
+  checkBoolean,
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkNumbers,
+  inside,
+  option,
+  type Place,
+} from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
 import type { EngineLoss } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
@@ -199,7 +209,7 @@ export function checkLoss(
 ): EngineLoss {
   const kind = checkChoice((loss as { kind?: unknown } | undefined)?.kind, lossKinds, inside(place, 'kind'));
   const given = checkKeys(loss, ['kind', ...parameters[kind]], place) as Record<string, unknown>;
-  const number = (key: string, fallback: number | undefined, bounds: Parameters<typeof checkNumber>[2] = {}) =>
+  const number = (key: string, fallback: number | undefined, bounds: Bounds = {}) =>
     checkNumber(given[key] ?? fallback, inside(place, key), bounds);
   const normalized = checkBoolean(setting.normalizeFeatures ?? false, inside(around, 'normalizeFeatures'));
   const sum = checkChoice(setting.reduction ?? 'mean', ['mean', 'sum'] as const, inside(around, 'reduction')) === 'sum';
@@ -248,22 +258,18 @@ function checkRegularization(given: unknown, samples: number, place: Place): num
   return factor * checkNumber(weight, inside(place, 'weight'), { min: 0 });
 }
 
-/** Numbers of the classes: `values` itself, or one number for all. */
-export function checkPerClass(
-  values: unknown,
-  classes: number,
-  place: Place,
-  bounds: Parameters<typeof checkNumber>[2] = {},
-): Float64Array {
-  if (typeof values === 'number') return new Float64Array(classes).fill(checkNumber(values, place, bounds));
-  if (!Array.isArray(values) && !(values instanceof Float32Array) && !(values instanceof Float64Array)) {
-    throw new LayerpeelError(place.code, `${place.path} is ${show(values)}; expected ${classes} numbers, one a class.`);
-  }
-  if (values.length !== classes) {
-    throw new LayerpeelError(place.code, `${place.path} has ${values.length} numbers; expected ${classes}, one a class.`);
-  }
-  return Float64Array.from(values, (value, c) => checkNumber(value, inside(place, String(c)), bounds));
+/** Numbers of the classes. */
+export function checkPerClass(values: unknown, classes: number, place: Place, bounds: Bounds): Float64Array {
+  const numbers = checkNumbers(values, place, bounds);
+  if (numbers.length === classes) return numbers;
+  throw new LayerpeelError(place.code, `${place.path} has ${numbers.length} numbers; expected ${classes}, one a class.`);
 }
+
+/** Numbers of the classes, or one number for all. */
+const checkPerClassOrOne = (values: unknown, classes: number, place: Place, bounds: Bounds): Float64Array =>
+  typeof values === 'number'
+    ? new Float64Array(classes).fill(checkNumber(values, place, bounds))
+    : checkPerClass(values, classes, place, bounds);
 
 function checkSoftLabels(given: Record<string, unknown>, samples: number, classes: number, place: Place): Float64Array {
   if (given.labelSmoothing) {
@@ -308,7 +314,7 @@ function checkDotRegression(
     );
   }
   const kind = checkChoice(given.prototypes ?? 'fixed', ['fixed', 'learnable'] as const, inside(place, 'prototypes'));
-  const sizes = checkPerClass(given[`prototype${own}`] ?? 1, classes, inside(place, `prototype${own}`), { above: 0 });
+  const sizes = checkPerClassOrOne(given[`prototype${own}`] ?? 1, classes, inside(place, `prototype${own}`), { above: 0 });
   const feature = checkNumber(given[`feature${own}`] ?? 1, inside(place, `feature${own}`), { above: 0 });
   if (convention === 'energies') {
     const targets = sizes.map((energy) => Math.sqrt(energy * feature));

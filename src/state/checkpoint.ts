@@ -2,16 +2,58 @@
  * Checkpoints of projected descent as `.safetensors` files: arrays of the state and its velocity, and in the metadata the
  * step and the plan. They appear whole or not at all, so that a process that is killed leaves the one before.
  */
-import type { Float, NDArray, State } from '../array/ndarray.js';
+import {
+  type CheckedState,
+  checkArray,
+  checkSameType,
+  checkState,
+  type Float,
+  type NDArray,
+  type State,
+} from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../check/errors.js';
-import type { DescentCheckpoint } from '../dynamics/projected.js';
+import { checkKeys, checkText, inside, option, type Place } from '../check/options.js';
+import { checkSteps } from '../check/quantities.js';
 
 const KIND = 'layerpeel projected descent';
 const parts = ['features', 'prototypes', 'biases'] as const;
 
-/** Writes a checkpoint to `path`. @throws `LP_FILE` */
-export async function saveCheckpoint(path: string, { step, state, velocity, plan }: DescentCheckpoint): Promise<void> {
+/** All that a run needs to go on: `saveCheckpoint` writes it. */
+export interface DescentCheckpoint {
+  readonly step: number;
+  readonly state: State;
+  /** With momentum. */
+  readonly velocity?: Omit<State, 'labels'>;
+  /** The problem and the options it is of, without arrays, as JSON. */
+  readonly plan: string;
+}
+
+/** Checks a checkpoint, and returns its state. */
+export function checkCheckpoint(checkpoint: DescentCheckpoint, place: Place): CheckedState {
+  const { step, state, velocity, plan } = checkKeys(checkpoint, ['step', 'state', 'velocity', 'plan'], place);
+  checkSteps(step, inside(place, 'step'));
+  checkText(plan, inside(place, 'plan'), 'that of a checkpoint');
+  const checked = checkState(state);
+  if (velocity === undefined) return checked;
+  const here = inside(place, 'velocity');
+  const given = checkKeys(velocity, parts, here);
+  for (const part of parts) {
+    const own = checked[part];
+    if (!own && given[part] === undefined) continue;
+    const { data } = checkArray(given[part], inside(here, part).path);
+    if (data.length !== own?.length) {
+      throw new LayerpeelError('LP_SHAPE', `${inside(here, part).path} has ${data.length} elements; expected ${own?.length ?? 0}.`);
+    }
+    checkSameType({ features: checked.features, [inside(here, part).path]: data });
+  }
+  return checked;
+}
+
+/** Writes a checkpoint to `path`. @throws `LP_FILE`, or what is wrong with the checkpoint */
+export async function saveCheckpoint(path: string, checkpoint: DescentCheckpoint): Promise<void> {
+  checkCheckpoint(checkpoint, option('checkpoint'));
+  const { step, state, velocity, plan } = checkpoint;
   const tensors: Record<string, NDArray | Int32Array> = { labels: Int32Array.from(state.labels) };
   for (const part of parts) {
     if (state[part]) tensors[part] = state[part];

@@ -11,9 +11,18 @@
 
 import { most } from '../array/extremes.js';
 import { matmulSync } from '../array/matmul.js';
-import { checkArray, checkLabels, checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import {
+  checkArray,
+  checkFinite,
+  checkLabels,
+  checkState,
+  type Float,
+  type NDArray,
+  type State,
+  scales,
+} from '../array/ndarray.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNumber, inside, option } from '../check/options.js';
+import { checkChoice, checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
 import { normOf } from '../state/states.js';
 
 export interface Energies {
@@ -30,6 +39,7 @@ export function etfOptimum(prototypes: NDArray, labels: Int32Array, energies: En
   const [classes, dim] = shape as [number, number];
   const samples = labels?.length ?? 0;
   const checked = checkLabels(labels, samples, classes).labels;
+  checkFinite(data, 'prototypes');
   const { root } = roots(energies, data, dim);
   const out = data instanceof Float32Array ? new Float32Array(samples * dim) : new Float64Array(samples * dim);
   for (let i = 0; i < samples; i++) {
@@ -68,6 +78,7 @@ export function contraction(state: State, options: ContractionOptions): Contract
   const kind = checkChoice(options.loss, ['dot-regression', 'cross-entropy'] as const, inside(place, 'loss'));
   const fixed = options.rate === undefined ? undefined : checkNumber(options.rate, inside(place, 'rate'), { above: 0 });
   const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  for (const [name, data] of Object.entries({ features, prototypes })) checkFinite(data, name);
   const { root, lengths, radius } = roots(options, prototypes, dim);
   const logits = matmulSync(
     { shape: [samples, dim], data: features },
@@ -128,14 +139,14 @@ const ROUNDING = 1e-5;
 
 function roots(given: Energies, prototypes: Float, dim: number) {
   const prototype = commonEnergy(prototypes, dim);
-  const said = checkNumber(given.prototypeEnergy ?? prototype, option('prototypeEnergy'), { above: 0 });
+  const said = checkNumber(given.prototypeEnergy ?? prototype, option('prototypeEnergy'), scales.float64);
   if (Math.abs(said - prototype) > ROUNDING * prototype) {
     throw new LayerpeelError(
       'LP_OPTION',
       `prototypeEnergy is ${said}, but the squared length of these prototypes is ${prototype}; leave it out, or scale them.`,
     );
   }
-  const feature = checkNumber(given.featureEnergy ?? 1, option('featureEnergy'), { above: 0 });
+  const feature = checkNumber(given.featureEnergy ?? 1, option('featureEnergy'), scales.float64);
   return { root: Math.sqrt(feature / prototype), lengths: Math.sqrt(feature * prototype), radius: Math.sqrt(feature) };
 }
 
@@ -169,7 +180,7 @@ export function balancedLengths(
 ): Float64Array {
   checkKeys(options, ['convention'], option('options'));
   const convention = checkChoice(options.convention ?? 'paper', ['paper', 'released'] as const, option('options.convention'));
-  const sizes = Array.from(counts, (count, c) => checkNumber(count, option(`counts[${c}]`), { min: 0, integer: true }));
+  const sizes = Array.from(checkNumbers(counts, option('counts'), { min: 0, integer: true }));
   const total = sizes.reduce((sum, count) => sum + count, 0);
   const present = sizes.filter((count) => count > 0).length;
   if (total === 0) throw new LayerpeelError('LP_BALANCE', 'All counts are 0; expected at least one sample.');

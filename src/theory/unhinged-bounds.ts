@@ -4,11 +4,14 @@
  */
 
 import { most } from '../array/extremes.js';
-import { matmul, matmulSync } from '../array/matmul.js';
-import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import { product } from '../array/matmul.js';
+import { type CheckedState, checkFinite, checkState, type Float, type State, snapshot } from '../array/ndarray.js';
+import { eachRow } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
-import { LayerpeelError } from '../check/errors.js';
+import { LayerpeelError, OverflowError } from '../check/errors.js';
 import { checkKeys, checkNumber, option } from '../check/options.js';
+import { checkGamma } from '../check/quantities.js';
+import { drive, driveSync, type Steps, step } from '../engine/run.js';
 
 export interface NormBounds {
   readonly gamma: number;
@@ -69,51 +72,54 @@ export interface UpperBoundOptions extends Control {
 /**
  * The unhinged loss of each sample of a state beside the losses that bound it (UL App. A).
  *
- * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_OPTION`, `LP_DETACHED`, `LP_ABORTED`
+ * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OPTION`, `LP_OVERFLOW`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function unhingedBounds(state: State, options: UpperBoundOptions): Promise<UpperBounds> {
-  const [features, prototypes, bound] = bounds(state, options);
-  return bound((await matmul(features, prototypes, { signal: options.signal, transposeB: true })).data);
+  return drive(bounds(state, options, snapshot), options);
 }
 
 /** `unhingedBounds` on the calling thread. */
 export function unhingedBoundsSync(state: State, options: UpperBoundOptions): UpperBounds {
-  const [features, prototypes, bound] = bounds(state, options);
-  return bound(matmulSync(features, prototypes, { transposeB: true }).data);
+  return driveSync(bounds(state, options));
 }
 
-function bounds(state: State, options: UpperBoundOptions): [NDArray, NDArray, (logits: Float) => UpperBounds] {
+const softplus = (x: number): number => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+
+function* bounds(state: State, options: UpperBoundOptions, own = (given: CheckedState) => given): Steps<UpperBounds> {
   checkOptions(options, ['gamma']);
-  const gamma = checkNumber(options.gamma, option('options.gamma'), { min: 0 });
-  const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
-  const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-  const bound = (logits: Float): UpperBounds => {
-    const result = {
-      values: new Float64Array(samples),
-      binary: new Float64Array(samples),
-      crossEntropy: new Float64Array(samples),
-    };
-    let holds = true;
-    for (let i = 0; i < samples; i++) {
-      const y = labels[i] as number;
-      const z = Float64Array.from(
-        { length: classes },
-        (_, c) => (logits[i * classes + c] as number) + ((biases?.[c] as number) ?? 0),
-      );
-      const own = z[y] as number;
-      const top = most(z);
-      const logSum = top + Math.log(z.reduce((sum, x) => sum + Math.exp(x - top), 0));
-      const others = z.reduce((sum, x) => sum + x, 0) - own;
-      const value = -own + gamma * others;
-      const binary = softplus(-own) + gamma * (z.reduce((sum, x) => sum + softplus(x), 0) - softplus(own));
-      const crossEntropy = -own + gamma * (classes - 1) * logSum;
-      const rounding = 1e-12 * (Math.abs(own) + gamma * z.reduce((sum, x) => sum + Math.abs(x), 0));
-      holds &&= value <= binary + rounding && value <= crossEntropy + rounding;
-      result.values[i] = value;
-      result.binary[i] = binary;
-      result.crossEntropy[i] = crossEntropy;
-    }
-    return { ...result, holds };
-  };
-  return [{ shape: [samples, dim], data: features }, { shape: [classes, dim], data: prototypes }, bound];
+  const gamma = checkGamma(options.gamma, option('options.gamma'));
+  const { features, prototypes, biases, labels, samples, classes, dim } = own(checkState(state));
+  const { data: logits } = yield* step(
+    product({ shape: [samples, dim], data: features }, { shape: [classes, dim], data: prototypes }, { transposeB: true }),
+  );
+  const [values, binary, crossEntropy] = [new Float64Array(samples), new Float64Array(samples), new Float64Array(samples)];
+  const z = new Float64Array(classes);
+  let holds = true;
+  yield* eachRow(samples, classes * COST, (i) => {
+    const row = i * classes;
+    for (let c = 0; c < classes; c++) z[c] = (logits[row + c] as number) + ((biases?.[c] as number) ?? 0);
+    const own = z[labels[i] as number] as number;
+    const top = most(z);
+    const logSum = top + Math.log(z.reduce((sum, x) => sum + Math.exp(x - top), 0));
+    const others = z.reduce((sum, x) => sum + x, 0) - own;
+    const value = -own + gamma * others;
+    const sides = softplus(-own) + gamma * (z.reduce((sum, x) => sum + softplus(x), 0) - softplus(own));
+    const entropy = -own + gamma * (classes - 1) * logSum;
+    if (!Number.isFinite(value + sides + entropy)) blame({ features, prototypes, biases }, i);
+    const rounding = 1e-12 * (Math.abs(own) + gamma * z.reduce((sum, x) => sum + Math.abs(x), 0));
+    holds &&= value <= sides + rounding && value <= entropy + rounding;
+    values[i] = value;
+    binary[i] = sides;
+    crossEntropy[i] = entropy;
+  });
+  return { values, binary, crossEntropy, holds };
+}
+
+/** A logit costs as much as so many additions. */
+const COST = 16;
+
+/** Finds what made the bounds of a sample no finite numbers. */
+function blame(arrays: Readonly<Record<string, Float | undefined>>, sample: number): never {
+  for (const [name, data] of Object.entries(arrays)) if (data) checkFinite(data, name);
+  throw new OverflowError(`The logits of sample ${sample} leave the range of a double; scale the state down.`);
 }

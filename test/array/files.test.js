@@ -75,6 +75,17 @@ test('a refusal of the system names the path', async () => {
   await rejects(InputFile.open(undefined), 'LP_FILE', /undefined cannot be read/);
 });
 
+test('content of anything but text and bytes is refused, and what was there stays', async () => {
+  const path = join(folder, 'file');
+  await writeFileAtomic(path, 'before');
+  for (const content of [['abc', 'de'], [Uint8Array.of(1), 'de'], [[1, 2]]]) {
+    await rejects(writeFileAtomic(path, content), 'LP_OPTION', /A piece of content is .*; expected a Uint8Array/);
+  }
+  await rejects(writeFileAtomic(path, 5), 'LP_OPTION', /content is 5/);
+  assert.equal(readdirSync(folder), ['file']);
+  assert.is(readFileSync(path, 'utf8'), 'before');
+});
+
 test('a file that shrinks while it is read is reported', async () => {
   const path = join(folder, 'file');
   writeFileSync(path, Buffer.alloc(100, 7));

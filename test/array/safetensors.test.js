@@ -32,6 +32,13 @@ test('an unsupported type is refused by name', async () => {
   await rejects(readSafetensors(fixture('float8.safetensors')), 'LP_FILE', /:scale: it is of dtype F8_E4M3/);
 });
 
+test('a type that an object has by nature is none', () => {
+  for (const dtype of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
+    const bytes = safetensorsBytes({ x: { dtype, shape: [1], data_offsets: [0, 4] } }, 4);
+    throwsCode(() => parseSafetensors(bytes), 'LP_FILE', /:x: it is of dtype /);
+  }
+});
+
 const entry = (begin, end, shape = [(end - begin) / 4], dtype = 'F32') => ({ dtype, shape, data_offsets: [begin, end] });
 
 test('a lying or malformed header is refused', () => {

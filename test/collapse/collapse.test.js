@@ -271,6 +271,10 @@ test('refuses what it cannot measure', async () => {
   const measure = (changes, options) => () => collapseSync({ ...state, ...changes }, options);
   await refuses('LP_BALANCE', /Class 1 of 3 has no samples/, measure({ labels: labels.map((c) => (c === 1 ? 0 : c)) }));
   await refuses('LP_BALANCE', /Class 3 of 4/, measure({ prototypes: undefined, biases: undefined }, { classes: 4 }));
+  for (const classes of [13, 2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER]) {
+    const expected = new RegExp(`12 samples for ${classes} classes`);
+    await refuses('LP_BALANCE', expected, measure({ prototypes: undefined, biases: undefined }, { classes }));
+  }
   await refuses('LP_LABEL', /labels\[0\] is -1/, measure({ labels: labels.map(() => -1) }));
   await refuses('LP_LABEL', /11 entries/, measure({ labels: labels.slice(1) }));
   await refuses('LP_LABEL', /Int32Array/, measure({ labels: [...labels], prototypes: undefined, biases: undefined }));

@@ -40,6 +40,7 @@ test('a class with too few images is refused, and so is an empty one', async () 
   await refuses('LP_BALANCE', /Class 1 would keep no image/, () => imbalancedIndices(labels, [2, 0]));
   await refuses('LP_LABEL', /labels\[2\] is 1/, () => imbalancedIndices(labels, [2]));
   await refuses('LP_OPTION', /seed/, () => imbalancedIndices(labels, [1, 1], -1));
+  await refuses('LP_OPTION', /counts\[0\] is 1000000000000/, () => imbalancedIndices(labels, [1e12, 1]));
 });
 
 test('subsets hold their counts, each index once, of its own class', () => {

@@ -412,7 +412,7 @@ test('refuses what makes no loss', async () => {
   await bad({ kind: 'unhinged' }, {}, 'LP_OPTION', /loss\.gamma is missing/);
   await bad({ kind: 'hinge', gamma: 1 }, {}, 'LP_OPTION', /loss/);
   await bad({ kind: 'cross-entropy', classWeights: [1, 2] }, {}, 'LP_OPTION', /has 2 numbers; expected 3/);
-  await bad({ kind: 'cross-entropy', classWeights: [1, -2, 1] }, {}, 'LP_OPTION', /loss\.classWeights\.1 is -2/);
+  await bad({ kind: 'cross-entropy', classWeights: [1, -2, 1] }, {}, 'LP_OPTION', /loss\.classWeights\[1\] is -2/);
   await bad({ kind: 'cross-entropy', labelSmoothing: 2 }, {}, 'LP_OPTION', /loss\.labelSmoothing is 2/);
   await bad({ kind: 'cross-entropy', softLabels: array([[1, 0]]) }, {}, 'LP_SHAPE', /expected \[6, 3\]/);
   const rows = Array.from({ length: 6 }, () => [0.5, 0.5, 0.5]);

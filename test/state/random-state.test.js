@@ -34,6 +34,8 @@ test('options are checked', () => {
     { classes: 3, perClass: 2.5, dim: 4 },
     { classes: 3, perClass: 2 },
     { classes: 3, perClass: 2, dim: 4, scale: 0 },
+    { classes: 3, perClass: 2, dim: 4, scale: 1e300, dtype: 'float32' },
+    { classes: 3, perClass: 2, dim: 4, scale: 1e308 },
     { classes: 3, perClass: 2, dim: 4, dtype: 'float16' },
     { classes: 3, perclass: 2, dim: 4 },
     undefined,

@@ -118,6 +118,12 @@ void kernel_modes(Matrix<const double> kernel, const State<const double>& state,
   transpose({memory.get(), m, rows}, out.reach);
   contrast_of({out.reach.data, n, inner * m}, samples, gamma, {out.vectors.data, state.classes(), inner * m}, control);
   control.poll();
+  for (Index k = 0; k < m * m; k++) {
+    if (!std::isfinite(out.vectors.data[k])) {
+      throw Error("LP_OVERFLOW",
+                  "The squares of gamma and of the kernel leave the range of a double; scale them down.");
+    }
+  }
   blas::eigh(m, out.vectors.data, out.values);
   // What rounding leaves of a zero would grow exponentially in long times.
   const double rounding = 16 * std::numeric_limits<double>::epsilon() * static_cast<double>(m) * out.values[m - 1];
