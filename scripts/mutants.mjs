@@ -1,7 +1,7 @@
 // Whether the tests notice: plants small faults, one at a time, in two copies of the working tree (build/mutants/), builds what
 // they touch and runs the tests that should fail.
 //
-//   npm run mutants -- [--room NAME …] [--match TEXT] [--sample N --seed S]
+//   npm run mutants -- [--room NAME]… [--match TEXT]… [--sample N --seed S]
 //
 // A fault is an entry of test/mutants/<room>.json: `find`, which stands once in `file`, becomes `replace`; `fault` says what the
 // slip is, `tests` names files of uvu and C++ tests (`native:losses_test`). It is noticed when one of them fails or hangs. An
@@ -34,7 +34,7 @@ const neverCopied = new Set(['build', 'lib', 'node_modules', 'biome.json']);
 const { values: options } = parseArgs({
   options: {
     room: { type: 'string', multiple: true },
-    match: { type: 'string' },
+    match: { type: 'string', multiple: true },
     sample: { type: 'string' },
     seed: { type: 'string', default: '1' },
   },
@@ -64,7 +64,9 @@ function staleness({ room, file, find, replace, tests, fault }) {
 
 function choose(rows) {
   const { room, match, sample, seed } = options;
-  const kept = rows.filter((row) => (!room || room.includes(row.room)) && (!match || `${row.file}: ${row.fault}`.includes(match)));
+  const kept = rows.filter(
+    (row) => (!room || room.includes(row.room)) && (!match || match.some((text) => `${row.file}: ${row.fault}`.includes(text))),
+  );
   if (!sample) return kept;
   let state = Number(seed);
   const random = () => {

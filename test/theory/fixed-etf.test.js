@@ -121,6 +121,28 @@ test('Theorem 2: a step contracts at least as bounded, and agrees with projected
   near(Math.sqrt(after), kase.at[0].distance, 1e-12, 'golden distance after a step');
 });
 
+test('a sample is on its side below the value at which it lies between its own prototype and another', () => {
+  for (const [classes, gamma] of [
+    [3, 0.4],
+    [5, 0.1],
+    [10, 0],
+  ]) {
+    const { data } = simplexETF(classes, 12, { seed: 3 });
+    const w = Array.from({ length: classes }, (_, c) => data.subarray(12 * c, 12 * c + 12));
+    const middle = w[0].map((x, j) => x + w[1][j]);
+    const z = w.map((each) => each.reduce((sum, x, j) => sum + x * middle[j], 0) / Math.hypot(...middle));
+    near(z[0], z[1], 1e-14, 'a tie');
+    const value = -z[0] + gamma * z.slice(1).reduce((sum, x) => sum + x, 0);
+    near(correctBelow(classes, gamma), value, 1e-14, `${classes} classes`);
+  }
+});
+
+test('the minimum of Lemma 1 holds up to γ = 2/(C−2), the end included', async () => {
+  near(unhingedMinimum(5, { gamma: 2 / 3, prototypeNorm: 2, featureNorm: 0.5 }), -5 / 3, 1e-15, 'at the end');
+  await refuses('LP_OPTION', /at most 2\/\(C−2\)/, () => unhingedMinimum(5, { gamma: 0.67 }));
+  near(unhingedMinimum(2, { gamma: 30 }), -31, 1e-15, 'two classes have no end');
+});
+
 test('balanced lengths, by both conventions', async () => {
   assert.equal(balancedLengths([10, 30, 20]), Float64Array.of(2, 2 / 3, 1));
   const released = balancedLengths([2, 0, 6], { convention: 'released' });
