@@ -50,6 +50,25 @@ test('the exponent of a limit that oscillates is how the norm grows, for every k
   }
 });
 
+test('the exponent and the rate of a limit are by the rates and learning rates that stay', () => {
+  const state = sample();
+  const schedule = { kind: 'steps', milestones: [2, 5], factor: 0.5, warmup: 3 };
+  const [shape, slow] = [0.8, 0.4].map((value) => ({ ...schedule, value }));
+  for (const made of [
+    gradientFlowSync(state, { gamma: 0.3, rates: sides(shape, slow) }),
+    gradientFlowSync(state, { gamma: 0.3, rates: sides(shape, 0.4) }),
+    gradientDescentSync(state, { gamma: 0.3, learningRates: sides(0.8, 0.4), schedule }),
+    gradientDescentSync(state, { gamma: 0.3, learningRates: sides(shape, 0.4) }),
+    gradientDescentSync(state, { gamma: 0.3, learningRates: sides(shape, slow), momentum: 0.5 }),
+  ]) {
+    const { exponent, rate, regime } = made.limitSync();
+    assert.is(regime, 'aligned');
+    const { logNorm, distanceToLimit } = made.measureSync([400, 600], ['logNorm', 'distanceToLimit']);
+    near((logNorm[1] - logNorm[0]) / 200 / exponent, 1, 1e-6, 'exponent');
+    near(Math.log(distanceToLimit[0] / distanceToLimit[1]) / 200 / rate, 1, 1e-3, 'rate');
+  }
+});
+
 test('biases under decay: everywhere on the way, behind the end of schedules, and in the limit', () => {
   const state = sample({ counts: [4, 2, 3] });
   const shape = { kind: 'steps', milestones: [3, 9], factor: 0.4, warmup: 5 };
