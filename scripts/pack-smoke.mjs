@@ -27,6 +27,8 @@ function checkContents({ files, size, unpackedSize }) {
     'README.md',
     'LICENSE',
     'CHANGELOG.md',
+    'docs/README.md',
+    'docs/fig1.svg',
     'CMakeLists.txt',
     'binding.gyp',
     'lib/index.js',
