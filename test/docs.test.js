@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as layerpeel from 'layerpeel';
+import * as report from 'layerpeel/report';
 import * as torch from 'layerpeel/torch';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -24,7 +25,7 @@ const paths = [
 ];
 const pages = new Map(await Promise.all(paths.map(async (path) => [path, await read(path)])));
 const manifest = JSON.parse(await read('package.json'));
-const names = [...Object.keys(layerpeel), ...Object.keys(torch)].filter((name) => !name.endsWith('Sync'));
+const names = [...Object.keys(layerpeel), ...Object.keys(report), ...Object.keys(torch)].filter((name) => !name.endsWith('Sync'));
 
 /** The blocks of code of a kind, each with its place. */
 const blocks = (kind) =>
@@ -164,6 +165,7 @@ test('every field of every public interface is named', async () => {
   const all = [...pages.values()].join('\n\n');
   for (const [entry, folder] of [
     ['index.d.ts', ''],
+    ['report/index.d.ts', 'report/'],
     ['training/index.d.ts', 'training/'],
   ]) {
     for (const [, list, from] of (await read(`lib/${entry}`)).matchAll(/export (?:type )?\{([^}]*)\} from '(.*)\.js'/g)) {
@@ -179,7 +181,7 @@ test('every field of every public interface is named', async () => {
 });
 
 test('lists of names are whole', async () => {
-  const errors = [...(await read('lib/errors.d.ts')).matchAll(/'(LP_\w+)'/g)].map((match) => match[1]);
+  const errors = [...(await read('lib/check/errors.d.ts')).matchAll(/'(LP_\w+)'/g)].map((match) => match[1]);
   for (const [path, list] of [
     ['docs/errors.md', errors],
     ['docs/papers.md', experiments.map(({ id }) => id)],

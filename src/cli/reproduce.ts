@@ -1,7 +1,7 @@
 /**
  * `layerpeel reproduce`: the papers' numerical experiments, each with a verdict.
  */
-import { experiments, papers } from '../experiments/index.js';
+import { experimentPage, experiments, papers } from '../experiments/index.js';
 import type { Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, unknown } from './command.js';
@@ -29,15 +29,10 @@ export const command: Command = {
       );
     const { title, source, config, summary } = experiment;
     const folder = await context.folder(experiment.id, config);
-    const { lead, verdicts, sections } = await experiment.run({ signal: context.signal, progress: context.progress, folder });
-    const letters = source.split(' ')[0] as string;
-    const report = await folder.report({
-      title: `${source}: ${title}`,
-      lead,
-      verdicts,
-      sections: [...sections, { title: 'Paper', text: [`${letters} is ${papers[letters]}.`] }],
-      parameters: config,
-    });
+    const { signal, progress } = context;
+    const findings = await experiment.run({ signal, progress, folder });
+    const { verdicts } = findings;
+    const report = await folder.report(experimentPage(experiment, findings));
     return {
       text: [`${source}: ${title}`, summary, '', verdictText(verdicts), '', `Report: ${report}`].join('\n'),
       json: { id: experiment.id, title, source, verdicts, folder: folder.path, report },

@@ -1,8 +1,9 @@
 /** The experiments that `layerpeel reproduce` knows, in the papers' order. */
 
+import type { PageFigure, Report } from '../report/page.js';
 import { experiment as etfMinority } from './etf-minority.js';
 import { experiment as etfThm2 } from './etf-thm2.js';
-import type { Experiment } from './experiment.js';
+import type { Experiment, Findings } from './experiment.js';
 import { experiment as lpFig2 } from './lp-fig2.js';
 import { experiment as lpThm31 } from './lp-thm31.js';
 import { experiment as lpThm34 } from './lp-thm34.js';
@@ -22,6 +23,16 @@ export const papers: Readonly<Record<string, string>> = {
   LP: 'Ji et al., An unconstrained layer-peeled perspective on neural collapse, 2022',
   ETF: 'Yang et al., Inducing neural collapse in imbalanced learning, 2022',
 };
+
+/** The report of an experiment. */
+export function experimentPage({ title, source, config }: Experiment, { lead, verdicts, sections }: Findings): Report<PageFigure> {
+  const letters = source.split(' ')[0] as string;
+  return {
+    ...{ title: `${source}: ${title}`, lead, verdicts },
+    sections: [...sections, { title: 'Paper', text: [`${letters} is ${papers[letters]}.`] }],
+    parameters: config,
+  };
+}
 
 export const experiments: readonly Experiment[] = [
   ulFig1,

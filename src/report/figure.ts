@@ -148,7 +148,8 @@ export function lineChart(chart: LineChart): Spec {
         return seriesLayers(
           styleOf(series, index),
           series.mark ?? 'line',
-          runs.map((run) => thin(run, pixelOf(chart.x, x, width, series.mark))),
+          // Each bar is a width of its own.
+          series.mark === 'bars' ? runs : runs.map((run) => thin(run, pixelOf(chart.x, x, width, series.mark))),
           place,
           { x: x.domain, y: y.domain, clip: Boolean(chart.x.domain ?? chart.y.domain) },
         );

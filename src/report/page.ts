@@ -4,7 +4,10 @@
  *
  * Text may carry `^{…}` and `_{…}` for super- and subscripts and `` `…` `` for code; everything else is shown as given.
  */
-import type { Spec } from './figure.js';
+import { LayerpeelError } from '../check/errors.js';
+import { show } from '../check/options.js';
+import { renderSvg, type Spec } from './figure.js';
+import { machine } from './machine.js';
 import { formatNumber } from './ticks.js';
 
 /** A statement of a paper beside what was measured here. */
@@ -76,6 +79,28 @@ export async function drawFigures<F>(report: Report<F>, draw: (figure: F) => Pro
     sections.push({ ...section, figures: drawn });
   }
   return { ...report, sections };
+}
+
+/** Checks that a result has what a report is made of. @param from the function that gives such results */
+export function checkResult(result: unknown, keys: readonly string[], from: string): void {
+  const given = typeof result === 'object' && result !== null ? (result as Record<string, unknown>) : undefined;
+  const missing = keys.find((key) => given?.[key] === undefined);
+  if (given && missing === undefined) return;
+  throw new LayerpeelError(
+    'LP_OPTION',
+    `${given ? `result.${missing} is missing` : `result is ${show(result)}`}; expected what ${from} gives.`,
+  );
+}
+
+/** A report as one self-contained HTML page. @param command what made the result, as it was typed */
+export async function renderReport(report: Report<Figure | PageFigure>, { command }: { command?: string } = {}): Promise<string> {
+  checkResult(report, ['title', 'lead', 'sections', 'parameters'], 'a page of layerpeel/report');
+  const drawn = await drawFigures(report, async (figure) => {
+    if ('svg' in figure) return figure;
+    const { name, spec, caption } = figure;
+    return { name, svg: await renderSvg(spec), caption };
+  });
+  return renderPage({ ...drawn, ...(command !== undefined && { command }), machine: machine() });
 }
 
 export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);

@@ -13,6 +13,8 @@ import { type Comparison, type Observation, Theory, type TheorySetting } from '.
 
 /** Samples of a probe, unless there are more classes. */
 const PROBE = 1000;
+/** Multiplications of one gradient up to which a cross-entropy flow, which takes thousands of them, is integrated beside a run. */
+const MOST_WORK = 1e8;
 
 /** Samples that follow one another. */
 export interface Stretch {
@@ -35,8 +37,16 @@ export function probeOf(labels: Int32Array, counts: Int32Array): Stretch[] {
   return stretches;
 }
 
-/** What the theory is told of a run with a probe of so many samples; or a sentence why it does not cover the run. */
-export function theorySetting(config: TrainingConfig, { batch, probe }: { batch: number; probe: number }): TheorySetting | string {
+export interface TheorySizes {
+  readonly batch: number;
+  /** Samples of the probe. */
+  readonly probe: number;
+  readonly classes: number;
+  readonly dim: number;
+}
+
+/** What the theory is told of a run of these sizes; or a sentence why it does not cover the run. */
+export function theorySetting(config: TrainingConfig, { batch, probe, classes, dim }: TheorySizes): TheorySetting | string {
   const { loss, model, data, regularization, collapseEvery } = config;
   if (collapseEvery === 0) return 'Nothing is measured after epochs (`collapseEvery` is 0), so no theory is compared.';
   if (loss.kind !== 'unhinged' && loss.kind !== 'cross-entropy') {
@@ -56,6 +66,12 @@ export function theorySetting(config: TrainingConfig, { batch, probe }: { batch:
     'regularized features': entropy && regularization?.weight,
   }).find(([, there]) => there);
   if (outside) return `The theory does not cover ${loss.kind === 'unhinged' ? 'the unhinged loss' : loss.kind} with ${outside[0]}.`;
+  if (entropy && probe * classes * dim > MOST_WORK) {
+    return (
+      `The model of ${probe} samples in ${classes} classes and ${dim} dimensions is too large for its flow under cross-entropy to be ` +
+      'integrated beside a run; that under the unhinged loss is not integrated.'
+    );
+  }
   const { weight = 0, normalization = 'sum' } = regularization ?? {};
   const factor = { sum: 2 * batch, mean: 2, 'half-mean': 1 }[normalization];
   return { loss, fixed, weightDecay: (factor * weight) / probe };

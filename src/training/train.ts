@@ -18,7 +18,7 @@ import { normOf } from '../state/states.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
 import { type RawEpoch, type RawEvaluation, type TrainerPlan, torchEngine } from './engine.js';
-import { checkModel } from './models.js';
+import { checkModel, featureDimension } from './models.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
 
@@ -187,7 +187,10 @@ function theoryOf({ handle, config, settings, plan, images, counts, control }: B
   const { features, prototypes, ...rest } = from?.start ?? {};
   return {
     look,
-    setting: theorySetting(config, { batch: Math.min(settings.batch, all.length), probe: labels.length }),
+    setting: theorySetting(config, {
+      ...{ batch: Math.min(settings.batch, all.length), probe: labels.length },
+      ...{ classes: plan.classes, dim: featureDimension(plan.architecture) },
+    }),
     ...(from &&
       features &&
       prototypes && { before: { start: { ...rest, features, prototypes, labels }, observations: from.progress.observations } }),
@@ -336,7 +339,7 @@ function checkSame(
   if (String(counts) !== String(Array.from(countsNow))) {
     throw new LayerpeelError(
       'LP_CONFIG',
-      `${file} was trained on classes of ${counts.join(', ')} images; these have ${countsNow.join(', ')}.`,
+      `${file} was trained on classes of ${brief(counts)} images; these have ${brief(Array.from(countsNow))}.`,
     );
   }
   if (epochs > settings.epochs) {
@@ -346,6 +349,9 @@ function checkSame(
     );
   }
 }
+
+/** The first of some counts. */
+const brief = (counts: readonly number[]): string => `${counts.slice(0, 10).join(', ')}${counts.length > 10 ? ', …' : ''}`;
 
 function begin(plan: TrainerPlan & { prototypes: Float32Array | undefined }, sets: Sets, control: Control): Promise<object> {
   const { prototypes, ...rest } = plan;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { readSafetensors, simplexETF } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
+import { theorySetting } from '../../lib/training/run-theory.js';
 import { patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
@@ -126,6 +127,14 @@ for (const [name, change] of Object.entries({
     });
   });
 }
+
+test('a cross-entropy flow too large to be integrated is not begun', () => {
+  const config = { model: { kind: 'mlp' }, loss: { kind: 'cross-entropy' } };
+  const sizes = { batch: 16, probe: 1000, classes: 200, dim: 500 };
+  assert.equal(theorySetting(config, sizes), { loss: config.loss, fixed: false, weightDecay: 0 });
+  assert.match(theorySetting(config, { ...sizes, dim: 501 }), /1000 samples in 200 classes and 501 dimensions is too large/);
+  assert.type(theorySetting({ ...config, loss: { kind: 'unhinged', gamma: 0 } }, { ...sizes, dim: 501 }), 'object');
+});
 
 for (const [reason, change] of [
   [/does not cover mse/, { loss: { kind: 'mse' } }],

@@ -3,7 +3,7 @@ import { least, most } from '../../array/extremes.js';
 import type { Collapse, PairCosines } from '../../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo } from '../../collapse/measures.js';
 import { type Column, heatmap, lineChart } from '../figure.js';
-import { type Figure, type Report, type Section, withScripts } from '../page.js';
+import { checkResult, type Figure, type Report, type Section, withScripts } from '../page.js';
 import { formatNumber } from '../ticks.js';
 
 export interface CollapseAbout {
@@ -14,6 +14,7 @@ export interface CollapseAbout {
 }
 
 export function collapsePage(measured: Collapse, { name, parameters = {} }: CollapseAbout): Report {
+  checkResult(measured, ['samples', 'classes', 'dim', 'counts', 'featurePairs', 'classNorms'], 'collapse');
   const { samples, classes, dim, counts, prototypeNorms } = measured;
   return {
     title: `Neural collapse of ${name}`,

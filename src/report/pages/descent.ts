@@ -1,7 +1,7 @@
 /** The report of a projected descent: what was measured along it, drawn over its steps, and how it ended. */
 import { type DescentColumns, type DescentMeasure, descentMeasures, type Snapshot } from '../../dynamics/projected.js';
 import { type Axis, lineChart } from '../figure.js';
-import { type Figure, type PageFigure, type Report, withScripts } from '../page.js';
+import { checkResult, type Figure, type PageFigure, type Report, withScripts } from '../page.js';
 import { type SimulationAbout, sentence } from './simulation.js';
 
 /** The measures of all snapshots, or of those there are. */
@@ -21,14 +21,16 @@ export interface DescentResult {
 
 /** @param figures those of `descentFigures`, where they are drawn already */
 export function descentPage(
-  { loss, steps, columns, end }: DescentResult,
+  result: DescentResult,
   { name, parameters = {} }: SimulationAbout,
-  figures: readonly (Figure | PageFigure)[] = descentFigures(columns),
+  figures?: readonly (Figure | PageFigure)[],
 ): Report<Figure | PageFigure> {
+  checkResult(result, ['loss', 'steps', 'columns', 'end'], 'projectedDescent');
+  const { loss, steps, columns, end } = result;
   return {
     title: `projectedDescent: ${name}`,
     lead: `Projected descent under ${loss}, to step ${end.step} of ${steps}. ${endingOf(end)}`,
-    sections: [{ title: 'Measurements', figures }],
+    sections: [{ title: 'Measurements', figures: figures ?? descentFigures(columns) }],
     parameters,
   };
 }

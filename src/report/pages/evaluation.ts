@@ -6,7 +6,7 @@ import type { GroupName } from '../../evaluation/accuracy.js';
 import type { Calibration } from '../../evaluation/calibration.js';
 import type { DecisionRule, Evaluation, ScoreEvaluation, ScoreName } from '../../evaluation/evaluate.js';
 import { type Column, lineChart, type Series } from '../figure.js';
-import type { Figure, Report, Section } from '../page.js';
+import { checkResult, type Figure, type Report, type Section } from '../page.js';
 import { formatNumber } from '../ticks.js';
 
 const percent = (share: number): string => (Number.isNaN(share) ? '–' : `${formatNumber(100 * share, 4)}%`);
@@ -172,6 +172,7 @@ export interface EvaluationAbout {
 }
 
 export function evaluationPage(result: Evaluation, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {
+  checkResult(result, ['samples', 'classes', 'accuracy', 'perClass', 'calibration', 'intervals', 'warnings'], 'evaluate');
   const { samples, classes, accuracy, intervals } = result;
   const bracketed = Object.keys(intervals).length > 0 ? ` In brackets are ${percent(confidence)} bootstrap intervals.` : '';
   return {

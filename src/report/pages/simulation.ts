@@ -4,7 +4,7 @@ import { most } from '../../array/extremes.js';
 import type { State } from '../../array/ndarray.js';
 import { type Limit, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../../dynamics/trajectory.js';
 import { type Axis, lineChart } from '../figure.js';
-import { type Figure, type PageFigure, type Report, type Section, withScripts } from '../page.js';
+import { checkResult, type Figure, type PageFigure, type Report, type Section, withScripts } from '../page.js';
 import { formatNumber } from '../ticks.js';
 
 /** What was measured along a trajectory. */
@@ -39,15 +39,16 @@ export interface SimulationAbout {
 export function simulationPage(
   result: SimulationResult,
   { name, parameters = {} }: SimulationAbout,
-  figures: readonly (Figure | PageFigure)[] = trajectoryFigures(result),
+  figures?: readonly (Figure | PageFigure)[],
 ): Report<Figure | PageFigure> {
+  checkResult(result, ['dynamics', 'state', 'clock', 'times', 'measured', 'limit'], 'a trajectory');
   const { dynamics, state, clock, times, limit, events = [] } = result;
   const [first = 0, last = 0] = [times[0], times[times.length - 1]];
   return {
     title: `${dynamics}: ${name}`,
     lead: `${dynamics} of ${sizeOf(state)}, computed exactly at ${times.length} ${clock}s from ${formatNumber(first)} to ${formatNumber(last, 7)}.`,
     sections: [
-      { title: 'Measurements', figures },
+      { title: 'Measurements', figures: figures ?? trajectoryFigures(result) },
       limitSection(limit),
       ...(events.length > 0 ? [eventSection(events, clock)] : []),
     ],

@@ -6,7 +6,7 @@ import { type CollapseMeasure, collapseMeasures, type MeasureInfo } from '../../
 import type { TrainingConfig } from '../../training/config.js';
 import type { Comparison } from '../../training/theory.js';
 import { type Axis, type Column, type LineChart, lineChart, type Rule, type Series } from '../figure.js';
-import { type Figure, type Report, type Section, type Table, withScripts } from '../page.js';
+import { checkResult, type Figure, type Report, type Section, type Table, withScripts } from '../page.js';
 import { formatNumber } from '../ticks.js';
 
 type Row = Readonly<Record<string, number>>;
@@ -23,7 +23,7 @@ export interface TrainingResult {
   /** The layer-peeled model beside the network, or a sentence why it is not. */
   readonly theory: Comparison | string;
   /** The version of libtorch. */
-  readonly libtorch: string;
+  readonly libtorch?: string;
   /** How the run ended, in a sentence, where it ended early. */
   readonly ending?: string;
 }
@@ -33,6 +33,7 @@ export interface TrainingAbout {
 }
 
 export function trainingPage(result: TrainingResult, { name }: TrainingAbout): Report {
+  checkResult(result, ['config', 'history', 'counts', 'parameters', 'theory'], 'train');
   const { config, history, theory, libtorch } = result;
   const rows = history.map(derived);
   const sections: Section[] = SECTIONS.flatMap(({ title, text, figures: plans }) => {
@@ -45,7 +46,7 @@ export function trainingPage(result: TrainingResult, { name }: TrainingAbout): R
     title: `${config.model.kind} trained under ${config.loss.kind}: ${name}`,
     lead: leadOf(result),
     sections: [...sections, ...(last ? [{ title: `Epoch ${last.epoch}`, tables: [tableOf(last)] }] : [])],
-    parameters: { ...config, libtorch },
+    parameters: { ...config, ...(libtorch !== undefined && { libtorch }) },
   };
 }
 
