@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Builds a variant of the engine into build/<name> and runs the C++ tests and the JavaScript tests on it:
 #   variant.sh reference     without a BLAS: the reference kernels
+#   variant.sh clang         built with clang
 #   variant.sh sanitize      under AddressSanitizer and UndefinedBehaviorSanitizer
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1
 case $name in
   reference) flags=(--CDLAYERPEEL_BLAS=none) ;;
+  clang) flags=(--CDCMAKE_CXX_COMPILER=clang++) ;;
   sanitize) flags=(--CDLAYERPEEL_SANITIZE=ON --config RelWithDebInfo) ;;
-  *) echo "usage: variant.sh reference | sanitize" >&2; exit 2 ;;
+  *) echo "usage: variant.sh reference | clang | sanitize" >&2; exit 2 ;;
 esac
 
 npm run --silent build:ts
