@@ -13,6 +13,13 @@ fi
 mapfile -t sources < <(find native -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 if [ "${1:-}" = --check ]; then
   "$formatter" --dry-run --Werror "${sources[@]}"
+  # Comments are left as they are, tables among them; only their width is held.
+  python3 - "${sources[@]}" << 'END'
+import sys, unicodedata
+wide = [f"{name}:{at}: {line.rstrip()}" for name in sys.argv[1:] for at, line in enumerate(open(name, encoding="utf-8"), 1)
+        if sum(not unicodedata.combining(character) for character in line.rstrip()) > 120]
+if wide: sys.exit("\n".join(["Wider than 120 columns:", *wide]))
+END
 else
   "$formatter" -i "${sources[@]}"
 fi

@@ -210,7 +210,7 @@ Collapse<T>::~Collapse() = default;
 template <class T>
 void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Control& control) {
   const ByClass by_class(labels, features.rows, classes_);
-  const Buffer<double> sums(classes_ * dim_);
+  const Buffer<double> sums(classes_ * dim_);  // (C, p) of this chunk
   class_sums(features, by_class, {sums.get(), classes_, dim_}, control);
   if (!all_finite({sums.get(), classes_, dim_})) check_finite(features, "features", samples_);
   for (Index i = 0; i < sums.size(); i++) means_[i] += sums[i];
@@ -221,6 +221,7 @@ void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Con
 template <class T>
 void Collapse<T>::center(const Control& control) {
   const Index C = classes_, p = dim_;
+  // means_ (C, p): S_c → μ_c; global_ (p): h̄.
   global_.assign(p, 0);
   for (Index c = 0; c < C; c++) {
     if (counts_[c] == 0) {
@@ -236,11 +237,13 @@ void Collapse<T>::center(const Control& control) {
   if (!all_finite({means_.data(), C, p})) {
     throw Error("LP_OVERFLOW", "Sums of features exceed the range of float64; scale the features down.");
   }
+  // (C, p) M, (C) ‖M_c‖².
   centered_ = subtract_row(means_, global_);
   squares_.resize(C);
   for (Index c = 0; c < C; c++) squares_[c] = dot(&centered_[c * p], &centered_[c * p], p);
 
-  // Eigenvectors, one a row, of MᵀM or M Mᵀ; eigenvalues ascending, of which the last min(C−1, p) can differ from 0.
+  // M = V diag(√g) Qᵀ from the smaller of MᵀM (p, p) = Q diag(g) Qᵀ and M Mᵀ (C, C) = V diag(g) Vᵀ. Eigenvectors, one
+  // a row; eigenvalues ascending, of which the last min(C−1, p) can differ from 0.
   const bool narrow = p < C;
   const Index size = std::min(C, p);
   MatmulPlan plan;
@@ -255,7 +258,8 @@ void Collapse<T>::center(const Control& control) {
   rank_ = 0;
   while (rank_ < std::min(C - 1, p) && values[size - 1 - rank_] > least) rank_++;
 
-  // Of the eigenvectors that count, Qᵀ (rank, p) and Vᵀ (rank, C), whichever are not at hand without their lengths √g.
+  // Of the eigenvectors that count, Qᵀ (rank, p) and Vᵀ (rank, C): one of them at hand, the other, as M's product with
+  // it, with its lengths √g.
   const std::vector<double> kept(vectors.end() - rank_ * size, vectors.end());
   std::vector<double> other(rank_ * plan.k);
   plan.m = rank_;
@@ -265,6 +269,7 @@ void Collapse<T>::center(const Control& control) {
   plan.transpose_b = narrow;
   matmul(plan, kept.data(), centered_.data(), other.data(), control);
   const auto &q = narrow ? kept : other, &v = narrow ? other : kept;
+  // B = √C diag(1/√g) Qᵀ (rank, p), T = V diag(√g)/√C (C, rank).
   whitening_ = zeros<T>(rank_ * padded<T>(p));
   recovery_ = zeros<T>(C * padded<T>(rank_));
   for (Index k = 0; k < rank_; k++) {
@@ -273,6 +278,7 @@ void Collapse<T>::center(const Control& control) {
     for (Index j = 0; j < p; j++) whitening_[k * padded<T>(p) + j] = static_cast<T>(q[k * p + j] * factor);
     for (Index c = 0; c < C; c++) recovery_[c * padded<T>(rank_) + k] = static_cast<T>(v[k * C + c] / factor);
   }
+  // μ = high + low to twice the digits of T, from which h − μ has no rounding but its own.
   high_means_ = Buffer<T>(C * p);
   low_means_ = Buffer<T>(C * p);
   for (Index i = 0; i < C * p; i++) {
@@ -363,6 +369,8 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   const Index C = classes_, p = dim_, depth = padded<T>(p), rank_depth = padded<T>(rank_);
   const Index class_row = round_up(C, kClassUnit);
 
+  // A panel of rows at a time: r (panel, p), from it q = B r (panel, rank) and W r (panel, C). Rows of r beyond `count`
+  // are what an earlier panel left there: their products are made, and not looked at.
   for (Index first = 0; first < rows; first += panel) {
     const Index count = std::min(panel, rows - first), filled = round_up(count, kRowUnit);
     for (Index i = 0; i < count; i++) {
@@ -380,6 +388,7 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
                next + half / sizeof(T), ahead - half);
     }
   }
+  // Of the block: M r = T q (rows, C), tr(Σ_W Σ_B⁺) and, in T for a while, Σ q qᵀ (rank, rank).
   if (rank_ > 0) {
     const T* whitened = part.whitened.get();
     multiply(whitened, round_up(rows, kRowUnit), recovery_.get(), C, rank_depth, part.near.get(), class_row, whitened,
@@ -393,11 +402,13 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   for (Index i = 0; i < rows; i++) {
     const Index y = labels[order[i]], slot = slot_[y];
     const T *logits = &part.logits[i * class_row], *near = &part.near[i * class_row];
+    // ‖r‖, and ‖h − h̄‖² = ‖r + M_y‖² = ‖r‖² + 2 r·M_y + ‖M_y‖².
     part.within[y] += part.square[i];
     part.to_class += std::sqrt(part.square[i]);
     part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + squares_[y]));
     if (!has_prototypes_) continue;
 
+    // Logits z_c = W_c·r + (W_c·μ_y + b_c); ‖h − μ_c‖² is smallest where M_c·r + (M_c·M_y − ‖M_c‖²/2) is largest.
     const double *offsets = &logits_[slot * class_row], *scores = &scores_[slot * class_row];
     const Best rival = best_other(logits, offsets, class_row, y), closest = best_other(near, scores, class_row, y);
     const double own = logits[y] + offsets[y];

@@ -18,7 +18,7 @@ LP_DECLARE(RowMargin margin_of_row(const double* z, Index classes, Index label);
 // z turns into exp(z − offset), 0 at the label. Returns their sum.
 LP_DECLARE(double share_row(double* z, Index classes, Index label, double offset);)
 
-// Ż turns into Ġ: ġ_j = g_j (ż_j − ż_y − L Σ_k g_k (ż_k − ż_y)), g_y = 0 on entry, and at y minus the sum of the others.
+// Ż turns into Ġ: ġ_j = g_j (ż_j − ż_y − L Σ_k g_k (ż_k − ż_y)), g_y = 0 on entry; at y minus the sum of the others.
 LP_DECLARE(void bend_row(double* change, const double* shares, Index classes, Index label, double loss);)
 
 // Σ_{j≠y} e_j ((z_y − z_j)/margin − 1), e_j = exp(z_j − offset); z turns into factor e_j, 0 at the label.

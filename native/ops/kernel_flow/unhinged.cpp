@@ -109,13 +109,16 @@ void kernel_modes(Matrix<const double> kernel, const State<const double>& state,
   check_finite(state.prototypes, "prototypes");
   if (state.biases) check_finite(Matrix<const double>{state.biases, state.classes(), 1}, "biases");
 
+  // (N, N) K and m modes: N = n, m = C, q = p where K acts on every coordinate alike; else N = np, m = Cp, q = 1. Of a
+  // sample K has `inner` = N/n rows, which lie one after the other.
   const Index n = state.samples(), rows = kernel.rows, m = out.vectors.rows, q = out.prototype_parts.cols;
   const Index inner = rows / n;
   const ByClass samples(state.labels, n, state.classes());
   Buffer<double> memory(m * rows);
-  // Aᵀ K, sample by sample a row of `inner · rows` numbers; K is symmetric.
+  // (m, N) Aᵀ K, the contrast of its samples (n, inner N); K is symmetric, so that its transpose is K A (N, m).
   contrast_of({kernel.data, n, inner * rows}, samples, gamma, {memory.get(), state.classes(), inner * rows}, control);
   transpose({memory.get(), m, rows}, out.reach);
+  // (m, m) G = Aᵀ K A, in whose place its eigenvectors come.
   contrast_of({out.reach.data, n, inner * m}, samples, gamma, {out.vectors.data, state.classes(), inner * m}, control);
   control.poll();
   for (Index k = 0; k < m * m; k++) {
@@ -131,6 +134,7 @@ void kernel_modes(Matrix<const double> kernel, const State<const double>& state,
     if (!(out.values[k] > rounding)) out.values[k] = 0;
   }
 
+  // (m, q) the parts w = V W0 and h = V Aᵀ H0.
   Buffer<double> pulled(m * q);
   contrast_of(state.features, samples, gamma, {pulled.get(), state.classes(), state.dim()}, control);
   multiply(out.vectors, {state.prototypes.data, m, q}, out.prototype_parts, control);
@@ -140,6 +144,7 @@ void kernel_modes(Matrix<const double> kernel, const State<const double>& state,
 void kernel_combine(Matrix<const double> features, const KernelModes& modes, const KernelCoefficients& coefficients,
                     Matrix<double> out_features, Matrix<double> out_prototypes, const Control& control) {
   const Index m = modes.vectors.rows, q = modes.prototype_parts.cols;
+  // (m, q) both: what V goes to work on, and what K A does.
   Buffer<double> weights(m * q), pulls(m * q);
   const Matrix<double> mixed{weights.get(), m, q}, pulled{pulls.get(), m, q};
   // out = Vᵀ (a ∘ w + b ∘ h)
@@ -156,6 +161,7 @@ void kernel_combine(Matrix<const double> features, const KernelModes& modes, con
   };
   synthesize(coefficients.grow, coefficients.rise, out_prototypes);
   synthesize(coefficients.rise, coefficients.lift, pulled);
+  // (N, q) H = initial H0 + K A (Vᵀ (rise ∘ w + lift ∘ h)).
   parallel_for(features.rows, kTile, control, [&](Index begin, Index end) {
     double* out = out_features.row(begin);
     const double* initial = features.row(begin);

@@ -1,11 +1,11 @@
-// The pass of losses that see the own prototype and a sum of all: unhinged, dot regression, adjusted margin. Of a sample
-// of class y, with u = h, or r h/‖h‖ where features are normalized,
+// The pass of losses that see the own prototype and a sum of all: unhinged, dot regression, adjusted margin. Of a
+// sample of class y, with u = h, or r h/‖h‖ where features are normalized,
 //
 //   ∂ℓ/∂u = s v_y      v_c = γ Σ_j w_j − (1+γ) w_c,  s = 1;  of dot regression v_c = w_c (at its stated length),
 //                      s = κ_y (v_yᵀu − τ_y)
 //
-// with one vector v_c a class, so that ∂L/∂H costs O(n p), and ∂L/∂W follows from the class sums S_c = Σ_{y_i=c} a_c s u_i
-// alone. No logits are made.
+// with one vector v_c a class, so that ∂L/∂H costs O(n p), and ∂L/∂W follows from the class sums S_c = Σ_{y_i=c} a_c s
+// u_i alone. No logits are made.
 #pragma once
 
 #include <vector>

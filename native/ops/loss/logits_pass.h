@@ -1,7 +1,7 @@
 // The pass of losses that couple all classes: cross-entropy, mean squares, hinge. A tile of r samples at a time, with
 // U (r, p) their features h, or r h/‖h‖ where these are normalized,
 //
-//   Z = U Wᵀ + 1bᵀ (r, C)      G = ∂L/∂Z, in the place of Z      ∂L/∂U = G W (r, p)      ∂L/∂W += Gᵀ U      ∂L/∂b += Gᵀ 1
+//   Z = U Wᵀ + 1bᵀ (r, C)     G = ∂L/∂Z, in the place of Z     ∂L/∂U = G W (r, p)     ∂L/∂W += Gᵀ U     ∂L/∂b += Gᵀ 1
 //
 // and ∂L/∂H from ∂L/∂U. Logits exist a tile or a block of tiles at a time, and samples may move as soon as nobody needs
 // their features any more.

@@ -1,5 +1,5 @@
-// The look of ops/loss/row at a row, for kernels that take it on their way: included once in each of their files, in whose
-// namespace it lies.
+// The look of ops/loss/row at a row, for kernels that take it on their way: included once in each of their files, in
+// whose namespace it lies.
 #pragma once
 
 #include "ops/loss/row.h"

@@ -104,6 +104,7 @@ void spherical_start(const State<const T>& state, double gamma, Sphere start, do
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
   check_finite(state.prototypes, "prototypes");
 
+  // (C, p) the targets u_c = w_c − γ/(1+γ) Σ w, then û_c; (C) their lengths.
   Buffer<double> sum(p), lengths(classes);
   std::fill(sum.begin(), sum.end(), 0.0);
   for (Index c = 0; c < classes; c++) {
@@ -128,6 +129,8 @@ void spherical_start(const State<const T>& state, double gamma, Sphere start, do
                     "Feature " + std::to_string(i) +
                         " is zero and has no direction; expected non-zero features, as they are normalized.");
       }
+      // (n) each: cos and sin of the angle between ĥ and û, ‖h‖ and ‖g‖. Where u is zero nothing pulls, and the angle
+      // is of no account.
       const Index label = state.labels[i];
       const Plane plane = lengths[label] > 0 ? plane_of(h, norm, targets.row(label), p) : Plane{0, 1};
       start.cosine[i] = plane.cosine;
@@ -181,6 +184,7 @@ template <class T>
 void spherical_logits(const State<const T>& state, Matrix<const double> targets, Sphere start, Matrix<double> ahead,
                       Matrix<double> aside, const Control& control) {
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
+  // (C, C) û Wᵀ; then, of a block of samples, v = (ĥ − c û)/s (rows, p) and v Wᵀ (rows, C).
   Buffer<double> prototypes(classes * p);
   std::copy(state.prototypes.data, state.prototypes.data + classes * p, prototypes.begin());
   blas::gemm(false, true, classes, classes, p, 1.0, targets.data, p, prototypes.get(), p, 0.0, ahead.data, classes);
