@@ -4,6 +4,7 @@
  */
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, checkText, option } from '../check/options.js';
+import { drive } from '../engine/run.js';
 import { InputFile, showPath, withFile } from './files.js';
 import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
@@ -127,7 +128,7 @@ async function* columnBlocks({ stored, file }: Located, dtype: DType, rowsPerChu
       await (file as InputFile).readAt(stored.offset + (j * rows + first) * size, bytes);
       decodeInto(data, j * count, bytes, stored);
     }
-    yield { shape: [count, columns], data: transposed(data, columns, count) };
+    yield { shape: [count, columns], data: await drive(transposed(data, columns, count)) };
   }
 }
 

@@ -11,6 +11,13 @@ export const ELEMENTS_PER_TURN = 2 ** 17;
 /** What turns of the event loop interrupt. */
 export type Turns<T> = Generator<undefined, T, unknown>;
 
+/** Runs to the end without a turn. */
+export function atOnce<T>(turns: Turns<T>): T {
+  let next = turns.next();
+  while (!next.done) next = turns.next();
+  return next.value;
+}
+
 /** Calls `body` with each row and the offset of its first element, and lets the event loop turn now and then. */
 export function* eachRow(rows: number, columns: number, body: (row: number, offset: number) => void): Turns<void> {
   const most = Math.max(1, Math.floor(ELEMENTS_PER_TURN / Math.max(1, columns)));

@@ -6,8 +6,10 @@
  */
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
+import { drive } from '../engine/run.js';
 import type { Fill, InputFile } from './files.js';
 import { allocate, checkArray, dtypeOf, type Float, type NDArray, showShape, sizeOf } from './ndarray.js';
+import { atOnce, eachRow, type Turns } from './rows.js';
 
 /** Integers of any shape, such as labels `[n]`. */
 export interface IntArray {
@@ -113,7 +115,7 @@ export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
   const { element, shape, where } = stored;
   const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
   decodeInto(target, 0, bytes, stored);
-  return arrange(stored, target);
+  return atOnce(arrange(stored, target));
 }
 
 /** An array found in a file, ready to be read as often as wanted. */
@@ -140,7 +142,7 @@ export async function readLocated({ stored, begin }: Located): Promise<NDArray |
   } finally {
     pass.close();
   }
-  return arrange(stored, target);
+  return drive(arrange(stored, target));
 }
 
 /** Fills `target` with the elements that come next. */
@@ -159,18 +161,26 @@ export async function readInto(target: Target, stored: Stored, fill: Fill): Prom
 }
 
 /** Row-major order, whatever the order in the file. */
-function arrange({ fortran, shape }: Stored, data: Target): NDArray | IntArray {
+function* arrange({ fortran, shape }: Stored, data: Target): Turns<NDArray | IntArray> {
   const [rows, columns] = shape as [number, number];
-  const turned = fortran && shape.length === 2 ? transposed(data, columns, rows) : data;
+  const turned = fortran && shape.length === 2 ? yield* transposed(data, columns, rows) : data;
   return { shape, data: turned } as NDArray | IntArray;
 }
 
+/** Rows and columns of a tile, which lies in the nearest memory while it is turned. */
+const TILE = 32;
+
 /** The transpose of `[rows, columns]`. */
-export function transposed<T extends Target>(data: T, rows: number, columns: number): T {
+export function* transposed<T extends Target>(data: T, rows: number, columns: number): Turns<T> {
   const result = new (data.constructor as new (size: number) => T)(data.length);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) result[j * rows + i] = data[i * columns + j] as number;
-  }
+  yield* eachRow(Math.ceil(rows / TILE), TILE * columns, (strip) => {
+    const [first, last] = [strip * TILE, Math.min(rows, (strip + 1) * TILE)];
+    for (let left = 0; left < columns; left += TILE) {
+      for (let j = left; j < Math.min(columns, left + TILE); j++) {
+        for (let i = first; i < last; i++) result[j * rows + i] = data[i * columns + j] as number;
+      }
+    }
+  });
   return result;
 }
 

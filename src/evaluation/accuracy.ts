@@ -2,6 +2,7 @@
  * Accuracy: of all samples, of each class, the mean of classes (balanced), and of groups of classes by how many training
  * samples they had (many, medium, few: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", 2019).
  */
+import { eachPiece, type Turns } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
 
@@ -33,13 +34,16 @@ export interface GroupLimits {
 }
 
 /** @param weights how often each sample counts. @default once */
-export function accuraciesOf(predicted: Int32Array, labels: Int32Array, classes: number, weights?: Int32Array): Accuracies {
+export function* accuraciesOf(predicted: Int32Array, labels: Int32Array, classes: number, weights?: Int32Array): Turns<Accuracies> {
   const [right, total] = [new Float64Array(classes), new Float64Array(classes)];
-  for (let i = 0; i < labels.length; i++) {
-    const [label, weight] = [labels[i] as number, weights ? (weights[i] as number) : 1];
-    total[label] = (total[label] as number) + weight;
-    if (predicted[i] === label) right[label] = (right[label] as number) + weight;
-  }
+  yield* eachPiece(labels.length, (begin, end) => {
+    for (let i = begin; i < end; i++) {
+      const label = labels[i] as number;
+      const weight = weights ? (weights[i] as number) : 1;
+      total[label] = (total[label] as number) + weight;
+      if (predicted[i] === label) right[label] = (right[label] as number) + weight;
+    }
+  });
   const perClass = right.map((count, label) => count / (total[label] as number));
   const sum = (values: Float64Array) => values.reduce((all, value) => all + value, 0);
   return { accuracy: sum(right) / sum(total), balancedAccuracy: meanOf(perClass), perClass };

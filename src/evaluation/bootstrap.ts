@@ -4,6 +4,7 @@
  * a measure is one function of weights.
  */
 import { seededRandom } from '../array/random.js';
+import { eachPiece, type Turns } from '../array/rows.js';
 import type { Steps } from '../engine/run.js';
 
 export type Interval = readonly [low: number, high: number];
@@ -22,7 +23,7 @@ export interface BootstrapOptions {
  */
 export function* bootstrap(
   sizes: readonly number[],
-  measures: (weights: Int32Array) => Readonly<Record<string, number>>,
+  measures: (weights: Int32Array) => Turns<Readonly<Record<string, number>>>,
   { resamples, seed, confidence }: BootstrapOptions,
 ): Steps<Record<string, Interval>> {
   const random = seededRandom(seed);
@@ -33,13 +34,16 @@ export function* bootstrap(
     weights.fill(0);
     let first = 0;
     for (const size of sizes) {
-      for (let i = 0; i < size; i++) {
-        const sample = first + Math.floor(random.uniform() * size);
-        weights[sample] = (weights[sample] as number) + 1;
-      }
+      const from = first;
+      yield* eachPiece(size, (begin, end) => {
+        for (let i = begin; i < end; i++) {
+          const sample = from + Math.floor(random.uniform() * size);
+          weights[sample] = (weights[sample] as number) + 1;
+        }
+      });
       first += size;
     }
-    for (const [name, value] of Object.entries(measures(weights))) {
+    for (const [name, value] of Object.entries(yield* measures(weights))) {
       drawn[name] ??= new Float64Array(resamples);
       drawn[name][k] = value;
     }

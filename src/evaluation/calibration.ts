@@ -13,7 +13,7 @@
  */
 
 import type { NDArray } from '../array/ndarray.js';
-import { keep } from '../array/rows.js';
+import { eachPiece, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkNumber, option, type Place } from '../check/options.js';
@@ -107,8 +107,8 @@ function* calibrationSteps(
   const checked = checkLabelled(logits, labels);
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
   const rows = yield* labelledRows(given, own, inverse(temperature));
-  const calibrated = calibrationOf(rows, own, temperature, bins);
-  if (options.temperature === undefined && areCosines(rows, given))
+  const calibrated = yield* calibrationOf(rows, own, temperature, bins);
+  if (options.temperature === undefined && (yield* areCosines(rows, given)))
     throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated, rows));
   return calibrated;
 }
@@ -134,9 +134,14 @@ export const checkBins = (bins: unknown, place: Place): number =>
   checkNumber(bins ?? 15, place, { min: 1, max: 1e6, integer: true });
 
 /** Whether logits are cosines of unit vectors: none exceeds 1 beyond rounding. */
-export function areCosines({ largest }: LabelledRows, { data }: Logits): boolean {
+export function* areCosines({ largest }: LabelledRows, { data }: Logits): Turns<boolean> {
   const bound = 1 + 1e-4;
-  return largest.every((value) => value <= bound) && data.every((value) => Math.abs(value) <= bound);
+  if (!largest.every((value) => value <= bound)) return false;
+  let within = true;
+  yield* eachPiece(data.length, (begin, end) => {
+    within &&= data.subarray(begin, end).every((value) => Math.abs(value) <= bound);
+  });
+  return within;
 }
 
 export const cosineAdvice = ({ ece, temperature }: Calibration, { confidence }: LabelledRows): string =>
@@ -155,28 +160,30 @@ function binOf(confidence: number, bins: number): number {
 }
 
 /** @param weights how often each sample counts. @default once */
-export function calibrationOf(
+export function* calibrationOf(
   { predicted, confidence: certainty, nll, brier }: LabelledRows,
   labels: Int32Array,
   temperature: number,
   bins: number,
   weights?: Int32Array,
-): Calibration {
+): Turns<Calibration> {
   const counts = new Int32Array(bins);
   const [confidence, accuracy] = [new Float64Array(bins), new Float64Array(bins)];
   const sums = { samples: 0, nll: 0, brier: 0 };
-  for (let i = 0; i < labels.length; i++) {
-    const weight = weights ? (weights[i] as number) : 1;
-    if (weight === 0) continue;
-    const certain = certainty[i] as number;
-    const bin = binOf(certain, bins);
-    counts[bin] = (counts[bin] as number) + weight;
-    confidence[bin] = (confidence[bin] as number) + weight * certain;
-    if (predicted[i] === labels[i]) accuracy[bin] = (accuracy[bin] as number) + weight;
-    sums.samples += weight;
-    sums.nll += weight * (nll[i] as number);
-    sums.brier += weight * (brier[i] as number);
-  }
+  yield* eachPiece(labels.length, (begin, end) => {
+    for (let i = begin; i < end; i++) {
+      const weight = weights ? (weights[i] as number) : 1;
+      if (weight === 0) continue;
+      const certain = certainty[i] as number;
+      const bin = binOf(certain, bins);
+      counts[bin] = (counts[bin] as number) + weight;
+      confidence[bin] = (confidence[bin] as number) + weight * certain;
+      if (predicted[i] === labels[i]) accuracy[bin] = (accuracy[bin] as number) + weight;
+      sums.samples += weight;
+      sums.nll += weight * (nll[i] as number);
+      sums.brier += weight * (brier[i] as number);
+    }
+  });
   let [ece, mce] = [0, 0];
   for (let bin = 0; bin < bins; bin++) {
     const count = counts[bin] as number;

@@ -17,7 +17,7 @@
  */
 
 import { checkOptional, describe, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
-import { eachRow, keep, refuseRow } from '../array/rows.js';
+import { atOnce, eachRow, keep, refuseRow, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, option, show } from '../check/options.js';
@@ -135,7 +135,7 @@ export function detection(
     option('options.positive'),
   );
   const sides = [checkScores(inDistribution, 'inDistribution'), checkScores(outOfDistribution, 'outOfDistribution')] as const;
-  return detectionOf(rank(sides), positive);
+  return atOnce(detectionOf(rank(sides), positive));
 }
 
 function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
@@ -183,14 +183,14 @@ function joined([inDistribution, outOfDistribution]: Sides): Float64Array {
 }
 
 /** @param weights how often each sample counts, those in distribution first. @default once */
-export function detectionOf({ order, ends, shown, inside }: Ranking, positive: Positive, weights?: Int32Array): Detection {
+export function* detectionOf({ order, ends, shown, inside }: Ranking, positive: Positive, weights?: Int32Array): Turns<Detection> {
   const outside = order.length - inside;
   const [positives, negatives] = positive === 'in-distribution' ? [inside, outside] : [outside, inside];
   const needed = Math.ceil((19 * positives) / 20);
   let [found, taken] = [0, 0]; // positives and negatives at or beyond the threshold
   let [fpr95, threshold] = [Number.NaN, Number.NaN];
   let [pairs, aupr, trapezoid, precision] = [0, 0, 0, 1];
-  for (let k = 0; k < ends.length; k++) {
+  yield* eachRow(ends.length, Math.ceil(order.length / ends.length), (k) => {
     // From the end that speaks for the positive class.
     const group = positive === 'in-distribution' ? ends.length - 1 - k : k;
     let [more, others] = [0, 0];
@@ -200,7 +200,7 @@ export function detectionOf({ order, ends, shown, inside }: Ranking, positive: P
       if (sample < inside === (positive === 'in-distribution')) more += weight;
       else others += weight;
     }
-    if (more + others === 0) continue;
+    if (more + others === 0) return;
     pairs += others * (found + more / 2);
     found += more;
     taken += others;
@@ -212,7 +212,7 @@ export function detectionOf({ order, ends, shown, inside }: Ranking, positive: P
       fpr95 = taken / negatives;
       threshold = shown[order[(ends[group] as number) - 1] as number] as number;
     }
-  }
+  });
   return { positive, fpr95, threshold, auroc: pairs / positives / negatives, aupr, auprTrapezoid: trapezoid };
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { checkArray, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
-import { eachRow, keep } from '../array/rows.js';
+import { eachRow, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
@@ -34,7 +34,17 @@ import {
   type TemperatureFit,
 } from './calibration.js';
 import { classifierSteps } from './decision.js';
-import { type Detection, detectionOf, energiesOf, histogramOf, norms, rank, type ScoreHistogram, type Sides } from './detection.js';
+import {
+  type Detection,
+  detectionOf,
+  energiesOf,
+  histogramOf,
+  norms,
+  type Ranking,
+  rank,
+  type ScoreHistogram,
+  type Sides,
+} from './detection.js';
 import { filesOfRun, readEvaluation } from './files.js';
 import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
 
@@ -176,22 +186,18 @@ function* evaluationSteps(
   const { fitted: temperature, rows: fittedRows } = yield* fit(logits, labels);
   progress(0.4);
   const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
-  const measured = measure(atTest);
+  const measured = yield* measure(atTest);
   const { calibration, fitted, groups } = measured;
   const decisions = classifier && (yield* decide(classifier, plain as NDArray, labels, classes));
   progress(0.5);
   const scores = yield* outOfDistribution(input, logits, rows, settings);
   progress(0.6);
-  const drawn = yield* bootstrap([samples], (weights) => flat(measure(atTest, weights)), settings);
+  const drawn = yield* bootstrap([samples], (weights) => flat(atTest, weights), settings);
   const detected: Partial<Record<ScoreName, ScoreEvaluation>> = {};
   for (const [name, { ranking, histogram }] of Object.entries(scores)) {
-    const detect = (weights?: Int32Array) => ({
-      inDistributionPositive: detectionOf(ranking, 'in-distribution', weights),
-      outOfDistributionPositive: detectionOf(ranking, 'out-of-distribution', weights),
-    });
-    detected[name as ScoreName] = { ...detect(), histogram };
+    detected[name as ScoreName] = { ...(yield* detect(ranking)), histogram };
     const sizes = [ranking.inside, ranking.order.length - ranking.inside];
-    const intervals = yield* bootstrap(sizes, (weights) => flatDetection(name, detect(weights)), settings);
+    const intervals = yield* bootstrap(sizes, (weights) => flatDetection(name, ranking, weights), settings);
     Object.assign(drawn, intervals);
     progress(0.6 + (0.4 * Object.keys(detected).length) / Object.keys(scores).length);
   }
@@ -209,7 +215,7 @@ function* evaluationSteps(
     ...(fitted && { fitted }),
     ...(Object.keys(detected).length > 0 && { outOfDistribution: detected }),
     intervals: drawn,
-    warnings: warningsOf({
+    warnings: yield* warningsOf({
       logits,
       rows,
       calibration,
@@ -276,20 +282,19 @@ interface AtTest {
   readonly fitted: number;
 }
 
-type Measured = ReturnType<typeof measure>;
-
-function measure({ rows, fittedRows, labels, classes, members, settings, fitted }: AtTest, weights?: Int32Array) {
-  const accuracies = accuraciesOf(rows.predicted, labels, classes, weights);
+function* measure({ rows, fittedRows, labels, classes, members, settings, fitted }: AtTest, weights?: Int32Array) {
+  const accuracies = yield* accuraciesOf(rows.predicted, labels, classes, weights);
   return {
     accuracies,
     groups: members && groupsOf(members, accuracies.perClass),
-    calibration: calibrationOf(rows, labels, settings.temperature, settings.bins, weights),
-    fitted: fittedRows && calibrationOf(fittedRows, labels, fitted, settings.bins, weights),
+    calibration: yield* calibrationOf(rows, labels, settings.temperature, settings.bins, weights),
+    fitted: fittedRows && (yield* calibrationOf(fittedRows, labels, fitted, settings.bins, weights)),
   };
 }
 
 /** The single numbers among them, by their path in an evaluation. */
-function flat({ accuracies, groups, calibration, fitted }: Measured): Record<string, number> {
+function* flat(atTest: AtTest, weights: Int32Array): Turns<Record<string, number>> {
+  const { accuracies, groups, calibration, fitted } = yield* measure(atTest, weights);
   const values: Record<string, number> = { accuracy: accuracies.accuracy, balancedAccuracy: accuracies.balancedAccuracy };
   for (const name of groups ? (Object.keys(groups) as GroupName[]) : []) {
     values[`groups.${name}.accuracy`] = groups?.[name].accuracy as number;
@@ -300,9 +305,17 @@ function flat({ accuracies, groups, calibration, fitted }: Measured): Record<str
   return values;
 }
 
-function flatDetection(score: string, conventions: Readonly<Record<string, Detection>>): Record<string, number> {
+/** A score by either convention. */
+function* detect(ranking: Ranking, weights?: Int32Array) {
+  return {
+    inDistributionPositive: yield* detectionOf(ranking, 'in-distribution', weights),
+    outOfDistributionPositive: yield* detectionOf(ranking, 'out-of-distribution', weights),
+  };
+}
+
+function* flatDetection(score: string, ranking: Ranking, weights: Int32Array): Turns<Record<string, number>> {
   const values: Record<string, number> = {};
-  for (const [convention, { fpr95, auroc, aupr, auprTrapezoid }] of Object.entries(conventions)) {
+  for (const [convention, { fpr95, auroc, aupr, auprTrapezoid }] of Object.entries(yield* detect(ranking, weights))) {
     const path = `outOfDistribution.${score}.${convention}`;
     for (const [name, value] of Object.entries({ fpr95, auroc, aupr, auprTrapezoid })) values[`${path}.${name}`] = value;
   }
@@ -326,13 +339,13 @@ function* decide(
     return predicted;
   };
   const first = yield* decided(plain);
-  const judge = (predicted: Int32Array): Decision => ({
-    ...accuraciesOf(predicted, labels, classes),
-    changed: predicted.reduce((count, each, i) => count + (each === first[i] ? 0 : 1), 0),
-  });
-  const decisions: Partial<Record<DecisionRule, Decision>> = { plain: judge(first) };
+  const judge = function* (predicted: Int32Array): Turns<Decision> {
+    const changed = predicted.reduce((count, each, i) => count + (each === first[i] ? 0 : 1), 0);
+    return { ...(yield* accuraciesOf(predicted, labels, classes)), changed };
+  };
+  const decisions: Partial<Record<DecisionRule, Decision>> = { plain: yield* judge(first) };
   for (const [rule, options] of Object.entries(RULES)) {
-    decisions[rule as DecisionRule] = judge(yield* decided(yield* classifierSteps(classifier, options)));
+    decisions[rule as DecisionRule] = yield* judge(yield* decided(yield* classifierSteps(classifier, options)));
   }
   return decisions as Record<DecisionRule, Decision>;
 }
@@ -420,7 +433,7 @@ function* outOfDistribution(
   return scores;
 }
 
-function warningsOf({
+function* warningsOf({
   logits,
   rows,
   calibration,
@@ -439,14 +452,14 @@ function warningsOf({
   counts: Int32Array;
   input: EvaluationInput;
   strays: number;
-}): string[] {
+}): Turns<string[]> {
   const warnings: string[] = [];
   if (strays > 0) {
     warnings.push(
       `The logits of ${strays} samples are not ⟨w, h⟩ + b of the features and prototypes given; decision rules are about the latter.`,
     );
   }
-  if (!stated && areCosines(rows, logits)) warnings.push(cosineAdvice(calibration, rows));
+  if (!stated && (yield* areCosines(rows, logits))) warnings.push(cosineAdvice(calibration, rows));
   if (temperature.temperature === 0) {
     warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
   }
