@@ -109,6 +109,12 @@ function checkPositionals(command: Command, args: readonly string[], options: Pa
   }
 }
 
+/** What ended a run: of one that was stopped what stopped it, which says more than that it was. */
+export function endOf(error: unknown, signal: AbortSignal): unknown {
+  const cause = (error as Error | undefined)?.cause;
+  return signal.aborted && cause instanceof Error ? cause : error;
+}
+
 export function unknown(kind: string, word: string, candidates: readonly string[]): UsageError {
   const guess = nearest(word, candidates);
   return new UsageError(`There is no ${kind} ${word}; ${guess ? `did you mean ${guess}?` : `there are ${candidates.join(', ')}.`}`);

@@ -54,10 +54,10 @@ export const command: Command = {
     if (!files.logits && !(files.features && files.prototypes)) {
       throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
     }
-    const settings = settingsOf(options);
-    if (settings.groups && !files.counts && !counts) {
+    if ((options.many ?? options.few) !== undefined && !files.counts && !counts) {
       throw new UsageError('--many and --few are given without --counts: the training samples of each class.');
     }
+    const settings = settingsOf(options);
     const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
     const result = await evaluate(counts ? { ...input, counts } : input, {
       ...settings,

@@ -6,7 +6,7 @@
 import { LayerpeelError } from '../check/errors.js';
 import { RunFolder } from '../report/run-folder.js';
 import { version } from '../version.js';
-import { aligned, type Command, type Context, helpOf, type Outcome, parse, UsageError, unknown } from './command.js';
+import { aligned, type Command, type Context, endOf, helpOf, type Outcome, parse, UsageError, unknown } from './command.js';
 import { Progress } from './progress.js';
 
 const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
@@ -57,10 +57,12 @@ async function run(command: Command, args: readonly string[], options: Context['
     },
   };
   try {
+    if (typeof options.out === 'string') await RunFolder.check(options.out);
     const outcome = await command.run(context);
     await folder?.finish('complete');
     return outcome;
-  } catch (error) {
+  } catch (caught) {
+    const error = endOf(caught, context.signal);
     await folder?.finish(isAbort(error) ? 'stopped' : 'failed', error);
     if (folder) progress.log(`What was computed is kept in ${folder.path}`);
     throw error;

@@ -15,7 +15,7 @@ export const command: Command = {
   description:
     'install  Finds libtorch (LIBTORCH, else the active Python environment, else the .libtorch of this package, which is made\n' +
     '         where there is none: python3 -m venv, pip install torch), builds the extension against it and proves it by a\n' +
-    '         training step. Done once, it takes a moment. It needs what building from source needs: a C++20 compiler, CMake.\n' +
+    '         training step: minutes, and a moment where all is done already. It needs a C++20 compiler and CMake.\n' +
     'info     Says whether networks can be trained here, on what, and why not.',
   options: {},
   examples: ['layerpeel torch install', 'LIBTORCH=/opt/libtorch layerpeel torch install', 'layerpeel torch info --json'],

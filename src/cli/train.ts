@@ -20,7 +20,7 @@ import { checkpointFile, checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
-import { aligned, type Command, type Context, type Outcome } from './command.js';
+import { aligned, type Command, type Context, endOf, type Outcome } from './command.js';
 import { readConfigFile } from './config-file.js';
 
 const EXAMPLE: TrainingConfig = {
@@ -75,8 +75,7 @@ export const command: Command = {
       }
     } catch (error) {
       // What ended the run is told, whatever becomes of its report.
-      const { message, cause } = error as Error;
-      await records?.end(context.signal.aborted && cause instanceof Error ? cause.message : message).catch(() => {});
+      await records?.end((endOf(error, context.signal) as Error).message).catch(() => {});
       throw error;
     }
     const ended = records as unknown as Records;

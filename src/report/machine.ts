@@ -22,14 +22,21 @@ function engineFacts(): Record<string, string> {
     const info = engine().info();
     return {
       binary: `${enginePath()} (${info.version})`,
-      'instruction set': `${info.isa} in use, ${info.availableIsa} available${process.env.LAYERPEEL_ISA ? ` (LAYERPEEL_ISA=${process.env.LAYERPEEL_ISA})` : ''}`,
+      'instruction set': `${info.isa} in use, ${info.availableIsa} available${asked('LAYERPEEL_ISA', /^(baseline|avx2|avx512)$/)}`,
       BLAS: info.blas,
       'BLAS build': info.blasDescription,
-      threads: `${info.threads}${process.env.LAYERPEEL_THREADS ? ` (LAYERPEEL_THREADS=${process.env.LAYERPEEL_THREADS})` : ''}`,
+      threads: `${info.threads}${asked('LAYERPEEL_THREADS', /^0*[1-9]\d*$/)}`,
       CUDA: info.cudaUsable ? `usable: ${info.cuda}` : `not usable: ${info.cuda}`,
     };
   } catch (error) {
     if (error instanceof LayerpeelError) return { binary: error.message };
     throw error;
   }
+}
+
+/** What an environment variable asks for, if it is set, and whether it is understood. */
+function asked(name: string, known: RegExp): string {
+  const value = process.env[name];
+  if (!value) return '';
+  return ` (${name}=${value}${known.test(value) ? '' : ', which is not understood and does nothing'})`;
 }

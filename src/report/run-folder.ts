@@ -49,6 +49,11 @@ export class RunFolder {
     return folder;
   }
 
+  /** Says before a long computation what `create` would say after it. @throws LP_FILE */
+  static async check(out: string): Promise<void> {
+    await usable(out);
+  }
+
   /** Lists a file that was written into the folder by other means. */
   add(file: string): void {
     this.files.add(file);
@@ -135,6 +140,13 @@ async function freshFolder(command: string): Promise<string> {
 }
 
 async function givenFolder(out: string): Promise<{ path: string; earlier: readonly string[] }> {
+  const folder = await usable(out);
+  await makeFolder(folder.path).catch(refuse(folder.path));
+  return folder;
+}
+
+/** A folder that may be written into, and what an earlier run wrote there. @throws LP_FILE */
+async function usable(out: string): Promise<{ path: string; earlier: readonly string[] }> {
   const path = resolve(out);
   const found = await stat(path).catch(() => undefined);
   if (found && !found.isDirectory()) {
@@ -147,7 +159,6 @@ async function givenFolder(out: string): Promise<{ path: string; earlier: readon
       `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
     );
   }
-  await makeFolder(path).catch(refuse(path));
   return { path, earlier: earlier ?? [] };
 }
 

@@ -144,7 +144,8 @@ export interface Settings {
 export function checkSettings(given: unknown, place: Place): Settings {
   const config = checkKeys(given, keys, place) as Partial<TrainingConfig>;
   for (const key of ['data', 'model', 'loss', 'epochs'] as const) {
-    if (config[key] === undefined) throw new LayerpeelError(place.code, `${inside(place, key).path} is missing.`);
+    if (config[key] !== undefined) continue;
+    throw new LayerpeelError(place.code, `${inside(place, key).path} is missing; expected data, model, loss and epochs.`);
   }
   const number = (key: keyof TrainingConfig, fallback: number, bounds: Parameters<typeof checkNumber>[2]) =>
     checkNumber(config[key] ?? fallback, inside(place, key), bounds);

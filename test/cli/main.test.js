@@ -47,6 +47,21 @@ test('wrong usage exits 2 with the nearest right name and nothing on standard ou
   }
 });
 
+test('a folder that cannot be written into is refused before anything is computed', async () => {
+  const { code, stderr } = await run(['measure', 'nowhere.npy', '--labels', 'y.npy', '--out', process.execPath]);
+  assert.is(code, 1);
+  assert.match(stderr, /is a file; give a folder to write the run into/);
+});
+
+test('doctor says which of its variables it does not understand', async () => {
+  const facts = async (env) => JSON.parse((await run(['doctor', '--json'], { env: { ...process.env, ...env } })).stdout);
+  const odd = await facts({ LAYERPEEL_ISA: 'avx3', LAYERPEEL_THREADS: '-2' });
+  assert.match(odd['instruction set'], /\(LAYERPEEL_ISA=avx3, which is not understood and does nothing\)$/);
+  assert.match(odd.threads, /\(LAYERPEEL_THREADS=-2, which is not understood and does nothing\)$/);
+  const plain = await facts({ LAYERPEEL_ISA: 'baseline', LAYERPEEL_THREADS: '3' });
+  assert.equal([plain.threads, plain['instruction set'].slice(0, 15)], ['3 (LAYERPEEL_THREADS=3)', 'baseline in use']);
+});
+
 test('reproduce lists the experiments', async () => {
   for (const args of [[], ['--list']]) {
     const { code, stdout } = await run(['reproduce', ...args, '--json']);

@@ -152,8 +152,8 @@ test('a run that is stopped keeps what it had measured', async () => {
     const measured = await columns();
     assert.equal(measured.step, [0, 1, 10]);
     assert.ok(measured.loss.every(Number.isFinite));
-    const { status, files } = await json('run', 'run.json');
-    assert.is(status, 'stopped');
+    const { status, error, files } = await json('run', 'run.json');
+    assert.equal([status, error], ['stopped', `The run was stopped by ${signal}.`]);
     assert.ok(files.includes('figures/loss.svg'));
   }
 });
