@@ -165,7 +165,7 @@ test('every field of every public interface is named', async () => {
   const all = [...pages.values()].join('\n\n');
   for (const [entry, folder] of [
     ['index.d.ts', ''],
-    ['report/index.d.ts', 'report/'],
+    ['report/pages/index.d.ts', 'report/pages/'],
     ['training/index.d.ts', 'training/'],
   ]) {
     for (const [, list, from] of (await read(`lib/${entry}`)).matchAll(/export (?:type )?\{([^}]*)\} from '(.*)\.js'/g)) {
