@@ -428,7 +428,7 @@ test('simulate: columns are the measures, curves the columns, arrays the states'
   const config = {
     ...{ dynamics: 'gradientFlow', state: { random }, options: { gamma: 0.1, rates: { features: 1, prototypes: 0.5 } } },
     ...{
-      times: { from: 0, to: 12, count: 60 },
+      times: { from: 0, to: 60, count: 60 },
       measure: ['loss', 'accuracy', 'minMargin', 'logNorm', 'distanceToLimit', 'meanMargin'],
     },
     ...{
@@ -447,7 +447,7 @@ test('simulate: columns are the measures, curves the columns, arrays the states'
   const { time: times } = metrics.metrics;
   near(
     times,
-    range(60).map((k) => (12 * k) / 59),
+    range(60).map((k) => (60 * k) / 59),
     'time',
   );
   const wanted = flow.measureSync(times, config.measure);
@@ -461,9 +461,10 @@ test('simulate: columns are the measures, curves the columns, arrays the states'
     const logarithmic = name === 'distanceToLimit' || grown;
     assert.is(y.scale, logarithmic ? 'log' : 'linear', name);
     near(series[0].y, logarithmic ? wanted[name].map(Math.abs) : wanted[name], name, 0);
+    if (name === 'loss') assert.ok(grown && wanted.loss[59] < 0);
   }
   assert.is(drawnIn(figures.logNorm).y.title, 'log ‖Z‖');
-  const [state, direction, limit] = [flow.atSync(12), flow.directionAtSync(12), flow.limitSync()];
+  const [state, direction, limit] = [flow.atSync(60), flow.directionAtSync(60), flow.limitSync()];
   for (const [name, { features, prototypes }] of Object.entries({ state, direction, limit: limit.direction })) {
     near(arrays[`${name}-features`].data, features.data, `${name}-features`, 0);
     near(arrays[`${name}-prototypes`].data, prototypes.data, `${name}-prototypes`, 0);
@@ -473,7 +474,7 @@ test('simulate: columns are the measures, curves the columns, arrays the states'
     json.events.map((each) => each.at),
     [flow.whenSync(config.when[0]), undefined],
   );
-  assert.equal([json.first.time, json.last.time, json.last.loss], [0, 12, wanted.loss[59]]);
+  assert.equal([json.first.time, json.last.time, json.last.loss], [0, 60, wanted.loss[59]]);
   assert.is(json.first.minMargin, wanted.minMargin[0]);
   assert.equal(
     page.sections[1].tables[0].rows.map(([, value]) => value),
@@ -485,7 +486,7 @@ test('simulate: columns are the measures, curves the columns, arrays the states'
   ]);
   assert.match(
     page.lead,
-    /^gradientFlow of 12 samples in 4 classes and 5 dimensions, computed exactly at 60 times from 0 to 12\.$/,
+    /^gradientFlow of 12 samples in 4 classes and 5 dimensions, computed exactly at 60 times from 0 to 60\.$/,
   );
   assert.match(text, /not by time 3/);
 });
@@ -511,19 +512,19 @@ test('simulate: steps on a logarithmic axis, those of the range, once each', asy
 
 test('simulate: an iterated descent writes what the function measures, at its rows, and goes on from a checkpoint', async () => {
   const problem = { loss: { kind: 'mse' }, weightDecay: { features: 0.01, prototypes: 0.02 } };
-  const options = { learningRates: { features: 0.4, prototypes: 0.1 }, momentum: 0.9, nesterov: true, steps: 1200, snapshots: 300 };
+  const options = { learningRates: { features: 0.4, prototypes: 0.1 }, momentum: 0.9, nesterov: true, steps: 1500, snapshots: 300 };
   await writeFile(at('iterated.json'), JSON.stringify({ dynamics: 'projectedDescent', state: { random }, problem, options }));
   const state = randomState(random);
   const snapshots = [
     ...projectedDescentSync(
       { ...problem, state },
-      { ...options, snapshots: 400, measure: { names: ['loss', 'accuracy', 'minMargin', 'gradientNorm'], every: 3 } },
+      { ...options, snapshots: 500, measure: { names: ['loss', 'accuracy', 'minMargin', 'gradientNorm'], every: 3 } },
     ),
   ];
   const wanted = (name) => snapshots.flatMap(({ measures }) => Array.from(measures[name]));
   const { metrics, arrays, figures, json, page } = await record(simulateCommand, [at('iterated.json')], {}, folder);
   assert.equal(Object.keys(metrics.metrics), ['step', 'loss', 'accuracy', 'minMargin', 'gradientNorm']);
-  assert.equal([metrics.metrics.step[0], metrics.metrics.step[1], metrics.metrics.step.at(-1)], [0, 3, 1200]); // ⌈1200/500⌉ apart
+  assert.equal([metrics.metrics.step[0], metrics.metrics.step[1], metrics.metrics.step.at(-1)], [0, 3, 1500]); // 1500/500 apart
   for (const [name, values] of Object.entries(metrics.metrics)) {
     near(values, wanted(name), name, 0);
     if (name === 'step') continue;
@@ -539,9 +540,22 @@ test('simulate: an iterated descent writes what the function measures, at its ro
   near(arrays['state-features'].data, end.state.features.data, 'features', 0);
   near(arrays['state-prototypes'].data, end.state.prototypes.data, 'prototypes', 0);
   near(arrays['state-labels'].data, state.labels, 'labels');
-  assert.equal([json.step, json.reason], [1200, 'steps']);
+  assert.equal([json.step, json.reason], [1500, 'steps']);
   assert.equal(await loadCheckpoint(at('checkpoint.safetensors')), end.checkpoint);
-  assert.match(page.lead, /^Projected descent under mse, to step 1200 of 1200\. All steps are done\.$/);
+  assert.match(page.lead, /^Projected descent under mse, to step 1500 of 1500\. All steps are done\.$/);
+});
+
+test('simulate: an iterated descent measures the rows and the quantities that it is asked for', async () => {
+  const problem = { loss: { kind: 'cross-entropy' } };
+  const options = { learningRates: { features: 0.4, prototypes: 0.1 }, steps: 50 };
+  const measure = { names: ['featuresNorm', 'loss'], every: 7 };
+  const config = { dynamics: 'projectedDescent', state: { random }, problem, options: { ...options, measure } };
+  await writeFile(at('asked.json'), JSON.stringify(config));
+  const { metrics, figures } = await record(simulateCommand, [at('asked.json')], {}, folder);
+  const [{ measures }] = projectedDescentSync({ ...problem, state: randomState(random) }, { ...options, measure });
+  assert.equal(metrics.metrics.step, [0, 7, 14, 21, 28, 35, 42, 49, 50]);
+  assert.equal(Object.keys(figures), ['featuresNorm', 'loss']);
+  for (const name of ['step', 'featuresNorm', 'loss']) near(metrics.metrics[name], measures[name], name, 0);
 });
 
 test.run();
