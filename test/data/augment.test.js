@@ -74,6 +74,21 @@ test('every crop with flip is one of the windows, and all of them come', () => {
   assert.is(seen.size, 18);
 });
 
+test('seed, epoch and index draw an augmentation, each by itself', () => {
+  const of = (indices, more) => augmentSync(set, indices, { padding: 2, flip: true, shift: 1, mixup: 0.5, ...more });
+  const all = Array.from({ length: n }, (_, i) => i);
+  const base = of(all);
+  assert.equal(of(all, { seed: 0, epoch: 0 }), base);
+  for (const change of [{ seed: 1 }, { epoch: 1 }]) {
+    const other = of(all, change);
+    for (const part of ['partners', 'shares']) assert.not.equal(other[part], base[part]);
+    assert.not.equal(other.images, base.images);
+  }
+  // An image is augmented alike whatever others are asked for.
+  const size = height * width * channels;
+  assert.equal(of([13]).images.data, base.images.data.subarray(13 * size, 14 * size));
+});
+
 test('mixup is the mean of two augmented images by its shares', () => {
   const how = { padding: 1, flip: true, epoch: 2, seed: 5 };
   const { images, partners, shares } = augmentSync(set, [0, 1, 2, 3], { ...how, mixup: 1 });

@@ -47,8 +47,8 @@ test('figures are numbered through the page, a long parameter is cut off with a 
   const figures = (...names) => names.map((name) => ({ name, svg: '<svg></svg>', caption: name }));
   const sections = [
     { title: 'one', figures: figures('a', 'b') },
-    { title: 'none', text: ['text'] },
     { title: 'two', figures: figures('c') },
+    { title: 'none', text: ['text'] },
   ];
   const html = renderPage({ ...page, sections, parameters: { long: 'x'.repeat(201), short: 'y'.repeat(200) } });
   assert.equal(

@@ -53,6 +53,13 @@ test('a folder of somebody else is refused and stays as it is; one of ours is us
   await rejects(RunFolder.create('simulate', {}, root), /holds files that no run wrote/);
   assert.equal(await readdir(root), ['thesis.tex']);
   await rejects(RunFolder.create('simulate', {}, join(root, 'thesis.tex')), /is a file/);
+  // A run.json of another program says nothing of ours.
+  for (const content of ['{ "name": "mine", "files": ["data.txt"] }', '{ "layerpeel": 1 }', 'null', 'not JSON']) {
+    await mkdir(join(root, 'theirs'), { recursive: true });
+    await writeFile(join(root, 'theirs', 'run.json'), content);
+    await rejects(RunFolder.create('simulate', {}, join(root, 'theirs')), /holds files that no run wrote/);
+    assert.is(await readFile(join(root, 'theirs', 'run.json'), 'utf8'), content);
+  }
   await mkdir(join(root, 'empty'));
   await RunFolder.create('simulate', { a: 1 }, join(root, 'empty'));
   await RunFolder.create('simulate', { a: 2 }, join(root, 'empty'));

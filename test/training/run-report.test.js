@@ -86,16 +86,20 @@ test('a report, columns for TensorBoard, arrays for evaluate; without a test set
 test('stopped by Ctrl-C, it says so and keeps what it has; resumed, TensorBoard has every epoch once', async () => {
   const out = join(folder, 'run');
   const path = await configure({ epochs: 10_000, tensorboard: true });
-  const { child, ended } = start(['train', path, '--out', out]);
-  let told = '';
-  child.stderr.on('data', (text) => {
-    const before = /epoch 3 of/.test(told);
-    told += text;
-    if (!before && /epoch 3 of/.test(told)) child.kill('SIGINT');
-  });
-  const { code } = await ended;
-  assert.is(code, 130, told);
-  assert.is((await outcome(out)).status, 'stopped');
+  // Stopped twice, the second time as it goes on.
+  for (const more of [[], ['--resume', out]]) {
+    const { child, ended } = start(['train', path, '--out', out, ...more]);
+    let told = '';
+    child.stderr.on('data', (text) => {
+      const before = /epoch \d*3 of/.test(told);
+      told += text;
+      if (!before && /epoch \d*3 of/.test(told)) child.kill('SIGINT');
+    });
+    const { code } = await ended;
+    assert.is(code, 130, told);
+    assert.is((await outcome(out)).status, 'stopped');
+    assert.is((await eventFiles(out)).length, 1);
+  }
   const html = await report(out);
   const [, reached] = html.match(/(\d+) of 10,?000 epochs are done/);
   assert.match(html, /The run was stopped by SIGINT\. <code>--resume<\/code> goes on from here\./);
