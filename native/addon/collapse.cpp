@@ -1,149 +1,152 @@
 // A measurement of collapse, in steps: see ops/collapse.
-//   collapseBegin(dtype, classes, dim, prototypes?, biases?, options) → handle
-//   collapseSum(mode, handle, features, rows, labels)       the first sweep, chunk by chunk
+//   collapseBegin({ dtype, classes, dim, prototypes?, biases?, meanOfSamples, ddof, cosines }) → handle
+//   collapseSum(mode, handle, { features, labels, rows })       the first sweep, chunk by chunk
 //   collapseCenter(mode, handle)
-//   collapseMeasure(mode, handle, features, rows, labels)   the second sweep, over the same rows
-//   collapseResult(mode, handle) → { measures, spectrum, … }
-#include <mutex>
+//   collapseMeasure(mode, handle, { features, labels, rows })   the second sweep, over the same rows, or none
+//   collapseResult(mode, handle) → { measures, spectrum, … }    the last step
+#include <atomic>
 #include <variant>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/handle.h"
 #include "ops/collapse/collapse.h"
 
 namespace lp::addon {
 namespace {
 
-// Calls on one handle run one after another, whatever threads they come from.
-struct Session {
+enum class Stage { begun, summed, centered, done };
+
+struct Measurement {
+  static constexpr Kind kKind = Kind::collapse;
+
   std::variant<std::unique_ptr<Collapse<float>>, std::unique_ptr<Collapse<double>>> collapse;
   Index classes, dim;
-  std::mutex mutex;
+  Turns turns;
+  Stage stage = Stage::begun;
+  std::atomic<int64_t> size = 0;
+
+  int64_t bytes() const { return size; }
+
+  // After a step that may have changed it.
+  void weigh() {
+    size = std::visit([](const auto& one) { return static_cast<int64_t>(one->bytes()); }, collapse);
+  }
+
+  // Goes on to a stage, from one of two.
+  void enter(Stage next, Stage from, Stage or_from) {
+    if (stage != from && stage != or_from) {
+      throw Error("LP_OPTION",
+                  "The steps of a measurement are collapseSum, collapseCenter, collapseMeasure and collapseResult, in "
+                  "this order.");
+    }
+    stage = next;
+  }
 };
 
-using Handle = std::shared_ptr<Session>;
-
-Handle handle_argument(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsExternal()) throw Error("LP_INTERNAL", "Expected the handle of collapseBegin.");
-  return *info[index].As<Napi::External<Handle>>().Data();
-}
-
 template <class T>
-Napi::Value begin(const Napi::CallbackInfo& info) {
-  const Index classes = size_argument(info, 1), dim = size_argument(info, 2);
-  if (classes < 2 || dim < 1) throw Error("LP_SHAPE", "Expected at least two classes and one dimension.");
-  const auto values = [&](size_t index, Index size) -> const T* {
-    if (info[index].IsUndefined()) return nullptr;
-    void* data = nullptr;
-    locate(info.Env(), info[index], kArrayType<T>, size, &data);
-    return static_cast<const T*>(data);
-  };
-  const auto object = info[5].As<Napi::Object>();
+std::shared_ptr<Measurement> begin(const Argument& given) {
+  const Index classes = given["classes"].size(), dim = given["dim"].size(), ddof = given["ddof"].size();
+  if (classes < 2 || dim < 1) given.fail("LP_SHAPE", "has less than two classes or one dimension");
   CollapseOptions options;
-  options.global_mean_of_samples = object.Get("meanOfSamples").ToBoolean();
-  options.ddof = static_cast<int>(size_in(object, "ddof"));
-  options.cosines = object.Get("cosines").ToBoolean();
-  auto session = std::make_shared<Session>();
-  session->classes = classes;
-  session->dim = dim;
-  session->collapse =
-      std::make_unique<Collapse<T>>(classes, dim, values(3, classes * dim), values(4, classes), options);
-  return Napi::External<Handle>::New(info.Env(), new Handle(session), [](Napi::Env, Handle* handle) { delete handle; });
+  options.global_mean_of_samples = given["meanOfSamples"].flag();
+  options.ddof = static_cast<int>(ddof);
+  options.cosines = given["cosines"].flag();
+  const Argument prototypes = given["prototypes"], biases = given["biases"];
+  const auto memory = [](const Argument& array, Index size) {
+    return array.given() ? static_cast<const T*>(locate(array, kArrayType<T>, size)) : nullptr;
+  };
+  auto measurement = std::make_shared<Measurement>();
+  measurement->classes = classes;
+  measurement->dim = dim;
+  measurement->collapse =
+      std::make_unique<Collapse<T>>(classes, dim, memory(prototypes, classes * dim), memory(biases, classes), options);
+  measurement->weigh();
+  return measurement;
 }
+
+Napi::Value collapse_begin(Call& call) {
+  const auto make =
+      call[0]["dtype"].choice<decltype(&begin<float>)>({{"float32", begin<float>}, {"float64", begin<double>}});
+  return Handle<Measurement>::wrap(call.env(), make(call[0]));
+}
+LP_EXPORT("collapseBegin(plan)", collapse_begin)
 
 template <class T>
 using Sweep = void (Collapse<T>::*)(Matrix<const T>, const int32_t*, const Control&);
 
 template <class T>
-Napi::Value sweep(const Napi::CallbackInfo& info, Sweep<T> step) {
-  const Handle handle = handle_argument(info, 1);
-  if (!std::holds_alternative<std::unique_ptr<Collapse<T>>>(handle->collapse)) {
-    throw Error("LP_DTYPE", "The chunk's dtype is not that of the measurement.");
+Napi::Value sweep(Call& call, Sweep<T> step, Stage next, Stage from) {
+  const Handle<Measurement> measurement(call, call[1]);
+  const Argument chunk = call[2];
+  if (!std::holds_alternative<std::unique_ptr<Collapse<T>>>(measurement->collapse)) {
+    chunk["features"].fail("LP_DTYPE", "is not of the dtype of the measurement");
   }
-  const Index rows = size_argument(info, 3);
-  const Input<T> features(info, 2, rows * handle->dim);
-  const Labels labels(info, 4, rows, handle->classes);
-  return run(
-      info,
-      [=](Control& control) {
-        std::lock_guard lock(handle->mutex);
-        (std::get<std::unique_ptr<Collapse<T>>>(handle->collapse).get()->*step)(features.matrix(rows, handle->dim),
-                                                                                labels.get(), control);
-      },
-      [](Napi::Env env) { return env.Undefined(); });
+  const Index rows = chunk["rows"].size();
+  const Input<T> features(call, chunk["features"], rows * measurement->dim);
+  const Labels labels(call, chunk["labels"], rows, measurement->classes);
+  return call.run([=, wait = call.async()](Control& control) {
+    const auto turn = measurement->turns.take(wait);
+    measurement->enter(next, from, next);
+    auto& collapse = std::get<std::unique_ptr<Collapse<T>>>(measurement->collapse);
+    (collapse.get()->*step)(features.matrix(rows, measurement->dim), labels.get(), control);
+    measurement->weigh();
+  });
 }
+
+Napi::Value collapse_sum(Call& call) {
+  return with_float_type(call[2]["features"],
+                         [&]<class T>() { return sweep<T>(call, &Collapse<T>::sum, Stage::summed, Stage::begun); });
+}
+LP_EXPORT("collapseSum(mode, handle, chunk)", collapse_sum)
+
+Napi::Value collapse_measure(Call& call) {
+  return with_float_type(call[2]["features"], [&]<class T>() {
+    return sweep<T>(call, &Collapse<T>::measure, Stage::centered, Stage::centered);
+  });
+}
+LP_EXPORT("collapseMeasure(mode, handle, chunk)", collapse_measure)
+
+Napi::Value collapse_center(Call& call) {
+  const Handle<Measurement> measurement(call, call[1]);
+  return call.run([=, wait = call.async()](Control& control) {
+    const auto turn = measurement->turns.take(wait);
+    measurement->enter(Stage::centered, Stage::summed, Stage::summed);
+    std::visit([&](auto& collapse) { collapse->center(control); }, measurement->collapse);
+    measurement->weigh();
+  });
+}
+LP_EXPORT("collapseCenter(mode, handle)", collapse_center)
+
+Napi::Object pairs_of(Napi::Env env, const PairCosines& pairs) {
+  return named(
+      env, {{"smallest", pairs.smallest}, {"largest", pairs.largest}, {"histogram", array_of(env, pairs.histogram)}});
+}
+
+Napi::Value collapse_result(Call& call) {
+  const Handle<Measurement> measurement(call, call[1]);
+  const auto result = std::make_shared<CollapseResult>();
+  return call.run(
+      [=, wait = call.async()](Control& control) {
+        const auto turn = measurement->turns.take(wait);
+        measurement->enter(Stage::done, Stage::centered, Stage::centered);
+        std::visit([&](auto& collapse) { *result = collapse->result(control); }, measurement->collapse);
+      },
+      [=](Napi::Env env) {
+        std::vector<Entry> measures;
+        for (const auto& [name, value] : result->measures) measures.emplace_back(name.c_str(), value);
+        return named(env, {{"measures", named(env, measures)},
+                           {"featurePairs", pairs_of(env, result->feature_pairs)},
+                           {"prototypePairs", pairs_of(env, result->prototype_pairs)},
+                           {"centeredPrototypePairs", pairs_of(env, result->centered_prototype_pairs)},
+                           {"spectrum", array_of(env, result->spectrum)},
+                           {"featureCosines", array_of(env, result->feature_cosines)},
+                           {"prototypeCosines", array_of(env, result->prototype_cosines)},
+                           {"classNorms", array_of(env, result->class_norms)},
+                           {"prototypeNorms", array_of(env, result->prototype_norms)},
+                           {"centeredPrototypeNorms", array_of(env, result->centered_prototype_norms)},
+                           {"classMeans", array_of(env, result->class_means)}});
+      });
+}
+LP_EXPORT("collapseResult(mode, handle)", collapse_result)
 
 }  // namespace
-
-Napi::Value collapse_begin(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    return info[0].ToString().Utf8Value() == "float32" ? begin<float>(info) : begin<double>(info);
-  });
-}
-
-Napi::Value collapse_sum(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 2, [&]<class T>() { return sweep<T>(info, &Collapse<T>::sum); });
-}
-
-Napi::Value collapse_measure(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 2, [&]<class T>() { return sweep<T>(info, &Collapse<T>::measure); });
-}
-
-Napi::Value collapse_center(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const Handle handle = handle_argument(info, 1);
-    return run(
-        info,
-        [=](Control& control) {
-          std::lock_guard lock(handle->mutex);
-          std::visit([&](auto& collapse) { collapse->center(control); }, handle->collapse);
-        },
-        [](Napi::Env env) { return env.Undefined(); });
-  });
-}
-
-Napi::Value collapse_result(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const Handle handle = handle_argument(info, 1);
-    const auto result = std::make_shared<CollapseResult>();
-    return run(
-        info,
-        [=](Control& control) {
-          std::lock_guard lock(handle->mutex);
-          std::visit([&](auto& collapse) { *result = collapse->result(control); }, handle->collapse);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto measures = Napi::Object::New(env);
-          for (const auto& [name, value] : result->measures) measures.Set(name, value);
-          auto object = Napi::Object::New(env);
-          object.Set("measures", measures);
-          const auto set = [&](const char* name, const std::vector<double>& values) {
-            const Output<double> array(env, std::ssize(values));
-            std::copy(values.begin(), values.end(), array.get());
-            object.Set(name, array.value());
-          };
-          const auto set_pairs = [&](const char* name, const PairCosines& pairs) {
-            const Output<double> histogram(env, std::ssize(pairs.histogram));
-            std::copy(pairs.histogram.begin(), pairs.histogram.end(), histogram.get());
-            auto entry = Napi::Object::New(env);
-            entry.Set("smallest", pairs.smallest);
-            entry.Set("largest", pairs.largest);
-            entry.Set("histogram", histogram.value());
-            object.Set(name, entry);
-          };
-          set_pairs("featurePairs", result->feature_pairs);
-          set_pairs("prototypePairs", result->prototype_pairs);
-          set_pairs("centeredPrototypePairs", result->centered_prototype_pairs);
-          set("spectrum", result->spectrum);
-          set("featureCosines", result->feature_cosines);
-          set("prototypeCosines", result->prototype_cosines);
-          set("classNorms", result->class_norms);
-          set("prototypeNorms", result->prototype_norms);
-          set("centeredPrototypeNorms", result->centered_prototype_norms);
-          set("classMeans", result->class_means);
-          return object;
-        });
-  });
-}
-
 }  // namespace lp::addon

@@ -1,16 +1,15 @@
 // Runs of projected descent, one or many of one shape behind a handle: see ops/descent/blocks.
-//   descentBegin(dtype, sizes) → handle
-//   descentAdd(handle, features, prototypes, biases?, labels, plan, targetFeatures?, targetPrototypes?) → [boolean,
-//     boolean]: whether features and prototypes had to be projected
-//   descentAdvance(mode, handle, rates, steps, shown) → [{ reason, step, records }] of the runs
-//   descentObserve(mode, handle) → [Float64Array] of the runs
-//   descentState(handle, run, velocity) → [features, prototypes, biases?], or [] where there is no velocity
-//   descentRestore(handle, run, step, features?, prototypes?, biases?): the velocity
-#include <mutex>
+//   descentBegin({ dtype, samples, classes, dim }) → handle
+//   descentAdd(handle, start, plan, target?) → { features, prototypes }: whether they had to be projected
+//   descentAdvance(mode, handle, { rates, steps, shown }) → [{ reason, step, records }] of the runs
+//   descentObserve(mode, handle) → [Float64Array] of the runs: the step and the measures
+//   descentState(handle, { run, velocity }) → { features, prototypes, biases? }, or nothing where there is no velocity
+//   descentRestore(handle, { run, step, velocity? }), the velocity { features, prototypes, biases? }
+#include <algorithm>
+#include <atomic>
 #include <variant>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/handle.h"
 #include "addon/loss_plan.h"
 #include "ops/descent/blocks.h"
 
@@ -20,221 +19,225 @@ namespace {
 template <class T>
 using Runs = std::vector<std::unique_ptr<Descent<T>>>;
 
-// Calls on one handle run one after another, whatever threads they come from.
 struct Session {
+  static constexpr Kind kKind = Kind::descent;
+
+  explicit Session(const Sizes& sizes) : sizes(sizes) {}
+
+  const Sizes sizes;
   std::variant<Runs<float>, Runs<double>> runs;
-  Index samples = 0, classes = 0, dim = 0;
-  std::mutex mutex;
+  Turns turns;
+  std::atomic<int64_t> size = 0;
+
+  int64_t bytes() const { return size; }
+
+  // After a call that may have changed it.
+  void weigh() {
+    size = std::visit(
+        [](const auto& all) {
+          size_t sum = 0;
+          for (const auto& one : all) sum += one->bytes();
+          return static_cast<int64_t>(sum);
+        },
+        runs);
+  }
 };
 
-using Handle = std::shared_ptr<Session>;
-
-Handle handle_argument(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsExternal()) throw Error("LP_INTERNAL", "Expected the handle of descentBegin.");
-  return *info[index].As<Napi::External<Handle>>().Data();
-}
-
-PartPlan part_in(Napi::Object plan, const char* key) {
-  const auto given = plan.Get(key).As<Napi::Object>();
-  const double kind = number_in(given, "constraint");
-  if (!(kind >= 0 && kind <= 3)) throw Error("LP_OPTION", "There is no such constraint.");
+PartPlan part_in(const Argument& given) {
   PartPlan part;
-  part.moves = given.Get("moves").ToBoolean();
-  part.decay = number_in(given, "decay");
-  part.constraint.kind = static_cast<Constraint::Kind>(static_cast<int>(kind));
-  part.constraint.radius = number_in(given, "radius");
+  part.moves = given["moves"].flag();
+  part.decay = given["decay"].number();
+  part.constraint.kind = given["constraint"].choice<Constraint::Kind>({{"none", Constraint::none},
+                                                                       {"ball", Constraint::ball},
+                                                                       {"sphere", Constraint::sphere},
+                                                                       {"frobenius", Constraint::frobenius}});
+  part.constraint.radius = given["radius"].number();
   return part;
 }
 
-DescentMeasure measure_of(double index) {
-  if (!(index >= 0 && index <= static_cast<double>(DescentMeasure::stationarity))) {
-    throw Error("LP_OPTION", "There is no such measure.");
-  }
-  return static_cast<DescentMeasure>(static_cast<int>(index));
+DescentMeasure measure_in(const Argument& given) {
+  return given.choice<DescentMeasure>({{"loss", DescentMeasure::loss},
+                                       {"accuracy", DescentMeasure::accuracy},
+                                       {"minMargin", DescentMeasure::min_margin},
+                                       {"featuresNorm", DescentMeasure::features_norm},
+                                       {"prototypesNorm", DescentMeasure::prototypes_norm},
+                                       {"gradientNorm", DescentMeasure::gradient_norm},
+                                       {"normalizedMargin", DescentMeasure::normalized_margin},
+                                       {"smoothedMargin", DescentMeasure::smoothed_margin},
+                                       {"alignment", DescentMeasure::alignment},
+                                       {"distance", DescentMeasure::distance},
+                                       {"featuresGradientNorm", DescentMeasure::features_gradient_norm},
+                                       {"prototypesGradientNorm", DescentMeasure::prototypes_gradient_norm},
+                                       {"stationarity", DescentMeasure::stationarity}});
 }
 
-DescentPlan plan_in(Napi::Object given, Index samples, Index classes) {
+DescentPlan plan_in(const Argument& given, const Sizes& sizes) {
   DescentPlan plan;
-  plan.loss = loss_in(given.Get("loss").As<Napi::Object>(), samples, classes);
-  plan.features = part_in(given, "features");
-  plan.prototypes = part_in(given, "prototypes");
-  plan.biases = part_in(given, "biases");
-  plan.momentum = number_in(given, "momentum");
-  plan.nesterov = given.Get("nesterov").ToBoolean();
-  plan.rescaled = given.Get("rescaled").ToBoolean();
-  plan.batch = size_in(given, "batch");
-  plan.seed = static_cast<uint64_t>(size_in(given, "seed"));
-  plan.as_it_is = given.Get("asItIs").ToBoolean();
-  for (double index : numbers_in(given, "measures")) plan.measures.push_back(measure_of(index));
-  plan.every = std::max<Index>(1, size_in(given, "every"));
-  const auto event = numbers_in(given, "event");  // measure, below, value
-  if (event.size() == 3) plan.event = {measure_of(event[0]), event[1] != 0, event[2]};
-  plan.stationary = number_in(given, "stationary");
+  plan.loss = loss_in(given["loss"], sizes.samples, sizes.classes);
+  plan.features = part_in(given["features"]);
+  plan.prototypes = part_in(given["prototypes"]);
+  plan.biases = part_in(given["biases"]);
+  plan.momentum = given["momentum"].number();
+  plan.nesterov = given["nesterov"].flag();
+  plan.rescaled = given["rescaled"].flag();
+  plan.batch = given["batch"].size();
+  plan.seed = static_cast<uint64_t>(given["seed"].size());
+  plan.as_it_is = given["asItIs"].flag();
+  for (const Argument& name : given["measures"].list()) plan.measures.push_back(measure_in(name));
+  plan.every = std::max<Index>(1, given["every"].size());
+  if (const Argument event = given["event"]; event.given()) {
+    plan.event = {measure_in(event["measure"]), event["below"].flag(), event["value"].number()};
+  }
+  plan.stationary = given["stationary"].number();
   return plan;
 }
 
-template <class T>
-Napi::Value add(const Napi::CallbackInfo& info, Session& session) {
-  const Index n = session.samples, classes = session.classes, p = session.dim;
-  const DescentPlan plan = plan_in(info[5].As<Napi::Object>(), n, classes);
-  const Labels labels(info, 4, n, classes);
-  const auto values = [&](size_t index, Index size) -> const T* {
-    if (info[index].IsUndefined()) return nullptr;
-    void* data = nullptr;
-    locate(info.Env(), info[index], kArrayType<T>, size, &data);
-    return static_cast<const T*>(data);
-  };
-  const T *features = values(1, n * p), *prototypes = values(2, classes * p);
-  if (!features || !prototypes) throw Error("LP_SHAPE", "Expected features and prototypes.");
-  const State<const T> start{{features, n, p}, {prototypes, classes, p}, values(3, classes), labels.get()};
-  auto run = std::make_unique<Descent<T>>(plan, start, values(6, n * p), values(7, classes * p));
-  const Napi::Value outside[] = {Napi::Boolean::New(info.Env(), run->projected[0]),
-                                 Napi::Boolean::New(info.Env(), run->projected[1])};
-  std::lock_guard lock(session.mutex);
-  std::get<Runs<T>>(session.runs).push_back(std::move(run));
-  return array_of(info.Env(), {outside[0], outside[1]});
+Napi::Value descent_begin(Call& call) {
+  const Argument given = call[0];
+  const bool wide = given["dtype"].choice<bool>({{"float32", false}, {"float64", true}});
+  const auto session = std::make_shared<Session>(Sizes(given));
+  if (wide) session->runs = Runs<double>();
+  return Handle<Session>::wrap(call.env(), session);
 }
+LP_EXPORT("descentBegin(plan)", descent_begin)
 
-// Calls body with the run at `index`, on this thread, once no job has it.
-template <class Body>
-Napi::Value with_run(const Napi::CallbackInfo& info, size_t index, Body&& body) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Handle handle = handle_argument(info, 0);
-    const Index run = count_argument(info, index);
-    std::lock_guard lock(handle->mutex);
-    return std::visit(
-        [&]<class T>(Runs<T>& runs) -> Napi::Value {
-          if (run >= std::ssize(runs)) throw Error("LP_INTERNAL", "There is no such run.");
-          return body(*runs[run], *handle);
+Napi::Value descent_add(Call& call) {
+  const Handle<Session> session(call, call[0]);
+  const Argument start = call[1], toward = call[3];
+  return with_float_type(start["features"], [&]<class T>() {
+    if (!std::holds_alternative<Runs<T>>(session->runs)) start.fail("LP_DTYPE", "is not of the dtype of the runs");
+    const auto [n, classes, p] = session->sizes;
+    const DescentPlan plan = plan_in(call[2], session->sizes);
+    const Input<T> features(call, start["features"], n * p), prototypes(call, start["prototypes"], classes * p);
+    const auto biases = Input<T>::optional(call, start["biases"], classes);
+    const Labels labels(call, start["labels"], n, classes);
+    Input<T> target_features, target_prototypes;
+    if (toward.given()) {
+      target_features = Input<T>(call, toward["features"], n * p);
+      target_prototypes = Input<T>(call, toward["prototypes"], classes * p);
+    }
+    const auto projected = std::make_shared<std::array<bool, 2>>();
+    return call.run(
+        [=](Control&) {
+          const auto [n, classes, p] = session->sizes;
+          const State<const T> from{features.matrix(n, p), prototypes.matrix(classes, p), biases.get(), labels.get()};
+          auto run = std::make_unique<Descent<T>>(plan, from, target_features.get(), target_prototypes.get());
+          *projected = {run->projected[0], run->projected[1]};
+          const auto turn = session->turns.take(false);
+          std::get<Runs<T>>(session->runs).push_back(std::move(run));
+          session->weigh();
         },
-        handle->runs);
+        [=](Napi::Env env) { return named(env, {{"features", (*projected)[0]}, {"prototypes", (*projected)[1]}}); });
   });
 }
+LP_EXPORT("descentAdd(handle, start, plan, target)", descent_add)
 
-template <class T>
-Napi::Value copy_of(Napi::Env env, const T* data, Index size) {
-  const Output<T> out(env, size);
-  std::copy_n(data, size, out.get());
-  return out.value();
+Napi::Value descent_advance(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const Argument plan = call[2];
+  const auto rates = std::make_shared<std::vector<double>>(plan["rates"].numbers());
+  const Index steps = plan["steps"].count();
+  const bool shown = plan["shown"].flag();
+  const auto outcomes = std::make_shared<std::vector<DescentOutcome>>();
+  const auto at = std::make_shared<std::vector<Index>>();
+  return call.run(
+      [=, wait = call.async()](Control& control) {
+        const auto turn = session->turns.take(wait);
+        std::visit(
+            [&]<class T>(Runs<T>& runs) {
+              const double count = static_cast<double>(rates->size()), wanted = 3 * static_cast<double>(steps);
+              const bool each = runs.size() > 1 && count == wanted * static_cast<double>(runs.size());
+              if (!each && count != wanted) throw Error("LP_SHAPE", "There are not as many rates as steps.");
+              outcomes->resize(runs.size());
+              advance_all(runs, rates->data(), each, steps, shown, *outcomes, control);
+              for (const auto& one : runs) at->push_back(one->step());
+            },
+            session->runs);
+        session->weigh();
+      },
+      [=](Napi::Env env) {
+        static constexpr const char* kReasons[] = {"steps", "event", "stationary", "diverged"};
+        std::vector<Napi::Value> results;
+        for (size_t r = 0; r < outcomes->size(); r++) {
+          const DescentOutcome& outcome = (*outcomes)[r];
+          results.push_back(named(
+              env,
+              {{"reason", kReasons[outcome.reason]}, {"step", (*at)[r]}, {"records", array_of(env, outcome.records)}}));
+        }
+        return list_of(env, results);
+      });
 }
+LP_EXPORT("descentAdvance(mode, handle, plan)", descent_advance)
+
+Napi::Value descent_observe(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const auto rows = std::make_shared<std::vector<std::vector<double>>>();
+  return call.run(
+      [=, wait = call.async()](Control& control) {
+        const auto turn = session->turns.take(wait);
+        std::visit(
+            [&](auto& runs) {
+              for (const auto& one : runs) rows->push_back(one->observe(control));
+            },
+            session->runs);
+      },
+      [=](Napi::Env env) {
+        std::vector<Napi::Value> results;
+        for (const auto& row : *rows) results.push_back(array_of(env, row));
+        return list_of(env, results);
+      });
+}
+LP_EXPORT("descentObserve(mode, handle)", descent_observe)
+
+// Calls body with one of the runs, on this thread, unless a job has it.
+template <class Body>
+Napi::Value with_run(const Handle<Session>& session, Index run, Body&& body) {
+  const auto turn = session->turns.take(false);
+  return std::visit(
+      [&]<class T>(Runs<T>& runs) -> Napi::Value {
+        if (run >= std::ssize(runs)) throw Error("LP_OPTION", "There is no such run.");
+        return body(*runs[run]);
+      },
+      session->runs);
+}
+
+Napi::Value descent_state(Call& call) {
+  const Handle<Session> session(call, call[0]);
+  const Index run = call[1]["run"].count();
+  const bool of_velocity = call[1]["velocity"].flag();
+  const Napi::Env env = call.env();
+  return with_run(session, run, [&]<class T>(Descent<T>& run) -> Napi::Value {
+    const State<T> state = of_velocity ? run.velocity() : run.state();
+    const auto [n, classes, p] = session->sizes;
+    if (!state.features.data) return env.Undefined();
+    std::vector<Entry> entries{{"features", array_of(env, state.features.data, n * p)},
+                               {"prototypes", array_of(env, state.prototypes.data, classes * p)}};
+    if (state.biases) entries.emplace_back("biases", array_of(env, state.biases, classes));
+    return named(env, entries);
+  });
+}
+LP_EXPORT("descentState(handle, plan)", descent_state)
+
+Napi::Value descent_restore(Call& call) {
+  const Handle<Session> session(call, call[0]);
+  const Index run = call[1]["run"].count(), step = call[1]["step"].count();
+  const Argument given = call[1]["velocity"];
+  const auto part = [&](const char* key) { return given.given() ? given[key] : given; };
+  const Argument features = part("features"), prototypes = part("prototypes"), biases = part("biases");
+  return with_run(session, run, [&]<class T>(Descent<T>& run) -> Napi::Value {
+    const State<T> velocity = run.velocity();
+    const auto [n, classes, p] = session->sizes;
+    const auto fill = [](const Argument& from, T* to, Index size) {
+      if (to) std::copy_n(static_cast<const T*>(locate(from, kArrayType<T>, size)), size, to);
+    };
+    fill(features, velocity.features.data, n * p);
+    fill(prototypes, velocity.prototypes.data, classes * p);
+    fill(biases, velocity.biases, classes);
+    run.restore(step);
+    return call.env().Undefined();
+  });
+}
+LP_EXPORT("descentRestore(handle, plan)", descent_restore)
 
 }  // namespace
-
-Napi::Value descent_begin(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const auto sizes = info[1].As<Napi::Object>();
-    auto session = std::make_shared<Session>();
-    session->samples = size_in(sizes, "samples");
-    session->classes = size_in(sizes, "classes");
-    session->dim = size_in(sizes, "dim");
-    if (session->samples < 1 || session->classes < 2 || session->dim < 1) {
-      throw Error("LP_SHAPE", "Expected at least one sample, two classes and one dimension.");
-    }
-    if (info[0].ToString().Utf8Value() == "float64") session->runs = Runs<double>();
-    return Napi::External<Handle>::New(info.Env(), new Handle(session),
-                                       [](Napi::Env, Handle* handle) { delete handle; });
-  });
-}
-
-Napi::Value descent_add(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() {
-    const Handle handle = handle_argument(info, 0);
-    if (!std::holds_alternative<Runs<T>>(handle->runs)) throw Error("LP_DTYPE", "The runs are of another dtype.");
-    return add<T>(info, *handle);
-  });
-}
-
-Napi::Value descent_advance(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const Handle handle = handle_argument(info, 1);
-    const auto rates = std::make_shared<std::vector<double>>(numbers_argument(info, 2));
-    const Index steps = count_argument(info, 3);
-    const bool shown = info[4].ToBoolean();
-    const auto outcomes = std::make_shared<std::vector<DescentOutcome>>();
-    const auto at = std::make_shared<std::vector<Index>>();
-    return run(
-        info,
-        [=](Control& control) {
-          std::lock_guard lock(handle->mutex);
-          std::visit(
-              [&]<class T>(Runs<T>& runs) {
-                const double count = static_cast<double>(rates->size()), wanted = 3 * static_cast<double>(steps);
-                const bool each = runs.size() > 1 && count == wanted * static_cast<double>(runs.size());
-                if (!each && count != wanted) throw Error("LP_SHAPE", "There are not as many rates as steps.");
-                outcomes->resize(runs.size());
-                advance_all(runs, rates->data(), each, steps, shown, *outcomes, control);
-                for (const auto& one : runs) at->push_back(one->step());
-              },
-              handle->runs);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          static constexpr const char* kReasons[] = {"steps", "event", "stationary", "diverged"};
-          auto results = Napi::Array::New(env, outcomes->size());
-          for (size_t r = 0; r < outcomes->size(); r++) {
-            const DescentOutcome& outcome = (*outcomes)[r];
-            auto result = Napi::Object::New(env);
-            result.Set("reason", kReasons[outcome.reason]);
-            result.Set("step", static_cast<double>((*at)[r]));
-            result.Set("records", copy_of(env, outcome.records.data(), std::ssize(outcome.records)));
-            results.Set(static_cast<uint32_t>(r), result);
-          }
-          return results;
-        });
-  });
-}
-
-Napi::Value descent_observe(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    const Handle handle = handle_argument(info, 1);
-    const auto rows = std::make_shared<std::vector<std::vector<double>>>();
-    return run(
-        info,
-        [=](Control& control) {
-          std::lock_guard lock(handle->mutex);
-          std::visit(
-              [&](auto& runs) {
-                for (const auto& one : runs) rows->push_back(one->observe(control));
-              },
-              handle->runs);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto results = Napi::Array::New(env, rows->size());
-          for (size_t r = 0; r < rows->size(); r++) {
-            results.Set(static_cast<uint32_t>(r), copy_of(env, (*rows)[r].data(), std::ssize((*rows)[r])));
-          }
-          return results;
-        });
-  });
-}
-
-Napi::Value descent_state(const Napi::CallbackInfo& info) {
-  const bool of_velocity = info[2].ToBoolean();
-  return with_run(info, 1, [&]<class T>(Descent<T>& run, const Session& session) -> Napi::Value {
-    const State<T> state = of_velocity ? run.velocity() : run.state();
-    if (!state.features.data) return Napi::Array::New(info.Env());
-    const Napi::Value features = copy_of(info.Env(), state.features.data, session.samples * session.dim);
-    const Napi::Value prototypes = copy_of(info.Env(), state.prototypes.data, session.classes * session.dim);
-    if (!state.biases) return array_of(info.Env(), {features, prototypes});
-    return array_of(info.Env(), {features, prototypes, copy_of(info.Env(), state.biases, session.classes)});
-  });
-}
-
-Napi::Value descent_restore(const Napi::CallbackInfo& info) {
-  return with_run(info, 1, [&]<class T>(Descent<T>& run, const Session& session) -> Napi::Value {
-    const Index step = count_argument(info, 2);
-    const State<T> velocity = run.velocity();
-    const auto fill = [&](size_t index, T* to, Index size) {
-      if (!to) return;
-      void* data = nullptr;
-      locate(info.Env(), info[index], kArrayType<T>, size, &data);
-      std::copy_n(static_cast<const T*>(data), size, to);
-    };
-    fill(3, velocity.features.data, session.samples * session.dim);
-    fill(4, velocity.prototypes.data, session.classes * session.dim);
-    fill(5, velocity.biases, session.classes);
-    run.restore(step);
-    return info.Env().Undefined();
-  });
-}
-
 }  // namespace lp::addon

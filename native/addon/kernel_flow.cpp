@@ -1,156 +1,146 @@
-// The functions of src/dynamics/kernel.ts; see ops/kernel_flow. Everything is double.
+// The functions of src/dynamics/kernel.ts; see ops/kernel_flow. All but kernelMeasure are double.
 #include "ops/kernel_flow/kernel_flow.h"
 
 #include <algorithm>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/followed.h"
+#include "ops/kernel_flow/measure.h"
 
 namespace lp::addon {
 namespace {
 
-// `rows` is the order of the kernel, samples or samples · dim.
-struct Layout {
-  Index samples, classes, dim, rows;
-
-  Layout(Napi::Value value) {
-    const auto object = value.As<Napi::Object>();
-    samples = size_in(object, "samples");
-    classes = size_in(object, "classes");
-    dim = size_in(object, "dim");
-    rows = size_in(object, "rows");
-    if (samples < 1 || classes < 1 || dim < 1 || (rows != samples && rows != samples * dim)) {
-      throw Error("LP_SHAPE", "The kernel does not fit the features.");
+// Of a state under a kernel of order `rows`: samples, or samples · dim.
+struct Layout : Sizes {
+  Layout(const Argument& sizes, const Argument& given) : Sizes(sizes), rows(given.size()) {
+    if (rows != samples && rows != samples * dim) {
+      given.fail("LP_SHAPE", "is " + std::to_string(rows) + ", which is not the order of a kernel of these features");
     }
   }
   Index modes() const { return classes * (rows / samples); }
   Index columns() const { return samples * dim / rows; }
+
+  Index rows;
 };
 
-}  // namespace
-
-// kernelCheck(mode, kernel, rows, tolerance)
-Napi::Value kernel_check(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Index rows = size_argument(info, 2);
-    const Input<double> kernel(info, 1, rows * rows);
-    const double tolerance = number_argument(info, 3);
-    return run(
-        info, [=](Control& control) { check_kernel(kernel.matrix(rows, rows), tolerance, control); },
-        [](Napi::Env env) { return env.Undefined(); });
-  });
+// kernelCheck(mode, { kernel, rows, tolerance })
+Napi::Value kernel_check(Call& call) {
+  const Argument plan = call[1];
+  const Index rows = plan["rows"].size();
+  const Input<double> kernel(call, plan["kernel"], rows * rows);
+  const double tolerance = plan["tolerance"].number();
+  return call.run([=](Control& control) { check_kernel(kernel.matrix(rows, rows), tolerance, control); });
 }
+LP_EXPORT("kernelCheck(mode, plan)", kernel_check)
 
-// kernelModes(mode, kernel, features, prototypes, biases?, labels, layout, gamma)
-// → { reach, vectors, values, prototypeParts, featureParts }
-Napi::Value kernel_modes(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Layout layout(info[6]);
-    const Index m = layout.modes(), q = layout.columns(), rows = layout.rows;
-    const Input<double> kernel(info, 1, rows * rows), features(info, 2, layout.samples * layout.dim);
-    const Input<double> prototypes(info, 3, layout.classes * layout.dim);
-    const Labels labels(info, 5, layout.samples, layout.classes);
-    const double gamma = number_argument(info, 7);
-    const bool biased = info[4].IsTypedArray();
-    const Input<double> biases(info, biased ? 4 : 3, biased ? layout.classes : layout.classes * layout.dim);
-    const Output<double> reach(info.Env(), rows * m), vectors(info.Env(), m * m), values(info.Env(), m);
-    const Output<double> prototype_parts(info.Env(), m * q), feature_parts(info.Env(), m * q);
-    return run(
-        info,
-        [=](Control& control) {
-          const State<const double> state{features.matrix(layout.samples, layout.dim),
-                                          prototypes.matrix(layout.classes, layout.dim),
-                                          biased ? biases.get() : nullptr, labels.get()};
-          lp::kernel_modes(kernel.matrix(rows, rows), state, gamma,
-                           {reach.matrix(rows, m), vectors.matrix(m, m), values.get(), prototype_parts.matrix(m, q),
-                            feature_parts.matrix(m, q)},
-                           control);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("reach", reach.value());
-          result.Set("vectors", vectors.value());
-          result.Set("values", values.value());
-          result.Set("prototypeParts", prototype_parts.value());
-          result.Set("featureParts", feature_parts.value());
-          return result;
-        });
-  });
+// kernelModes(mode, state, { kernel, rows, gamma }) → { reach, vectors, values, prototypeParts, featureParts }
+Napi::Value kernel_modes(Call& call) {
+  const Argument plan = call[2];
+  const Layout layout(call[1], plan["rows"]);
+  const Index m = layout.modes(), q = layout.columns(), rows = layout.rows;
+  const StateInput<double> state(call, call[1]);
+  const Input<double> kernel(call, plan["kernel"], rows * rows);
+  const double gamma = plan["gamma"].number();
+  const Output<double> reach(call, rows * m), vectors(call, m * m), values(call, m);
+  const Output<double> prototype_parts(call, m * q), feature_parts(call, m * q);
+  return call.run(
+      [=](Control& control) {
+        lp::kernel_modes(kernel.matrix(rows, rows), state.get(), gamma,
+                         {reach.matrix(rows, m), vectors.matrix(m, m), values.get(), prototype_parts.matrix(m, q),
+                          feature_parts.matrix(m, q)},
+                         control);
+      },
+      [=](Napi::Env env) {
+        return named(env, {{"reach", reach},
+                           {"vectors", vectors},
+                           {"values", values},
+                           {"prototypeParts", prototype_parts},
+                           {"featureParts", feature_parts}});
+      });
 }
+LP_EXPORT("kernelModes(mode, state, plan)", kernel_modes)
 
-// kernelCombine(mode, layout, features, modes, initial, coefficients) → { features, prototypes }
-Napi::Value kernel_combine(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Layout layout(info[1]);
-    const Index m = layout.modes(), q = layout.columns(), rows = layout.rows;
-    const auto object = info[3].As<Napi::Object>();
-    const auto part = [&](const char* key, Index size) {
-      void* data = nullptr;
-      const bool shared = locate(info.Env(), object.Get(key), napi_float64_array, size, &data);
-      if (!shared && is_async(info)) throw Error("LP_INTERNAL", "Modes must lie in shared memory.");
-      return static_cast<double*>(data);
-    };
-    const KernelModes modes{{part("reach", rows * m), rows, m},
-                            {part("vectors", m * m), m, m},
-                            part("values", m),
-                            {part("prototypeParts", m * q), m, q},
-                            {part("featureParts", m * q), m, q}};
-    const auto keep = std::make_shared<Napi::ObjectReference>(Napi::Persistent(object));
-    const Input<double> features(info, 2, rows * q);
-    const double initial = number_argument(info, 4);
-    const auto coefficients = numbers_argument(info, 5);  // grow, rise, lift
-    if (static_cast<Index>(coefficients.size()) != 3 * m)
-      throw Error("LP_SHAPE", "Expected three coefficients a mode.");
-    const Output<double> out_features(info.Env(), rows * q), out_prototypes(info.Env(), m * q);
-    return run(
-        info,
-        [=](Control& control) {
-          const double* c = coefficients.data();
-          lp::kernel_combine(features.matrix(rows, q), modes, {initial, c, c + m, c + 2 * m},
-                             out_features.matrix(rows, q), out_prototypes.matrix(m, q), control);
-        },
-        [=, keep = keep](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("features", out_features.value());
-          result.Set("prototypes", out_prototypes.value());
-          return result;
-        });
-  });
+// kernelCombine(mode, modes, { features, rows, samples, classes, dim, initial, grow, rise, lift }) → { features,
+// prototypes }
+Napi::Value kernel_combine(Call& call) {
+  const Argument given = call[1], plan = call[2];
+  const Layout layout(plan, plan["rows"]);
+  const Index m = layout.modes(), q = layout.columns(), rows = layout.rows;
+  const Input<double> reach(call, given["reach"], rows * m), vectors(call, given["vectors"], m * m);
+  const Input<double> values(call, given["values"], m), prototype_parts(call, given["prototypeParts"], m * q);
+  const Input<double> feature_parts(call, given["featureParts"], m * q), features(call, plan["features"], rows * q);
+  const double initial = plan["initial"].number();
+  const auto factors = [&](const char* key) {  // of each mode
+    if (plan[key].length() != m) plan[key].fail("LP_SHAPE", "has a length other than " + std::to_string(m));
+    return plan[key].numbers();
+  };
+  const auto grow = factors("grow"), rise = factors("rise"), lift = factors("lift");
+  const Output<double> out_features(call, rows * q), out_prototypes(call, m * q);
+  return call.run(
+      [=](Control& control) {
+        // The operation only reads the modes.
+        const auto matrix = [](const Input<double>& part, Index rows, Index cols) {
+          return Matrix<double>{const_cast<double*>(part.get()), rows, cols};
+        };
+        const KernelModes modes{matrix(reach, rows, m), matrix(vectors, m, m), matrix(values, m, 1).data,
+                                matrix(prototype_parts, m, q), matrix(feature_parts, m, q)};
+        lp::kernel_combine(features.matrix(rows, q), modes, {initial, grow.data(), rise.data(), lift.data()},
+                           out_features.matrix(rows, q), out_prototypes.matrix(m, q), control);
+      },
+      [=](Napi::Env env) { return named(env, {{"features", out_features}, {"prototypes", out_prototypes}}); });
 }
+LP_EXPORT("kernelCombine(mode, modes, plan)", kernel_combine)
 
-// kernelMse(mode, kernel, z, labels, layout, { biased, from, to, step, tolerance, maxSteps })
+// kernelMse(mode, { z, labels, samples, classes, dim }, { kernel, rows, biased, from, to, step, tolerance, maxSteps })
 // → { z, time, step, error, atRest, rate }
-Napi::Value kernel_mse(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Layout layout(info[4]);
-    const auto object = info[5].As<Napi::Object>();
-    const bool biased = object.Get("biased").ToBoolean();
-    const Index size = (layout.samples + layout.classes) * layout.dim + (biased ? layout.classes : 0);
-    const Input<double> kernel(info, 1, layout.rows * layout.rows);
-    const Labels labels(info, 3, layout.samples, layout.classes);
-    const Output<double> z(info, 2, size);
-    const double from = number_in(object, "from"), to = number_in(object, "to"), step = number_in(object, "step");
-    const double tolerance = number_in(object, "tolerance");
-    const Index max_steps = size_in(object, "maxSteps");
-    const auto outcome = std::make_shared<Integrator::Outcome>();
-    return run(
-        info,
+Napi::Value kernel_mse(Call& call) {
+  const Argument state = call[1], plan = call[2];
+  const Layout layout(state, plan["rows"]);
+  const bool biased = plan["biased"].flag();
+  const Index size = (layout.samples + layout.classes) * layout.dim + (biased ? layout.classes : 0);
+  const Input<double> kernel(call, plan["kernel"], layout.rows * layout.rows), start(call, state["z"], size);
+  const Labels labels(call, state["labels"], layout.samples, layout.classes);
+  const Output<double> z(call, size);
+  const double from = plan["from"].number(), to = plan["to"].number(), step = plan["step"].number();
+  const double tolerance = plan["tolerance"].number();
+  const Index max_steps = plan["maxSteps"].size();
+  const auto outcome = std::make_shared<Integrator::Outcome>();
+  return call.run(
+      [=](Control& control) {
+        std::copy_n(start.get(), size, z.get());
+        *outcome = lp::kernel_mse(kernel.matrix(layout.rows, layout.rows), labels.get(), layout.samples, layout.classes,
+                                  layout.dim, biased, z.get(), from, to, step, tolerance, max_steps, control);
+      },
+      [=](Napi::Env env) { return outcome_of(env, z, *outcome); });
+}
+LP_EXPORT("kernelMse(mode, state, plan)", kernel_mse)
+
+// kernelMeasure(mode, state, { toward? }) → the numbers of ops/kernel_flow/measure by name; `toward` is a direction
+// { features, prototypes } of unit norm, without which there is no distance
+Napi::Value kernel_measure(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const auto [n, classes, p] = state.sizes;
+    const Argument toward = call[2]["toward"];
+    Input<T> features, prototypes;
+    if (toward.given()) {
+      features = Input<T>(call, toward["features"], n * p);
+      prototypes = Input<T>(call, toward["prototypes"], classes * p);
+    }
+    const auto found = std::make_shared<Evaluation>();
+    return call.run(
         [=](Control& control) {
-          *outcome =
-              lp::kernel_mse(kernel.matrix(layout.rows, layout.rows), labels.get(), layout.samples, layout.classes,
-                             layout.dim, biased, z.get(), from, to, step, tolerance, max_steps, control);
+          *found = lp::evaluate(state.get(), DirectionRef<T>{features.get(), prototypes.get()}, control);
         },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("z", z.value());
-          result.Set("time", outcome->time);
-          result.Set("step", outcome->step);
-          result.Set("error", outcome->error);
-          result.Set("atRest", outcome->at_rest);
-          result.Set("rate", outcome->rate);
-          return result;
+        [=](Napi::Env env) {
+          std::vector<Entry> entries{{"meanOwn", found->mean_own},         {"meanTotal", found->mean_total},
+                                     {"meanSquare", found->mean_square},   {"accuracy", found->accuracy},
+                                     {"minMargin", found->min_margin},     {"meanMargin", found->mean_margin},
+                                     {"featureNorm", found->feature_norm}, {"prototypeNorm", found->prototype_norm}};
+          if (features) entries.emplace_back("distance", found->distance);
+          return named(env, entries);
         });
   });
 }
+LP_EXPORT("kernelMeasure(mode, state, plan)", kernel_measure)
 
+}  // namespace
 }  // namespace lp::addon

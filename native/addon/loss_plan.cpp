@@ -2,33 +2,36 @@
 
 namespace lp::addon {
 
-Loss loss_in(Napi::Object plan, Index samples, Index classes) {
+Loss loss_in(const Argument& plan, Index samples, Index classes) {
   const auto vector = [&](const char* key, Index size) {
-    if (!plan.Get(key).IsTypedArray()) return std::vector<double>();
-    auto values = numbers_in(plan, key);
-    if (std::ssize(values) != size) throw Error("LP_SHAPE", std::string("The loss has a wrong number of ") + key + ".");
-    return values;
+    const Argument given = plan[key];
+    if (!given.given()) return std::vector<double>();
+    if (given.length() != size) given.fail("LP_SHAPE", "has a length other than " + std::to_string(size));
+    return given.numbers();
   };
-  const double kind = number_in(plan, "kind");
-  if (!(kind >= 0 && kind <= 5)) throw Error("LP_OPTION", "There is no such loss.");
   Loss loss;
-  loss.kind = static_cast<LossKind>(static_cast<int>(kind));
-  loss.gamma = number_in(plan, "gamma");
-  loss.smoothing = number_in(plan, "smoothing");
-  loss.margin = number_in(plan, "margin");
-  loss.epsilon = number_in(plan, "epsilon");
+  loss.kind = plan["kind"].choice<LossKind>({{"unhinged", LossKind::unhinged},
+                                             {"cross-entropy", LossKind::cross_entropy},
+                                             {"mse", LossKind::mse},
+                                             {"hinge", LossKind::hinge},
+                                             {"dot-regression", LossKind::dot_regression},
+                                             {"adjusted-margin", LossKind::adjusted_margin}});
+  loss.gamma = plan["gamma"].number();
+  loss.smoothing = plan["smoothing"].number();
+  loss.margin = plan["margin"].number();
+  loss.epsilon = plan["epsilon"].number();
   loss.class_weights = vector("classWeights", classes);
   loss.soft_labels = vector("softLabels", samples * classes);
   loss.targets = vector("targets", classes);
   loss.curvatures = vector("curvatures", classes);
   loss.prototype_lengths = vector("prototypeLengths", classes);
-  loss.own_length = plan.Get("ownLength").ToBoolean();
-  loss.normalized = plan.Get("normalized").ToBoolean();
-  loss.radius = number_in(plan, "radius");
-  loss.sum = plan.Get("sum").ToBoolean();
-  loss.regularization = number_in(plan, "regularization");
+  loss.own_length = plan["ownLength"].flag();
+  loss.normalized = plan["normalized"].flag();
+  loss.radius = plan["radius"].number();
+  loss.sum = plan["sum"].flag();
+  loss.regularization = plan["regularization"].number();
   if (loss.kind == LossKind::dot_regression && (loss.targets.empty() || loss.curvatures.empty())) {
-    throw Error("LP_SHAPE", "Dot regression needs targets and curvatures.");
+    plan.fail("LP_SHAPE", "has no targets or no curvatures, which dot regression needs");
   }
   return loss;
 }

@@ -1,12 +1,11 @@
-// A loss as JavaScript describes it (EngineLoss in src/engine/load.ts), checked so that no caller reaches memory it
-// should not.
+// A loss as JavaScript describes it (EngineLoss in src/losses/losses.ts).
 #pragma once
 
-#include "addon/job.h"
+#include "addon/call.h"
 #include "ops/loss/losses.h"
 
 namespace lp::addon {
 
-Loss loss_in(Napi::Object plan, Index samples, Index classes);
+Loss loss_in(const Argument& plan, Index samples, Index classes);
 
 }  // namespace lp::addon

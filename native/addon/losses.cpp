@@ -1,52 +1,45 @@
-// lossAndGradient(mode, features, prototypes, biases?, labels, sizes, loss) → [numbers of a LossSummary, gradients of
-// features, prototypes and biases]
-// measureLoss(…) → the numbers alone: see ops/loss/losses.
+// lossAndGradient(mode, state, loss) → { value, accuracy, minMargin, features, prototypes, biases }, the last three the
+// gradients; measureLoss(mode, state, loss) → the numbers alone: see ops/loss/losses.
 #include "ops/loss/losses.h"
 
-#include <iterator>
-#include <memory>
-
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/call.h"
 #include "addon/loss_plan.h"
 
 namespace lp::addon {
-
 namespace {
 
-Napi::Value loss_of(const Napi::CallbackInfo& info, bool differentiated) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const auto sizes = info[5].As<Napi::Object>();
-    const Index n = size_in(sizes, "samples"), classes = size_in(sizes, "classes"), p = size_in(sizes, "dim");
-    const Loss loss = loss_in(info[6].As<Napi::Object>(), n, classes);
-    const Input<T> features(info, 1, n * p), prototypes(info, 2, classes * p);
-    const auto biases = info[3].IsTypedArray() ? std::make_shared<Input<T>>(info, 3, classes) : nullptr;
-    const Labels labels(info, 4, n, classes);
-    const Output<double> numbers(info.Env(), 4);
-    const auto output = [&](Index size) { return Output<T>(info.Env(), differentiated ? size : 0); };
-    const Output<T> h = output(n * p), w = output(classes * p), b = output(classes);
-    return run(
-        info,
+std::vector<Entry> measures_of(const LossSummary& summary) {
+  return {{"value", summary.value}, {"accuracy", summary.accuracy}, {"minMargin", summary.min_margin}};
+}
+
+Napi::Value measure_loss(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Loss loss = loss_in(call[2], state.sizes.samples, state.sizes.classes);
+    const auto summary = std::make_shared<LossSummary>();
+    return call.run(
+        [=](Control& control) { *summary = lp::loss_and_gradient<T>(loss, state.get(), State<T>{}, true, control); },
+        [=](Napi::Env env) { return named(env, measures_of(*summary)); });
+  });
+}
+LP_EXPORT("measureLoss(mode, state, loss)", measure_loss)
+
+Napi::Value loss_and_gradient(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Loss loss = loss_in(call[2], state.sizes.samples, state.sizes.classes);
+    const StateOutput<T> gradient(call, state.sizes, true);
+    const auto summary = std::make_shared<LossSummary>();
+    return call.run(
         [=](Control& control) {
-          const State<const T> state{features.matrix(n, p), prototypes.matrix(classes, p),
-                                     biases ? biases->get() : nullptr, labels.get()};
-          State<T> gradient{};
-          if (differentiated) gradient = {h.matrix(n, p), w.matrix(classes, p), b.get(), nullptr};
-          const auto summary = lp::loss_and_gradient<T>(loss, state, gradient, true, control);
-          const double found[] = {summary.value, summary.accuracy, summary.min_margin, summary.regularizer};
-          std::copy(std::begin(found), std::end(found), numbers.get());
+          *summary = lp::loss_and_gradient<T>(loss, state.get(), gradient.get(), true, control);
         },
-        [=](Napi::Env env) -> Napi::Value {
-          if (!differentiated) return numbers.value();
-          return array_of(env, {numbers.value(), h.value(), w.value(), b.value()});
+        [=](Napi::Env env) {
+          std::vector<Entry> entries = measures_of(*summary);
+          for (const Entry& gradient : gradient.entries()) entries.push_back(gradient);
+          return named(env, entries);
         });
   });
 }
+LP_EXPORT("lossAndGradient(mode, state, loss)", loss_and_gradient)
 
 }  // namespace
-
-Napi::Value loss_and_gradient(const Napi::CallbackInfo& info) { return loss_of(info, true); }
-
-Napi::Value measure_loss(const Napi::CallbackInfo& info) { return loss_of(info, false); }
-
 }  // namespace lp::addon

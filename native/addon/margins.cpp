@@ -1,52 +1,56 @@
-// margins(mode, features, prototypes, labels, sizes) → [margins (n), [the smallest, ‖W‖² + ‖H‖²]]
-// kktCertificate(mode, features, prototypes, labels, sizes, whether multipliers are wanted) → [numbers of a
-// Certificate, multipliers (n, C) or none]: see ops/cross_entropy/margins.
+// margins(mode, state) → { margins [n], smallest, square }, the last ‖W‖² + ‖H‖²;
+// kktCertificate(mode, state, { multipliers }) → { logLoss, smallest, square, alignment, apart, slack, multipliers? [n,
+// C] } where they are wanted: see ops/cross_entropy/margins.
 #include "ops/cross_entropy/margins.h"
 
 #include <algorithm>
-#include <iterator>
-#include <memory>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/call.h"
 #include "addon/wide_state.h"
 
 namespace lp::addon {
+namespace {
 
-Napi::Value margins(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const WideState<T> state(info);
-    const Output<double> out(info.Env(), state.samples()), numbers(info.Env(), 2);
-    return run(
-        info,
+Napi::Value margins(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Output<double> out(call, state.sizes.samples);
+    const auto square = std::make_shared<double>(), smallest = std::make_shared<double>();
+    return call.run(
         [=](Control& control) {
-          state.with([&](const State<const double>& wide) {
-            numbers.get()[1] = squares(wide);
+          with_wide(state, [&](const State<const double>& wide) {
+            *square = squares(wide);
             lp::margins(wide, out.get(), control);
-            numbers.get()[0] = *std::min_element(out.get(), out.get() + wide.samples());
+            *smallest = *std::min_element(out.get(), out.get() + wide.samples());
           });
         },
-        [=](Napi::Env env) { return array_of(env, {out.value(), numbers.value()}); });
+        [=](Napi::Env env) { return named(env, {{"margins", out}, {"smallest", *smallest}, {"square", *square}}); });
   });
 }
+LP_EXPORT("margins(mode, state)", margins)
 
-Napi::Value kkt_certificate(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const WideState<T> state(info);
-    const bool wanted = info[5].ToBoolean();
-    const Output<double> numbers(info.Env(), Certificate::kNumbers);
-    const Output<double> multipliers(info.Env(), wanted ? state.samples() * state.classes() : 0);
-    return run(
-        info,
+Napi::Value kkt_certificate(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    Output<double> multipliers;
+    if (call[2]["multipliers"].flag()) multipliers = Output<double>(call, state.sizes.samples * state.sizes.classes);
+    const auto found = std::make_shared<Certificate>();
+    return call.run(
         [=](Control& control) {
-          state.with([&](const State<const double>& wide) {
-            const Certificate c = lp::kkt_certificate(wide, wanted ? multipliers.get() : nullptr, control);
-            const double found[] = {c.log_loss, c.smallest, c.square, c.alignment, c.apart, c.slack};
-            std::copy(std::begin(found), std::end(found), numbers.get());
+          with_wide(state, [&](const State<const double>& wide) {
+            *found = lp::kkt_certificate(wide, multipliers.get(), control);
           });
         },
-        [=](Napi::Env env) { return array_of(env, {numbers.value(), multipliers.value()}); });
+        [=](Napi::Env env) {
+          return named(env, {{"logLoss", found->log_loss},
+                             {"smallest", found->smallest},
+                             {"square", found->square},
+                             {"alignment", found->alignment},
+                             {"apart", found->apart},
+                             {"slack", found->slack},
+                             {"multipliers", multipliers}});
+        });
   });
 }
+LP_EXPORT("kktCertificate(mode, state, plan)", kkt_certificate)
 
+}  // namespace
 }  // namespace lp::addon

@@ -1,25 +1,27 @@
-// matmul(mode, a, aSize, b, bSize, plan, out?) → out: see ops/linear/matmul. The plan is made and checked by
-// src/matmul.ts; here only that it stays inside the arrays.
+// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch }) → { out }, the array given or a
+// new one: see ops/linear/matmul. The plan is made and checked by src/array/matmul.ts; here only that it stays inside
+// the arrays.
 #include "ops/linear/matmul.h"
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include <algorithm>
+
+#include "addon/call.h"
 
 namespace lp::addon {
 namespace {
 
 constexpr double kMostElements = 9007199254740991.0;
 
-MatmulPlan read_plan(Napi::Object object) {
+MatmulPlan read_plan(const Argument& given) {
   MatmulPlan plan;
-  plan.m = size_in(object, "m");
-  plan.n = size_in(object, "n");
-  plan.k = size_in(object, "k");
-  plan.transpose_a = object.Get("transposeA").ToBoolean();
-  plan.transpose_b = object.Get("transposeB").ToBoolean();
-  plan.alpha = number_in(object, "alpha");
-  plan.beta = number_in(object, "beta");
-  const auto batch = numbers_in(object, "batch");  // triples: size, stride of a, stride of b
+  plan.m = given["m"].size();
+  plan.n = given["n"].size();
+  plan.k = given["k"].size();
+  plan.transpose_a = given["transposeA"].flag();
+  plan.transpose_b = given["transposeB"].flag();
+  plan.alpha = given["alpha"].number();
+  plan.beta = given["beta"].number();
+  const auto batch = given["batch"].numbers();  // triples: size, stride of a, stride of b
   for (double number : batch) {
     if (!(number >= 0 && number <= kMostElements)) throw Error("LP_SHAPE", "A batch dimension is out of range.");
   }
@@ -44,51 +46,49 @@ double extent(const MatmulPlan& plan, Index rows, Index cols, Index BatchDim::* 
   return last;
 }
 
-template <class T>
-T* locate_output(Napi::Env env, Napi::Value array, Index size) {
-  void* data = nullptr;
-  locate(env, array, kArrayType<T>, size, &data);
-  return static_cast<T*>(data);
-}
-
-}  // namespace
-
-Napi::Value matmul(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const MatmulPlan plan = read_plan(info[5].As<Napi::Object>());
-    const Index a_size = count_argument(info, 2), b_size = count_argument(info, 4);
+Napi::Value matmul(Call& call) {
+  const Argument operands = call[1], left = operands["a"], right = operands["b"], given = operands["out"];
+  return with_float_type(left, [&]<class T>() {
+    const MatmulPlan plan = read_plan(call[2]);
+    const Index a_size = left.length(), b_size = right.length();
     if (!(result_size(plan) <= kMostElements)) throw Error("LP_SHAPE", "The product has too many elements.");
     const Index size = static_cast<Index>(result_size(plan));
     if (size > 0 && (extent(plan, plan.m, plan.k, &BatchDim::a_stride) > static_cast<double>(a_size) ||
                      extent(plan, plan.k, plan.n, &BatchDim::b_stride) > static_cast<double>(b_size))) {
       throw Error("LP_SHAPE", "The product reaches beyond its operands.");
     }
-    const Input<T> a(info, 1, a_size), b(info, 3, b_size);
-    const bool given = info[6].IsTypedArray();
-    if (given && !is_async(info)) {
-      T* out = locate_output<T>(info.Env(), info[6], size);
-      return run(
-          info, [=](Control& control) { lp::matmul(plan, a.get(), b.get(), out, control); },
-          [array = info[6]](Napi::Env) { return array; });
+    const Input<T> a(call, left, a_size), b(call, right, b_size);
+    const auto multiply = [=](const Output<T>& out) -> Work {
+      return [=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); };
+    };
+    const auto result = [](const Output<T>& out) -> Finish {
+      return [=](Napi::Env env) { return named(env, {{"out", out}}); };
+    };
+    if (!given.given()) {
+      const Output<T> out(call, size);
+      return call.run(multiply(out), result(out));
     }
-    const Output<T> out(info.Env(), size);
-    if (!given) {
-      return run(
-          info, [=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); },
-          [=](Napi::Env) { return out.value(); });
+    if (!call.async()) {
+      const Output<T> out(call, given, size);
+      return call.run(multiply(out), result(out));
     }
     // A job computes into memory of its own and copies at the end, if the caller's array is still there then.
-    const T* initial = locate_output<T>(info.Env(), info[6], size);
-    if (plan.beta != 0 && size > 0) std::memcpy(out.get(), initial, size * sizeof(T));
-    const auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[6].As<Napi::Object>()));
-    return run(
-        info, [=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); },
-        [=](Napi::Env env) -> Napi::Value {
-          T* data = locate_output<T>(env, target->Value(), size);
-          if (size > 0) std::memcpy(data, out.get(), size * sizeof(T));
-          return target->Value();
+    const Output<T> out(call, size);
+    const Input<T> initial(call, given, size);
+    const auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(given.value.As<Napi::Object>()));
+    return call.run(
+        [=](Control& control) {
+          if (plan.beta != 0) std::copy_n(initial.get(), size, out.get());
+          lp::matmul(plan, a.get(), b.get(), out.get(), control);
+        },
+        [=](Napi::Env env) {
+          auto* data = static_cast<T*>(locate({target->Value(), "out"}, kArrayType<T>, size));
+          std::copy_n(out.get(), size, data);
+          return named(env, {{"out", target->Value()}});
         });
   });
 }
+LP_EXPORT("matmul(mode, operands, plan)", matmul)
 
+}  // namespace
 }  // namespace lp::addon

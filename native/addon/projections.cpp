@@ -1,36 +1,35 @@
-// projections(mode, features, prototypes, labels, n, C, p) → features of the five parts, then prototypes of the five:
-// see ops/linear/projections.
+// projections(mode, state) → { plus1, minus1, plus2, minus2, rest }, each { features, prototypes }: see
+// ops/linear/projections.
 #include "ops/linear/projections.h"
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/call.h"
 
 namespace lp::addon {
+namespace {
 
-Napi::Value projections(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const Index n = size_argument(info, 4), classes = size_argument(info, 5), p = size_argument(info, 6);
-    const Input<T> features(info, 1, n * p), prototypes(info, 2, classes * p);
-    const Labels labels(info, 3, n, classes);
-    std::vector<Output<T>> parts;
-    for (int i = 0; i < 10; i++) parts.emplace_back(info.Env(), (i < 5 ? n : classes) * p);
-    return run(
-        info,
+constexpr const char* kParts[] = {"plus1", "minus1", "plus2", "minus2", "rest"};
+
+Napi::Value projections(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    std::vector<StateOutput<T>> parts;
+    for (size_t i = 0; i < std::size(kParts); i++) parts.emplace_back(call, state.sizes, false);
+    return call.run(
         [=](Control& control) {
           Projections<T> out;
-          for (int i = 0; i < 5; i++) {
-            out.features[i] = parts[i].get();
-            out.prototypes[i] = parts[5 + i].get();
+          for (size_t i = 0; i < parts.size(); i++) {
+            out.features[i] = parts[i].features.get();
+            out.prototypes[i] = parts[i].prototypes.get();
           }
-          lp::projections<T>({features.matrix(n, p), prototypes.matrix(classes, p), nullptr, labels.get()}, out,
-                             control);
+          lp::projections<T>(state.get(), out, control);
         },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Array::New(env, parts.size());
-          for (uint32_t i = 0; i < parts.size(); i++) result.Set(i, parts[i].value());
-          return result;
+        [=](Napi::Env env) {
+          std::vector<Entry> entries;
+          for (size_t i = 0; i < parts.size(); i++) entries.emplace_back(kParts[i], named(env, parts[i].entries()));
+          return named(env, entries);
         });
   });
 }
+LP_EXPORT("projections(mode, state)", projections)
 
+}  // namespace
 }  // namespace lp::addon

@@ -3,178 +3,147 @@
 #include "ops/spherical/spherical.h"
 
 #include <algorithm>
-#include <memory>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/call.h"
 
 namespace lp::addon {
 namespace {
 
-struct Sizes {
-  Index samples, classes, dim;
-};
-
-Sizes read_sizes(Napi::Value value) {
-  const auto object = value.As<Napi::Object>();
-  return {size_in(object, "samples"), size_in(object, "classes"), size_in(object, "dim")};
-}
-
 // Native code only reads what it is given as `now` or `start`.
 Sphere sphere_of(const Input<double>& angles, Index n) { return Sphere::over(const_cast<double*>(angles.get()), n); }
 
-template <class T>
-struct StateInput {
-  Input<T> features, prototypes;
-  Labels labels;
-  Sizes sizes;
-
-  // Of the arguments `first` (features), prototypes, labels.
-  StateInput(const Napi::CallbackInfo& info, size_t first, Sizes sizes)
-      : features(info, first, sizes.samples * sizes.dim),
-        prototypes(info, first + 1, sizes.classes * sizes.dim),
-        labels(info, first + 2, sizes.samples, sizes.classes),
-        sizes(sizes) {}
-
-  State<const T> state() const {
-    return {features.matrix(sizes.samples, sizes.dim), prototypes.matrix(sizes.classes, sizes.dim), nullptr,
-            labels.get()};
-  }
-};
-
-}  // namespace
-
-// sphericalStart(mode, features, prototypes, labels, sizes, gamma) → { angles, pull, targets }
-Napi::Value spherical_start(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const Sizes sizes = read_sizes(info[4]);
-    const StateInput<T> input(info, 1, sizes);
-    const double gamma = number_argument(info, 5);
-    const Output<double> angles(info.Env(), 3 * sizes.samples), pull(info.Env(), sizes.samples);
-    const Output<double> targets(info.Env(), sizes.classes * sizes.dim);
-    return run(
-        info,
+// sphericalStart(mode, state, { gamma }) → { angles, pull, targets }
+Napi::Value spherical_start(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Sizes sizes = state.sizes;
+    const double gamma = call[2]["gamma"].number();
+    const Output<double> angles(call, 3 * sizes.samples), pull(call, sizes.samples);
+    const Output<double> targets(call, sizes.classes * sizes.dim);
+    return call.run(
         [=](Control& control) {
-          lp::spherical_start(input.state(), gamma, Sphere::over(angles.get(), sizes.samples), pull.get(),
+          lp::spherical_start(state.get(), gamma, Sphere::over(angles.get(), sizes.samples), pull.get(),
                               targets.matrix(sizes.classes, sizes.dim), control);
         },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("angles", angles.value());
-          result.Set("pull", pull.value());
-          result.Set("targets", targets.value());
-          return result;
-        });
+        [=](Napi::Env env) { return named(env, {{"angles", angles}, {"pull", pull}, {"targets", targets}}); });
   });
 }
+LP_EXPORT("sphericalStart(mode, state, plan)", spherical_start)
 
-// sphericalAdvance(mode, angles, pull, rates, samples, rescaled) → angles
-Napi::Value spherical_advance(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Index n = size_argument(info, 4);
-    const Input<double> start(info, 1, 3 * n), pull(info, 2, n);
-    const auto rates = numbers_argument(info, 3);
-    const bool rescaled = info[5].ToBoolean();
-    const Output<double> angles(info.Env(), 3 * n);
-    return run(
-        info,
+// sphericalAdvance(mode, { angles, pull, samples }, { rates, rescaled }) → { angles }
+Napi::Value spherical_advance(Call& call) {
+  const Argument stand = call[1], plan = call[2];
+  const Index n = stand["samples"].size();
+  const Input<double> start(call, stand["angles"], 3 * n), pull(call, stand["pull"], n);
+  const auto rates = plan["rates"].numbers();
+  const bool rescaled = plan["rescaled"].flag();
+  const Output<double> angles(call, 3 * n);
+  return call.run(
+      [=](Control& control) {
+        std::copy_n(start.get(), 3 * n, angles.get());
+        lp::spherical_advance(Sphere::over(angles.get(), n), pull.get(), rates, rescaled, control);
+      },
+      [=](Napi::Env env) { return named(env, {{"angles", angles}}); });
+}
+LP_EXPORT("sphericalAdvance(mode, stand, plan)", spherical_advance)
+
+// sphericalFeatures(mode, state, { targets, start, now, scale }) → { features }
+Napi::Value spherical_features(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Argument plan = call[2];
+    const Sizes sizes = state.sizes;
+    const Input<double> targets(call, plan["targets"], sizes.classes * sizes.dim);
+    const Input<double> start(call, plan["start"], 3 * sizes.samples), now(call, plan["now"], 3 * sizes.samples);
+    const double scale = plan["scale"].number();
+    const Output<T> features(call, sizes.samples * sizes.dim);
+    return call.run(
         [=](Control& control) {
-          std::copy(start.get(), start.get() + 3 * n, angles.get());
-          lp::spherical_advance(Sphere::over(angles.get(), n), pull.get(), rates, rescaled, control);
+          lp::spherical_features(state.get(), targets.matrix(sizes.classes, sizes.dim), sphere_of(start, sizes.samples),
+                                 sphere_of(now, sizes.samples), scale, features.matrix(sizes.samples, sizes.dim),
+                                 control);
         },
-        [=](Napi::Env) { return angles.value(); });
+        [=](Napi::Env env) { return named(env, {{"features", features}}); });
   });
 }
+LP_EXPORT("sphericalFeatures(mode, state, plan)", spherical_features)
 
-// sphericalFeatures(mode, features, prototypes, labels, sizes, targets, start, now, scale) → features
-Napi::Value spherical_features(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const Sizes sizes = read_sizes(info[4]);
-    const StateInput<T> input(info, 1, sizes);
-    const Input<double> targets(info, 5, sizes.classes * sizes.dim);
-    const Input<double> start(info, 6, 3 * sizes.samples), now(info, 7, 3 * sizes.samples);
-    const double scale = number_argument(info, 8);
-    const Output<T> out(info.Env(), sizes.samples * sizes.dim);
-    return run(
-        info,
+// sphericalLogits(mode, state, { targets, start }) → { ahead, aside }
+Napi::Value spherical_logits(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const Argument plan = call[2];
+    const Sizes sizes = state.sizes;
+    const Input<double> targets(call, plan["targets"], sizes.classes * sizes.dim);
+    const Input<double> start(call, plan["start"], 3 * sizes.samples);
+    const Output<double> ahead(call, sizes.classes * sizes.classes), aside(call, sizes.samples * sizes.classes);
+    return call.run(
         [=](Control& control) {
-          lp::spherical_features(input.state(), targets.matrix(sizes.classes, sizes.dim),
-                                 sphere_of(start, sizes.samples), sphere_of(now, sizes.samples), scale,
-                                 out.matrix(sizes.samples, sizes.dim), control);
-        },
-        [=](Napi::Env) { return out.value(); });
-  });
-}
-
-// sphericalLogits(mode, features, prototypes, labels, sizes, targets, start) → { ahead, aside }
-Napi::Value spherical_logits(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const Sizes sizes = read_sizes(info[4]);
-    const StateInput<T> input(info, 1, sizes);
-    const Input<double> targets(info, 5, sizes.classes * sizes.dim), start(info, 6, 3 * sizes.samples);
-    const Output<double> ahead(info.Env(), sizes.classes * sizes.classes);
-    const Output<double> aside(info.Env(), sizes.samples * sizes.classes);
-    return run(
-        info,
-        [=](Control& control) {
-          lp::spherical_logits(input.state(), targets.matrix(sizes.classes, sizes.dim), sphere_of(start, sizes.samples),
+          lp::spherical_logits(state.get(), targets.matrix(sizes.classes, sizes.dim), sphere_of(start, sizes.samples),
                                ahead.matrix(sizes.classes, sizes.classes), aside.matrix(sizes.samples, sizes.classes),
                                control);
         },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("ahead", ahead.value());
-          result.Set("aside", aside.value());
-          return result;
-        });
+        [=](Napi::Env env) { return named(env, {{"ahead", ahead}, {"aside", aside}}); });
   });
 }
+LP_EXPORT("sphericalLogits(mode, state, plan)", spherical_logits)
 
-// sphericalMeasure(mode, angles, pull, rates, wanted, samples, rescaled, scale, classes, ahead, aside, biases, labels)
-// → { measures, angles }, the angles of the last wanted step. Without logits `classes` is 0 and the last four are left
-// out.
-Napi::Value spherical_measure(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Index n = size_argument(info, 5), classes = size_argument(info, 8);
-    const Input<double> start(info, 1, 3 * n), pull(info, 2, n);
-    const auto rates = numbers_argument(info, 3), wanted = numbers_argument(info, 4);
-    for (size_t i = 0; i < wanted.size(); i++) {
-      if (!(wanted[i] >= (i == 0 ? 0 : wanted[i - 1]) && wanted[i] <= static_cast<double>(rates.size()))) {
-        throw Error("LP_OPTION", "The wanted steps must ascend, and rates must reach the last.");
-      }
+// sphericalMeasure(mode, { angles, pull, samples }, { rates, wanted, rescaled, scale, logits? })
+// → { pulled, squaredDistance, squaredNorm, angles }, with `logits` { ahead, aside, biases, labels, classes } also
+// { correct, marginSum, minMargin }: the measures at the wanted steps, and the angles at the last of them
+Napi::Value spherical_measure(Call& call) {
+  const Argument stand = call[1], plan = call[2];
+  const Index n = stand["samples"].size();
+  const Input<double> start(call, stand["angles"], 3 * n), pull(call, stand["pull"], n);
+  const auto rates = plan["rates"].numbers(), wanted = plan["wanted"].numbers();
+  for (size_t i = 0; i < wanted.size(); i++) {
+    if (!(wanted[i] >= (i == 0 ? 0 : wanted[i - 1]) && wanted[i] <= static_cast<double>(rates.size()))) {
+      throw Error("LP_OPTION", "The wanted steps must ascend, and rates must reach the last.");
     }
-    const bool rescaled = info[6].ToBoolean();
-    const double scale = number_argument(info, 7);
-    struct Logits {
-      Input<double> ahead, aside, biases;
-      Labels labels;
-    };
-    std::shared_ptr<Logits> logits;
-    if (classes > 0) {
-      logits = std::make_shared<Logits>(
-          Logits{{info, 9, classes * classes}, {info, 10, n * classes}, {info, 11, classes}, {info, 12, n, classes}});
+  }
+  const bool rescaled = plan["rescaled"].flag();
+  const double scale = plan["scale"].number();
+  struct Logits {
+    Logits(Call& call, const Argument& given, Index n)
+        : classes(given["classes"].size()),
+          ahead(call, given["ahead"], classes * classes),
+          aside(call, given["aside"], n * classes),
+          biases(call, given["biases"], classes),
+          labels(call, given["labels"], n, classes) {
+      if (classes < 2) given.fail("LP_SHAPE", "has less than two classes");
     }
-    const Index rows = static_cast<Index>(wanted.size());
-    const Output<double> out(info.Env(), rows * kSphereMeasures), angles(info.Env(), 3 * n);
-    return run(
-        info,
-        [=](Control& control) {
-          std::copy(start.get(), start.get() + 3 * n, angles.get());
-          SphereLogits tables{};
-          if (logits) {
-            tables = {logits->ahead.matrix(classes, classes), logits->aside.matrix(n, classes), logits->biases.get(),
-                      logits->labels.get()};
-          }
-          lp::spherical_measure(Sphere::over(angles.get(), n), pull.get(), rates, rescaled, wanted, scale, tables,
-                                out.matrix(rows, kSphereMeasures), control);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Object::New(env);
-          result.Set("measures", out.value());
-          result.Set("angles", angles.value());
-          return result;
-        });
-  });
+    Index classes;
+    Input<double> ahead, aside, biases;
+    Labels labels;
+  };
+  std::shared_ptr<const Logits> logits;
+  if (const Argument given = plan["logits"]; given.given()) logits = std::make_shared<const Logits>(call, given, n);
+  const Index rows = std::ssize(wanted);
+  std::vector<Output<double>> columns;
+  for (Index k = 0; k < (logits ? kSphereMeasures : kCorrect); k++) columns.emplace_back(call, rows);
+  const Output<double> angles(call, 3 * n);
+  return call.run(
+      [=](Control& control) {
+        std::copy_n(start.get(), 3 * n, angles.get());
+        SphereLogits tables{};
+        if (logits) {
+          const Index classes = logits->classes;
+          tables = {logits->ahead.matrix(classes, classes), logits->aside.matrix(n, classes), logits->biases.get(),
+                    logits->labels.get()};
+        }
+        const Buffer<double> measures(rows * kSphereMeasures);
+        lp::spherical_measure(Sphere::over(angles.get(), n), pull.get(), rates, rescaled, wanted, scale, tables,
+                              {measures.get(), rows, kSphereMeasures}, control);
+        for (size_t k = 0; k < columns.size(); k++) {
+          for (Index i = 0; i < rows; i++) columns[k].get()[i] = measures[i * kSphereMeasures + static_cast<Index>(k)];
+        }
+      },
+      [=](Napi::Env env) {
+        static constexpr const char* kNames[] = {"pulled",  "squaredDistance", "squaredNorm",
+                                                 "correct", "marginSum",       "minMargin"};
+        std::vector<Entry> entries{{"angles", angles}};
+        for (size_t k = 0; k < columns.size(); k++) entries.emplace_back(kNames[k], columns[k]);
+        return named(env, entries);
+      });
 }
+LP_EXPORT("sphericalMeasure(mode, stand, plan)", spherical_measure)
 
+}  // namespace
 }  // namespace lp::addon

@@ -1,237 +1,197 @@
 // Exact trajectories of linear dynamics: see ops/exact/trajectory.
-//   trajectoryStart(mode, features, prototypes, biases?, labels, n, C, p, gamma, law) → handle
-//   trajectoryDrive(handle, first, second?)      the law's drive, from time 0 on: factors, or two rates in pieces
-//   trajectoryState(mode, handle, time, unit)    → { features, prototypes, biases?, logNorm, fits }
-//   trajectoryMeasure(mode, handle, times, names) → a Float64Array for each name
-//   trajectoryLimit(mode, handle)                → { kind, exponent, rate, … }
-//   trajectoryLimitState(mode, handle, unit)     → { features, prototypes, biases? }
-//   trajectoryDispose(handle)
-#include <map>
-#include <optional>
+//   trajectoryStart(mode, state, { gamma, law }) → handle
+//   trajectoryDrive(handle, { factors?, factors2? } or { rate1, rate2 })   what drives the law, from time 0 on
+//   trajectoryState(mode, handle, { time, unit }) → { features, prototypes, biases?, logNorm, fits }
+//   trajectoryMeasure(mode, handle, { times, names }) → a Float64Array by each name
+//   trajectoryLimit(mode, handle) → { kind, exponent, rate, logNorm, polynomial, within, between, rest }
+//   trajectoryLimitState(mode, handle, { unit }) → { features, prototypes, biases? }
+#include <stdexcept>
 #include <variant>
 
-#include "addon/addon.h"
-#include "addon/job.h"
+#include "addon/handle.h"
 #include "ops/exact/trajectory.h"
 
 namespace lp::addon {
 namespace {
 
-template <class T>
-using Shared = std::shared_ptr<Trajectory<T>>;
-using AnyTrajectory = std::variant<std::monostate, Shared<float>, Shared<double>>;
+struct AnyTrajectory {
+  static constexpr Kind kKind = Kind::trajectory;
 
-// Empty once disposed of; jobs hold the trajectory itself.
-struct Handle {
-  AnyTrajectory trajectory;
-  int64_t bytes = 0;
+  std::variant<std::unique_ptr<Trajectory<float>>, std::unique_ptr<Trajectory<double>>> trajectory;
 
-  void release(Napi::Env env) {
-    trajectory = std::monostate();
-    Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
-    bytes = 0;
+  int64_t bytes() const {
+    return std::visit([](const auto& one) { return static_cast<int64_t>(one->bytes()); }, trajectory);
   }
 };
 
-Handle& handle_argument(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsExternal()) throw Error("LP_INTERNAL", "Expected the handle of trajectoryStart.");
-  return *info[index].As<Napi::External<Handle>>().Data();
-}
-
-// Calls body with the trajectory that the handle at `index` holds.
+// Calls body with the handle at `index` and what it stands for.
 template <class Body>
-Napi::Value with_trajectory(const Napi::CallbackInfo& info, size_t index, Body&& body) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const AnyTrajectory trajectory = handle_argument(info, index).trajectory;
-    if (const auto* single = std::get_if<Shared<float>>(&trajectory)) return body(*single);
-    if (const auto* wide = std::get_if<Shared<double>>(&trajectory)) return body(*wide);
-    throw Error("LP_OPTION", "The trajectory has been disposed of.");
-  });
+Napi::Value with_trajectory(Call& call, size_t index, Body&& body) {
+  const Handle<AnyTrajectory> handle(call, call[index]);
+  return std::visit([&](const auto& one) -> Napi::Value { return body(handle, one.get()); }, handle->trajectory);
 }
 
-template <class T>
-T choice(Napi::Object object, const char* key, const std::map<std::string, T>& choices) {
-  const auto found = choices.find(object.Get(key).ToString());
-  if (found == choices.end()) throw Error("LP_INTERNAL", std::string(key) + " is not known.");
-  return found->second;
+// The work of a call on a trajectory that looks at times up to which nobody may have driven it.
+Work driven(Work work) {
+  return [work = std::move(work)](Control& control) {
+    try {
+      work(control);
+    } catch (const std::out_of_range&) {
+      throw Error("LP_OPTION", "The trajectory has not been driven so far; call trajectoryDrive first.");
+    }
+  };
 }
 
-Law read_law(Napi::Object object) {
+double time_in(const Argument& given) {
+  const double time = given.number();
+  if (!(time >= 0)) given.fail("LP_OPTION", "is no time of at least 0");
+  return time;
+}
+
+Law law_in(const Argument& given) {
   Law law;
-  law.kind = choice<Law::Kind>(object, "kind",
-                               {{"flow", Law::Kind::flow},
-                                {"descent", Law::Kind::descent},
-                                {"integrated", Law::Kind::integrated},
-                                {"stepped", Law::Kind::stepped}});
-  law.end = choice<Law::End>(
-      object, "end", {{"steady", Law::End::steady}, {"frozen", Law::End::frozen}, {"unknown", Law::End::unknown}});
-  law.rates = {number_in(object, "featureRate"), number_in(object, "prototypeRate"), number_in(object, "featureDecay"),
-               number_in(object, "prototypeDecay")};
-  law.momentum = number_in(object, "momentum");
-  law.nesterov = object.Get("nesterov").ToBoolean();
-  law.end_time = number_in(object, "endTime");
-  law.end_factor = number_in(object, "endFactor");
+  law.kind = given["kind"].choice<Law::Kind>({{"flow", Law::Kind::flow},
+                                              {"descent", Law::Kind::descent},
+                                              {"integrated", Law::Kind::integrated},
+                                              {"stepped", Law::Kind::stepped}});
+  law.end = given["end"].choice<Law::End>(
+      {{"steady", Law::End::steady}, {"frozen", Law::End::frozen}, {"unknown", Law::End::unknown}});
+  law.rates = {given["featureRate"].number(), given["prototypeRate"].number(), given["featureDecay"].number(),
+               given["prototypeDecay"].number()};
+  law.momentum = given["momentum"].number();
+  law.nesterov = given["nesterov"].flag();
+  law.end_time = given["endTime"].number();
+  law.end_factor = given["endFactor"].number();
   return law;
 }
 
 template <class T>
-Buffer<T> copy(const Napi::CallbackInfo& info, size_t index, Index size) {
-  void* data = nullptr;
-  locate(info.Env(), info[index], kArrayType<T>, size, &data);
-  Buffer<T> out(size);
-  if (size > 0) std::memcpy(out.get(), data, size * sizeof(T));
-  return out;
+Sizes sizes_of(const Trajectory<T>& trajectory) {
+  const Start<T>& start = trajectory.start();
+  return {start.samples(), start.classes(), start.dim};
 }
 
-// The arrays of a state, and where an operation writes them.
 template <class T>
-struct StateArrays {
-  StateArrays(Napi::Env env, const Start<T>& start)
-      : features(env, start.features.size()), prototypes(env, start.prototypes.size()) {
-    if (!start.biases.empty()) biases.emplace(env, std::ssize(start.biases));
-  }
-  StateOut<T> out() const { return {features.get(), prototypes.get(), biases ? biases->get() : nullptr}; }
-  Napi::Object object(Napi::Env env) const {
-    auto result = Napi::Object::New(env);
-    result.Set("features", features.value());
-    result.Set("prototypes", prototypes.value());
-    if (biases) result.Set("biases", biases->value());
-    return result;
-  }
+StateOut<T> memory_of(const StateOutput<T>& arrays) {
+  const State<T> state = arrays.get();
+  return {state.features.data, state.prototypes.data, state.biases};
+}
 
-  Output<T> features, prototypes;
-  std::optional<Output<T>> biases;
-};
+Napi::Value trajectory_start(Call& call) {
+  return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
+    const double gamma = call[2]["gamma"].number();
+    const Law law = law_in(call[2]["law"]);
+    const auto made = std::make_shared<AnyTrajectory>();
+    return call.run(
+        [=](Control& control) {
+          const auto [n, classes, p] = state.sizes;
+          Start<T> start;
+          start.features = state.features.take();
+          start.prototypes = state.prototypes.take();
+          if (state.biases) start.biases.assign(state.biases.get(), state.biases.get() + classes);
+          start.labels.assign(state.labels.get(), state.labels.get() + n);
+          start.dim = p;
+          made->trajectory = std::make_unique<Trajectory<T>>(std::move(start), gamma, law, control);
+        },
+        [=](Napi::Env env) { return Handle<AnyTrajectory>::wrap(env, made); });
+  });
+}
+LP_EXPORT("trajectoryStart(mode, state, plan)", trajectory_start)
+
+Napi::Value trajectory_drive(Call& call) {
+  return with_trajectory(call, 0, [&](const auto&, auto* trajectory) {
+    const Argument plan = call[1];
+    auto drive = std::make_shared<Drive>();
+    if (const Argument factors = plan["factors"]; factors.given()) drive->factors = factors.numbers();
+    if (const Argument factors = plan["factors2"]; factors.given()) drive->factors2 = factors.numbers();
+    if (const Argument rate = plan["rate1"]; rate.given()) drive->rate1 = std::make_shared<const Rate>(rate.numbers());
+    if (const Argument rate = plan["rate2"]; rate.given()) drive->rate2 = std::make_shared<const Rate>(rate.numbers());
+    trajectory->drive(std::move(drive));
+    return call.env().Undefined();
+  });
+}
+LP_EXPORT("trajectoryDrive(handle, plan)", trajectory_drive)
+
+Napi::Value trajectory_state(Call& call) {
+  return with_trajectory(call, 1, [&]<class T>(const auto& handle, Trajectory<T>* trajectory) {
+    const double time = time_in(call[2]["time"]);
+    const bool unit = call[2]["unit"].flag();
+    const StateOutput<T> arrays(call, sizes_of(*trajectory), !trajectory->start().biases.empty());
+    const auto size = std::make_shared<typename Trajectory<T>::Size>();
+    return call.run(driven([=, handle = handle](Control& control) {
+                      *size = trajectory->state(time, unit, memory_of(arrays), control);
+                    }),
+                    [=](Napi::Env env) {
+                      std::vector<Entry> entries = arrays.entries();
+                      entries.emplace_back("logNorm", size->log_norm);
+                      entries.emplace_back("fits", size->fits);
+                      return named(env, entries);
+                    });
+  });
+}
+LP_EXPORT("trajectoryState(mode, handle, plan)", trajectory_state)
+
+Napi::Value trajectory_measure(Call& call) {
+  return with_trajectory(call, 1, [&]<class T>(const auto& handle, Trajectory<T>* trajectory) {
+    const std::vector<double> times = call[2]["times"].numbers();
+    for (const double time : times) {
+      if (!(time >= 0)) call[2]["times"].fail("LP_OPTION", "has a time that is not at least 0");
+    }
+    std::vector<std::string> names;
+    std::vector<TrajectoryMeasure> measures;
+    for (const Argument& name : call[2]["names"].list()) {
+      names.push_back(name.text());
+      measures.push_back(lp::trajectory_measure(names.back()));
+    }
+    std::vector<Output<double>> columns;
+    for (size_t i = 0; i < names.size(); i++) columns.emplace_back(call, std::ssize(times));
+    return call.run(driven([=, handle = handle](Control& control) {
+                      std::vector<double*> out;
+                      for (const Output<double>& column : columns) out.push_back(column.get());
+                      trajectory->measure(times, measures, out, control);
+                    }),
+                    [=](Napi::Env env) {
+                      std::vector<Entry> entries;
+                      for (size_t i = 0; i < names.size(); i++) entries.emplace_back(names[i].c_str(), columns[i]);
+                      return named(env, entries);
+                    });
+  });
+}
+LP_EXPORT("trajectoryMeasure(mode, handle, plan)", trajectory_measure)
+
+Napi::Value trajectory_limit(Call& call) {
+  return with_trajectory(call, 1, [&](const auto& handle, auto* trajectory) {
+    const auto found = std::make_shared<std::shared_ptr<const Limit>>();
+    return call.run(driven([=, handle = handle](Control& control) { *found = trajectory->limit(control); }),
+                    [=](Napi::Env env) {
+                      const Limit& limit = **found;
+                      const char* kind = limit.kind == Limit::Kind::frozen        ? "frozen"
+                                         : limit.kind == Limit::Kind::oscillating ? "oscillating"
+                                                                                  : "steady";
+                      return named(env, {{"kind", kind},
+                                         {"exponent", limit.exponent},
+                                         {"rate", limit.rate},
+                                         {"logNorm", limit.log_norm},
+                                         {"polynomial", limit.polynomial},
+                                         {"within", limit.within},
+                                         {"between", limit.between},
+                                         {"rest", limit.rest}});
+                    });
+  });
+}
+LP_EXPORT("trajectoryLimit(mode, handle)", trajectory_limit)
+
+Napi::Value trajectory_limit_state(Call& call) {
+  return with_trajectory(call, 1, [&]<class T>(const auto& handle, Trajectory<T>* trajectory) {
+    const bool unit = call[2]["unit"].flag();
+    const StateOutput<T> arrays(call, sizes_of(*trajectory), !trajectory->start().biases.empty());
+    return call.run(driven([=, handle = handle](Control& control) {
+                      trajectory->limit_state(*trajectory->limit(control), unit, memory_of(arrays), control);
+                    }),
+                    [=](Napi::Env env) { return named(env, arrays.entries()); });
+  });
+}
+LP_EXPORT("trajectoryLimitState(mode, handle, plan)", trajectory_limit_state)
 
 }  // namespace
-
-Napi::Value trajectory_start(const Napi::CallbackInfo& info) {
-  return with_float_type(info, 1, [&]<class T>() -> Napi::Value {
-    const Index n = size_argument(info, 5), classes = size_argument(info, 6), p = size_argument(info, 7);
-    if (n < 1 || classes < 2 || p < 1) throw Error("LP_SHAPE", "Expected a sample, two classes and a dimension.");
-    const Labels labels(info, 4, n, classes);
-    auto start = std::make_shared<Start<T>>();
-    start->features = copy<T>(info, 1, n * p);
-    start->prototypes = copy<T>(info, 2, classes * p);
-    if (!info[3].IsUndefined()) {
-      const Buffer<T> biases = copy<T>(info, 3, classes);
-      start->biases.assign(biases.begin(), biases.end());
-    }
-    start->labels.assign(labels.get(), labels.get() + n);
-    start->dim = p;
-    const double gamma = number_argument(info, 8);
-    const Law law = read_law(info[9].As<Napi::Object>());
-    const auto made = std::make_shared<Shared<T>>();
-    return run(
-        info,
-        [=](Control& control) { *made = std::make_shared<Trajectory<T>>(std::move(*start), gamma, law, control); },
-        [=](Napi::Env env) -> Napi::Value {
-          auto* handle = new Handle{*made, static_cast<int64_t>((*made)->bytes())};
-          Napi::MemoryManagement::AdjustExternalMemory(env, handle->bytes);
-          return Napi::External<Handle>::New(env, handle, [](Napi::Env env, Handle* handle) {
-            handle->release(env);
-            delete handle;
-          });
-        });
-  });
-}
-
-Napi::Value trajectory_drive(const Napi::CallbackInfo& info) {
-  return with_trajectory(info, 0, [&](const auto& trajectory) -> Napi::Value {
-    auto drive = std::make_shared<Drive>();
-    if (!info[3].ToBoolean()) {
-      drive->factors = numbers_argument(info, 1);
-      if (!info[2].IsUndefined()) drive->factors2 = numbers_argument(info, 2);
-    } else {
-      drive->rate1 = std::make_shared<const Rate>(numbers_argument(info, 1));
-      drive->rate2 = std::make_shared<const Rate>(numbers_argument(info, 2));
-    }
-    trajectory->drive(std::move(drive));
-    return info.Env().Undefined();
-  });
-}
-
-Napi::Value trajectory_state(const Napi::CallbackInfo& info) {
-  return with_trajectory(info, 1, [&]<class T>(const Shared<T>& trajectory) -> Napi::Value {
-    const double time = number_argument(info, 2);
-    const bool unit = info[3].ToBoolean();
-    const StateArrays<T> arrays(info.Env(), trajectory->start());
-    const auto size = std::make_shared<typename Trajectory<T>::Size>();
-    return run(
-        info, [=](Control& control) { *size = trajectory->state(time, unit, arrays.out(), control); },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = arrays.object(env);
-          result.Set("logNorm", size->log_norm);
-          result.Set("fits", size->fits);
-          return result;
-        });
-  });
-}
-
-Napi::Value trajectory_measure(const Napi::CallbackInfo& info) {
-  return with_trajectory(info, 1, [&]<class T>(const Shared<T>& trajectory) -> Napi::Value {
-    const std::vector<double> times = numbers_argument(info, 2);
-    const auto names = info[3].As<Napi::Array>();
-    std::vector<TrajectoryMeasure> measures;
-    std::vector<Output<double>> columns;
-    for (uint32_t i = 0; i < names.Length(); i++) {
-      measures.push_back(lp::trajectory_measure(names.Get(i).ToString()));
-      columns.emplace_back(info.Env(), std::ssize(times));
-    }
-    return run(
-        info,
-        [=](Control& control) {
-          std::vector<double*> out;
-          for (const Output<double>& column : columns) out.push_back(column.get());
-          trajectory->measure(times, measures, out, control);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto result = Napi::Array::New(env, columns.size());
-          for (uint32_t i = 0; i < columns.size(); i++) result.Set(i, columns[i].value());
-          return result;
-        });
-  });
-}
-
-Napi::Value trajectory_limit(const Napi::CallbackInfo& info) {
-  return with_trajectory(info, 1, [&]<class T>(const Shared<T>& trajectory) -> Napi::Value {
-    const auto found = std::make_shared<std::shared_ptr<const Limit>>();
-    return run(
-        info, [=](Control& control) { *found = trajectory->limit(control); },
-        [=](Napi::Env env) -> Napi::Value {
-          const Limit& limit = **found;
-          auto result = Napi::Object::New(env);
-          result.Set("kind", limit.kind == Limit::Kind::frozen        ? "frozen"
-                             : limit.kind == Limit::Kind::oscillating ? "oscillating"
-                                                                      : "steady");
-          result.Set("exponent", limit.exponent);
-          result.Set("rate", limit.rate);
-          result.Set("logNorm", limit.log_norm);
-          result.Set("polynomial", limit.polynomial);
-          result.Set("within", limit.within);
-          result.Set("between", limit.between);
-          result.Set("rest", limit.rest);
-          return result;
-        });
-  });
-}
-
-Napi::Value trajectory_limit_state(const Napi::CallbackInfo& info) {
-  return with_trajectory(info, 1, [&]<class T>(const Shared<T>& trajectory) -> Napi::Value {
-    const bool unit = info[2].ToBoolean();
-    const StateArrays<T> arrays(info.Env(), trajectory->start());
-    return run(
-        info,
-        [=](Control& control) { trajectory->limit_state(*trajectory->limit(control), unit, arrays.out(), control); },
-        [=](Napi::Env env) -> Napi::Value { return arrays.object(env); });
-  });
-}
-
-Napi::Value trajectory_dispose(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    handle_argument(info, 0).release(info.Env());
-    return info.Env().Undefined();
-  });
-}
-
 }  // namespace lp::addon

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 
@@ -38,6 +39,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(Index size) : size_(size) {
     if (size <= 0) return;
+    if (size > std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(T))) throw std::bad_array_new_length();
     data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
     prefer_huge_pages(data_.get(), size * sizeof(T));
   }
@@ -54,6 +56,12 @@ class Buffer {
   std::unique_ptr<T, Free> data_;
   Index size_ = 0;
 };
+
+// The memory of buffers and vectors.
+template <class... Memory>
+size_t bytes_of(const Memory&... memory) {
+  return (size_t{0} + ... + (static_cast<size_t>(memory.size()) * sizeof(*memory.begin())));
+}
 
 // A state of the layer-peeled model in the caller's memory.
 template <class T>

@@ -12,8 +12,13 @@ using namespace lp;
 using namespace lp::test;
 
 struct Rows {
-  explicit Rows(Index n) : predicted(n), numbers(n * SoftmaxRows::kNumbers, -1.0) {}
-  SoftmaxRows out() { return {predicted.data(), numbers.data(), static_cast<Index>(predicted.size())}; }
+  static constexpr Index kNumbers = 9;
+
+  explicit Rows(Index n) : predicted(n), numbers(n * kNumbers, -1.0) {}
+  SoftmaxRows out() {
+    const auto at = [&](Index k) { return numbers.data() + k * std::ssize(predicted); };
+    return {predicted.data(), at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8)};
+  }
   std::vector<int32_t> predicted;
   std::vector<double> numbers;
 };
@@ -34,7 +39,7 @@ void compare(Index n, Index classes, double scale, double beta, bool labelled) {
                             ", scale = " + std::to_string(scale) + ", beta = " + std::to_string(beta);
   check(fast.predicted == plain.predicted, "decisions" + where);
   const char* names[] = {"largest", "confidence", "log-odds", "mean", "variance", "ties", "nll", "brier", "missed"};
-  for (Index k = 0; k < SoftmaxRows::kNumbers; k++) {
+  for (Index k = 0; k < Rows::kNumbers; k++) {
     if (beta == 0 && k == 4) continue;  // variance
     for (Index i = 0; i < n; i++) {
       const double expected = plain.numbers[k * n + i];

@@ -37,8 +37,34 @@ export function matmulSync(a: NDArray, b: NDArray, options: MatmulOptions = {}):
   return runSync(product(a, b, options));
 }
 
+/** `MatmulPlan` of native/ops/linear/matmul. */
+interface MatmulPlan {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly alpha: number;
+  readonly beta: number;
+  /** Triples: size of a batch dimension, stride of a, stride of b. */
+  readonly batch: Float64Array;
+}
+
+interface Operands {
+  readonly a: Float;
+  readonly b: Float;
+  readonly out: Float | undefined;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    /** The product in `out`, or in a new array. */
+    matmul(mode: Mode, operands: Operands, plan: MatmulPlan): Result<{ readonly out: Float }>;
+  }
+}
+
 /** `matmul` as a task. */
-export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Float, NDArray> {
+export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<{ readonly out: Float }, NDArray> {
   checkOptions(options, ['transposeA', 'transposeB', 'alpha', 'beta', 'out']);
   const left = checkMatrix(a, 'a');
   const right = checkMatrix(b, 'b');
@@ -68,10 +94,11 @@ export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<Fl
     throw new LayerpeelError('LP_OPTION', 'out shares memory with a or b; pass an array of its own.');
   }
 
+  const operands = { a: left.data, b: right.data, out: out?.data };
   const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides) };
   return {
-    call: (engine, mode) => engine.matmul(mode, left.data, left.data.length, right.data, right.data.length, plan, out?.data),
-    wrap: (data) => options.out ?? { shape, data },
+    call: (engine, mode) => engine.matmul(mode, operands, plan),
+    wrap: ({ out: data }) => options.out ?? { shape, data },
   };
 }
 

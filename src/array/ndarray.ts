@@ -2,12 +2,13 @@
  * Arrays: a shape and a contiguous row-major typed array. Any object of this form is accepted (a parsed `.npy`,
  * a contiguous scijs ndarray); everything that takes an array checks it here, before native memory is touched.
  */
+
 import { totalmem } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
 import { show } from '../check/options.js';
+import type { DType, Float } from '../engine/load.js';
 
-export type Float = Float32Array | Float64Array;
-export type DType = 'float32' | 'float64';
+export type { DType, Float };
 
 export interface NDArray<T extends Float = Float> {
   readonly shape: readonly number[];

@@ -23,7 +23,7 @@ import { PIECE } from '../array/stored.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkNames, checkNumber, option } from '../check/options.js';
-import type { Engine, Mode, Result } from '../engine/load.js';
+import { type Engine, engine, type Handle, type Mode, type Result } from '../engine/load.js';
 import { driveSync, run, runSync, type Steps, step } from '../engine/run.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
 
@@ -144,10 +144,14 @@ export async function collapse<Name extends CollapseMeasure = CollapseMeasure>(
     }
     await running;
   };
-  await sweep('collapseSum');
-  await run(steps.center, { signal });
-  if (secondSweep) await sweep('collapseMeasure');
-  return problem.present(await run(steps.result, { signal }));
+  try {
+    await sweep('collapseSum');
+    await run(steps.center, { signal });
+    if (secondSweep) await sweep('collapseMeasure');
+    return problem.present(await run(steps.result, { signal }));
+  } finally {
+    steps.end();
+  }
 }
 
 /** `collapse` of features in memory, on the calling thread (its loops still use every compute thread); copies no features. */
@@ -167,21 +171,18 @@ export function* collapseSteps<Name extends CollapseMeasure = CollapseMeasure>(
   if (!ArrayBuffer.isView(features)) {
     throw new LayerpeelError('LP_OPTION', 'features are a source, which cannot be read synchronously; await collapse(…) instead.');
   }
-  yield* step(steps.add('collapseSum', features, samples, labels));
-  yield* step(steps.center);
-  if (secondSweep) yield* step(steps.add('collapseMeasure', features, samples, labels));
-  return present(yield* step(steps.result));
-}
-
-/** Of the options what the engine needs. */
-export interface EngineCollapseOptions {
-  readonly meanOfSamples: boolean;
-  readonly ddof: number;
-  readonly cosines: boolean;
+  try {
+    yield* step(steps.add('collapseSum', features, samples, labels));
+    yield* step(steps.center);
+    if (secondSweep) yield* step(steps.add('collapseMeasure', features, samples, labels));
+    return present(yield* step(steps.result));
+  } finally {
+    steps.end();
+  }
 }
 
 /** What the engine gives; arrays that need prototypes are empty without them. */
-export interface RawCollapse {
+interface RawCollapse {
   readonly measures: Readonly<Record<CollapseMeasure, number>>;
   readonly featurePairs: PairCosines;
   readonly prototypePairs: PairCosines;
@@ -193,6 +194,37 @@ export interface RawCollapse {
   readonly centeredPrototypeNorms: Float64Array;
   readonly prototypeCosines: Float64Array;
   readonly classMeans: Float64Array;
+}
+
+/** What a measurement begins with. */
+interface CollapsePlan {
+  readonly dtype: DType;
+  readonly classes: number;
+  readonly dim: number;
+  readonly prototypes: Float | undefined;
+  readonly biases: Float | undefined;
+  readonly meanOfSamples: boolean;
+  readonly ddof: number;
+  readonly cosines: boolean;
+}
+
+/** Rows of features, as a sweep takes them. */
+interface CollapseChunk {
+  readonly features: Float;
+  readonly labels: Int32Array;
+  readonly rows: number;
+}
+
+type Measurement = Handle<'collapse'>;
+
+declare module '../engine/load.js' {
+  interface Engine {
+    collapseBegin(plan: CollapsePlan): Measurement;
+    collapseSum(mode: Mode, handle: Measurement, chunk: CollapseChunk): Result<void>;
+    collapseCenter(mode: Mode, handle: Measurement): Result<void>;
+    collapseMeasure(mode: Mode, handle: Measurement, chunk: CollapseChunk): Result<void>;
+    collapseResult(mode: Mode, handle: Measurement): Result<RawCollapse>;
+  }
 }
 
 type Sweep = 'collapseSum' | 'collapseMeasure';
@@ -259,34 +291,24 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
     samples,
     dim,
     secondSweep: names.some((name) => (collapseMeasures[name] as MeasureInfo).secondSweep),
-    steps: begin(dtype, classes, dim, prototypes?.data, biases?.data, {
-      meanOfSamples: globalMean === 'samples',
-      ddof,
-      cosines,
+    steps: begin({
+      ...{ dtype, classes, dim, prototypes: prototypes?.data, biases: biases?.data },
+      ...{ meanOfSamples: globalMean === 'samples', ddof, cosines },
     }),
     present: (raw) => present(raw, names, { samples, classes, dim, counts }, { withMeans, cosines }),
   };
 }
 
-/** The native steps of one measurement, as tasks. */
-function begin(
-  dtype: DType,
-  classes: number,
-  dim: number,
-  prototypes: Float | undefined,
-  biases: Float | undefined,
-  options: EngineCollapseOptions,
-) {
-  const handle = runSync({
-    call: (engine) => engine.collapseBegin(dtype, classes, dim, prototypes, biases, options),
-    wrap: (raw: object) => raw,
-  });
+/** The native steps of one measurement, as tasks, and its end. */
+function begin(plan: CollapsePlan) {
+  const handle = runSync({ call: (engine) => engine.collapseBegin(plan), wrap: (raw: Measurement) => raw });
   const task = <T>(call: (engine: Engine, mode: Mode) => Result<T>) => ({ call, wrap: (raw: T) => raw });
   return {
-    add: (step: Sweep, data: Float, rows: number, labels: Int32Array) =>
-      task((engine, mode) => engine[step](mode, handle, data, rows, labels)),
+    add: (step: Sweep, features: Float, rows: number, labels: Int32Array) =>
+      task((engine, mode) => engine[step](mode, handle, { features, labels, rows })),
     center: task((engine, mode) => engine.collapseCenter(mode, handle)),
     result: task((engine, mode) => engine.collapseResult(mode, handle)),
+    end: () => engine().dispose(handle),
   };
 }
 

@@ -8,9 +8,8 @@ import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
-import type { RawAugmented } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
-import { checkImages, checkIndices, type ImageSet } from './images.js';
+import { checkImages, checkIndices, type EngineImages, type ImageSet } from './images.js';
 
 /** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */
 export interface Augmentation {
@@ -74,6 +73,34 @@ export function checkAugmentation(given: unknown, place: Place): Required<Augmen
   };
 }
 
+/** `Augmentation` of native/ops/augment. */
+export interface AugmentationPlan extends Required<Augmentation> {
+  readonly mean: Float64Array;
+  readonly std: Float64Array;
+  readonly seed: number;
+}
+
+interface AugmentPlan extends AugmentationPlan {
+  readonly indices: Int32Array;
+  readonly epoch: number;
+}
+
+interface RawAugmented extends Omit<Augmented, 'images'> {
+  readonly images: Float32Array;
+}
+
+/** How often each channel has each value, `[channels, 256]`. */
+interface RawHistogram {
+  readonly counts: Float64Array;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    augment(mode: Mode, images: EngineImages, plan: AugmentPlan): Result<RawAugmented>;
+    histogram(mode: Mode, images: EngineImages): Result<RawHistogram>;
+  }
+}
+
 function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions): Task<RawAugmented, Augmented> {
   const sizes = checkImages(set);
   const { count, height, width, channels } = sizes;
@@ -85,9 +112,9 @@ function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentO
   const mean = checkChannels(options.mean ?? new Array(channels).fill(0), channels, option('options.mean'), -1e6);
   const std = checkChannels(options.std ?? new Array(channels).fill(1), channels, option('options.std'), 1e-6);
   const chosen = checkIndices(indices, count, 'LP_OPTION');
-  const plan = { ...how, mean, std, seed };
+  const plan = { ...how, mean, std, seed, indices: chosen, epoch };
   return {
-    call: (engine, mode) => engine.augment(mode, set.images, sizes, chosen, chosen.length, epoch, plan),
+    call: (engine, mode) => engine.augment(mode, { data: set.images, ...sizes }, plan),
     wrap: (raw) => ({ ...raw, images: { shape: [chosen.length, channels, height, width], data: raw.images } }),
   };
 }
@@ -116,11 +143,11 @@ export function channelStatisticsSync(set: ImageSet): ChannelStatistics {
   return runSync(counting(set));
 }
 
-function counting(set: ImageSet): Task<Float64Array, ChannelStatistics> {
+function counting(set: ImageSet): Task<RawHistogram, ChannelStatistics> {
   const sizes = checkImages(set);
   return {
-    call: (engine, mode) => engine.histogram(mode, set.images, sizes),
-    wrap: (counts) => {
+    call: (engine, mode) => engine.histogram(mode, { data: set.images, ...sizes }),
+    wrap: ({ counts }) => {
       const channels = Array.from({ length: sizes.channels }, (_, c) => moments(counts.subarray(256 * c, 256 * (c + 1))));
       return { mean: channels.map(({ mean }) => mean), std: channels.map(({ std }) => std) };
     },

@@ -4,7 +4,6 @@
 import { checkLabelVector, checkRoom, countLabels, showShape, sizeOf } from '../array/ndarray.js';
 import { type ErrorCode, LayerpeelError } from '../check/errors.js';
 import { checkList, checkNumbers, checkObject, checkText, entry, option } from '../check/options.js';
-import type { ImageSizes } from '../engine/load.js';
 
 export interface ImageSet {
   /** `[n, height, width, channels]`. Loaders put them into shared memory, which native jobs and workers read in place. */
@@ -17,6 +16,19 @@ export interface ImageSet {
   readonly source: string;
   /** Files that were left out because they could not be read, where the loader was told to skip them. */
   readonly skipped?: readonly string[];
+}
+
+/** Of images `[count, height, width, channels]`. */
+export interface ImageSizes {
+  readonly count: number;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+}
+
+/** Images as native functions take them. */
+export interface EngineImages extends ImageSizes {
+  readonly data: Uint8Array;
 }
 
 /** Memory for `bytes` values that every thread may read. @throws LP_MEMORY */

@@ -16,12 +16,12 @@ import { type CheckedState, checkState, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkNumber, inside, option } from '../check/options.js';
-import type { EngineLoss, Followed, RawCertificate } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
-import { checkLoss, type Loss, lossMeasures } from '../losses/losses.js';
+import { checkLoss, type EngineLoss, type Loss, type LossMeasures } from '../losses/losses.js';
 import { smoothedMargin } from '../losses/margins.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory, checkControl } from './computed.js';
+import type { FlowState, Followed, FollowPlan } from './followed.js';
 import type { Limit, MeasureName, ScaledDirection, Trajectory } from './trajectory.js';
 
 export interface CrossEntropyFlowOptions extends Control {
@@ -84,6 +84,12 @@ const LAST = 691;
 const LIMIT_STEPS = 20_000;
 const ANY_STEPS = 2 ** 31 - 1;
 
+declare module '../engine/load.js' {
+  interface Engine {
+    crossEntropyFlow(mode: Mode, state: FlowState, plan: FollowPlan & { readonly loss: EngineLoss }): Result<Followed>;
+  }
+}
+
 class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   protected readonly known = measures;
   protected readonly stepwise = false;
@@ -143,9 +149,11 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   private *integrate(from: Reached, to: number, maxSteps = ANY_STEPS): Steps<Reached> {
     if (from.atRest) return { ...from, time: to };
     const { labels, samples, classes, dim, biases } = this.initial;
-    const plan = { biased: biases !== undefined, from: from.time, to, step: from.step, tolerance: this.tolerance, maxSteps };
+    const state = { z: from.z, labels, samples, classes, dim };
+    const course = { from: from.time, to, step: from.step, tolerance: this.tolerance, maxSteps };
+    const plan = { loss: this.loss, biased: biases !== undefined, ...course };
     return yield* step({
-      call: (engine, mode) => engine.crossEntropyFlow(mode, from.z, labels, { samples, classes, dim }, this.loss, plan),
+      call: (engine, mode) => engine.crossEntropyFlow(mode, state, plan),
       wrap: (followed: Followed) => ({
         ...followed,
         error: from.error + followed.error,
@@ -217,11 +225,11 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   }
 
   private *look(reached: Reached): Steps<{ loss: number; accuracy: number; minMargin: number }> {
-    const { features, prototypes, biases } = this.split(reached);
     const { labels, samples, classes, dim } = this.initial;
+    const state = { ...this.split(reached), labels, samples, classes, dim };
     const { value, accuracy, minMargin } = yield* step({
-      call: (engine, mode) => engine.measureLoss(mode, features, prototypes, biases, labels, { samples, classes, dim }, this.loss),
-      wrap: lossMeasures,
+      call: (engine, mode) => engine.measureLoss(mode, state, this.loss),
+      wrap: (raw: LossMeasures) => raw,
     });
     return { loss: value, accuracy, minMargin };
   }
@@ -229,11 +237,11 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
   /** `log L`; of a plain loss also long after `L` has left the range of a double. */
   private *logLoss(reached: Reached, loss: number, minMargin: number): Steps<number> {
     if (!this.plain || minMargin <= 0 || loss > 1e-8) return Math.log(loss);
-    const { features, prototypes } = this.split(reached);
     const { labels, samples, classes, dim } = this.initial;
-    const [[logSum]] = yield* step({
-      call: (engine, mode) => engine.kktCertificate(mode, features, prototypes, labels, { samples, classes, dim }, false),
-      wrap: (certificate: RawCertificate) => certificate,
+    const state = { ...this.split(reached), labels, samples, classes, dim };
+    const logSum = yield* step({
+      call: (engine, mode) => engine.kktCertificate(mode, state, { multipliers: false }),
+      wrap: ({ logLoss }: { readonly logLoss: number }) => logLoss,
     });
     return logSum - (this.loss.sum ? 0 : Math.log(samples));
   }

@@ -12,11 +12,11 @@ import { checkState, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkBoolean, inside, option } from '../check/options.js';
 import { checkGamma, checkMomentum, checkWeightDecay } from '../check/quantities.js';
-import type { Law } from '../engine/load.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { ComputedTrajectory } from './computed.js';
 import { fadingOf, settlesAt } from './flow.js';
-import { type Course, sides, startTrajectory, type WeightDecay } from './linear.js';
+import type { Course, Law } from './law.js';
+import { sides, startTrajectory, type WeightDecay } from './linear.js';
 import { type CheckedRate, checkRates, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';
 import type { Trajectory } from './trajectory.js';
 
@@ -77,7 +77,7 @@ function common(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, m
   return {
     law: { ...momenta, kind: 'descent', featureRate: rate1.value, prototypeRate: rate2.value, end, endTime, endFactor },
     ...inSteps,
-    drive: factors.constant ? () => undefined : (step) => [factors.upTo(step)],
+    drive: factors.constant ? () => undefined : (step) => ({ factors: factors.upTo(step) }),
     fading: factors.fading(),
   };
 }
@@ -100,7 +100,7 @@ function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, 
       endFactor: 1,
     },
     ...inSteps,
-    drive: (step) => [sides[0].upTo(step), sides[1].upTo(step)],
+    drive: (step) => ({ factors: sides[0].upTo(step), factors2: sides[1].upTo(step) }),
     fading: Math.min(sides[0].fading(), sides[1].fading()),
   };
 }

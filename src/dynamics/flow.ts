@@ -13,7 +13,8 @@ import { checkNumber, inside, option } from '../check/options.js';
 import { checkGamma, checkWeightDecay } from '../check/quantities.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { ComputedTrajectory } from './computed.js';
-import { type Course, sides, startTrajectory, type WeightDecay } from './linear.js';
+import type { Course } from './law.js';
+import { sides, startTrajectory, type WeightDecay } from './linear.js';
 import { type CheckedRate, checkRate, checkRates, proportion, type Rate } from './rates.js';
 import type { Trajectory } from './trajectory.js';
 
@@ -132,7 +133,7 @@ function integrated(rate1: CheckedRate, rate2: CheckedRate, decay: { features: n
       if (known && horizon >= endTime) return undefined;
       // Functions are asked for no later times than their caller is.
       horizon = known ? Math.min(Math.max(time, 2 * horizon), endTime) : time;
-      return [rate1.pieces(horizon), rate2.pieces(horizon)];
+      return { rate1: rate1.pieces(horizon), rate2: rate2.pieces(horizon) };
     },
     per: 'time',
     speed: 1,

@@ -7,10 +7,11 @@
  * the update rule of the usual SGD optimizer. The rates of prototypes also move the biases, and so does their decay.
  */
 
-import { checkState, type Float, type State } from '../array/ndarray.js';
+import { checkState, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkBoolean, inside, option } from '../check/options.js';
 import { checkGamma, checkMomentum, checkSteps, checkWeightDecay } from '../check/quantities.js';
+import type { RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 import { sides, type WeightDecay } from './linear.js';
 import { checkRates, checkSchedule, type Rate, type Schedule } from './rates.js';
@@ -50,7 +51,25 @@ export function iteratedDescentSync(state: State, options: IteratedDescentOption
 
 const keys = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule', 'steps'];
 
-function descend(state: State, options: IteratedDescentOptions): Task<Float[], State> {
+/** `Descent` of native/ops/descent/fused: learning rates of every step, and what else a descent is told. */
+interface DescendPlan {
+  readonly gamma: number;
+  readonly featureRates: Float64Array;
+  readonly prototypeRates: Float64Array;
+  readonly featureDecay: number;
+  readonly prototypeDecay: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    /** The state after all steps. */
+    descend(mode: Mode, state: EngineState, plan: DescendPlan): Result<RawArrays>;
+  }
+}
+
+function descend(state: State, options: IteratedDescentOptions): Task<RawArrays, State> {
   checkOptions(options, keys);
   const place = option('options');
   const steps = checkSteps(options.steps, inside(place, 'steps'), 1e7);
@@ -71,13 +90,14 @@ function descend(state: State, options: IteratedDescentOptions): Task<Float[], S
     momentum: checkMomentum(options.momentum, inside(place, 'momentum')),
     nesterov: checkBoolean(options.nesterov ?? false, inside(place, 'nesterov')),
   };
-  const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
+  const checked = checkState(state);
+  const { labels, samples, classes, dim } = checked;
   return {
-    call: (engine, mode) => engine.descend(mode, features, prototypes, biases, labels, samples, classes, dim, plan),
-    wrap: ([h, w, b]) => ({
-      features: { shape: [samples, dim], data: h as Float },
-      prototypes: { shape: [classes, dim], data: w as Float },
-      ...(b && { biases: { shape: [classes], data: b } }),
+    call: (engine, mode) => engine.descend(mode, checked, plan),
+    wrap: ({ features, prototypes, biases }) => ({
+      features: { shape: [samples, dim], data: features },
+      prototypes: { shape: [classes, dim], data: prototypes },
+      ...(biases && { biases: { shape: [classes], data: biases } }),
       labels,
     }),
   };

@@ -25,10 +25,11 @@ import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, inside, option, type Place } from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
-import type { Followed, KernelLayout, KernelModes } from '../engine/load.js';
+import type { RawArrays, Sizes } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
+import type { FlowState, Followed, FollowPlan } from './followed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
 import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
 
@@ -130,16 +131,66 @@ interface Ending extends Pick<Limit, 'regime' | 'statement' | 'exponent' | 'rate
   readonly reached: boolean;
 }
 
-/** Indices of what the native evaluation returns. */
-const OWN = 0;
-const TOTAL = 1;
-const SQUARE = 2;
-const ACCURACY = 3;
-const MIN_MARGIN = 4;
-const MEAN_MARGIN = 5;
-const FEATURE_NORM = 6;
-const PROTOTYPE_NORM = 7;
-const DISTANCE = 8;
+/** Samples, classes, dimensions, and the order of a tangent kernel: samples, or samples · dim. */
+interface KernelLayout extends Sizes {
+  readonly rows: number;
+}
+
+/** `KernelModes` of native/ops/kernel_flow. */
+interface KernelModes {
+  readonly reach: Float64Array;
+  readonly vectors: Float64Array;
+  readonly values: Float64Array;
+  readonly prototypeParts: Float64Array;
+  readonly featureParts: Float64Array;
+}
+
+interface CombinePlan extends KernelLayout {
+  readonly features: Float64Array;
+  readonly initial: number;
+  /** Coefficients of each mode. */
+  readonly grow: Float64Array;
+  readonly rise: Float64Array;
+  readonly lift: Float64Array;
+}
+
+/** `Evaluation` of native/ops/kernel_flow/measure; the distance where it is told to what. */
+interface Evaluation {
+  readonly meanOwn: number;
+  readonly meanTotal: number;
+  readonly meanSquare: number;
+  readonly accuracy: number;
+  readonly minMargin: number;
+  readonly meanMargin: number;
+  readonly featureNorm: number;
+  readonly prototypeNorm: number;
+  readonly distance?: number;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    kernelCheck(
+      mode: Mode,
+      plan: { readonly kernel: Float64Array; readonly rows: number; readonly tolerance: number },
+    ): Result<void>;
+    kernelModes(
+      mode: Mode,
+      state: EngineState<Float64Array>,
+      plan: { readonly kernel: Float64Array; readonly rows: number; readonly gamma: number },
+    ): Result<KernelModes>;
+    kernelCombine(mode: Mode, modes: KernelModes, plan: CombinePlan): Result<RawArrays<Float64Array>>;
+    kernelMse(
+      mode: Mode,
+      state: FlowState,
+      plan: FollowPlan & { readonly kernel: Float64Array; readonly rows: number },
+    ): Result<Followed>;
+    kernelMeasure(
+      mode: Mode,
+      state: EngineState,
+      plan: { readonly toward: RawArrays<Float64Array> | undefined },
+    ): Result<Evaluation>;
+  }
+}
 
 const measures = [
   'loss',
@@ -173,7 +224,7 @@ abstract class KernelFlow extends ComputedTrajectory {
   protected abstract stateAt(zeta: number): Steps<ScaledState>;
   protected abstract endless(): Steps<Ending>;
   /** The loss of a scaled state, divided by `e^{2 logScale}`, from its evaluation. */
-  protected abstract lossOf(evaluation: Float64Array): number;
+  protected abstract lossOf(evaluation: Evaluation): number;
 
   protected release(): void {
     this.foundEnding = this.towards = undefined;
@@ -183,7 +234,8 @@ abstract class KernelFlow extends ComputedTrajectory {
   protected *kernel(): Steps<Float64Array> {
     const { kernel, layout, tolerance } = this.problem;
     if (!this.checked) {
-      yield* step({ call: (engine, mode) => engine.kernelCheck(mode, kernel, layout.rows, tolerance), wrap: () => undefined });
+      const plan = { kernel, rows: layout.rows, tolerance };
+      yield* step({ call: (engine, mode) => engine.kernelCheck(mode, plan), wrap: () => undefined });
       this.checked = true;
     }
     return kernel;
@@ -218,38 +270,38 @@ abstract class KernelFlow extends ComputedTrajectory {
   }
 
   protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
-    const { layout, initial, rate } = this.problem;
+    const { initial, rate } = this.problem;
     const toward = names.has('distanceToLimit') ? yield* this.limitDirection() : undefined;
-    const evaluations: { e: Float64Array; logScale: number }[] = [];
+    const { labels, samples, classes, dim } = initial;
+    const sizes = { labels, samples, classes, dim };
+    const evaluations: { e: Evaluation; logScale: number }[] = [];
     for (const time of times) {
       const { features, prototypes, biases, logScale } = yield* this.stateAt(rate.integral(time));
       const small = biases && scaled(biases, Math.exp(-2 * logScale));
       const e = yield* step({
-        call: (engine, mode) =>
-          engine.evaluate(mode, features, prototypes, small, initial.labels, layout, toward?.features, toward?.prototypes),
-        wrap: (numbers: Float64Array) => numbers,
+        call: (engine, mode) => engine.kernelMeasure(mode, { features, prototypes, biases: small, ...sizes }, { toward }),
+        wrap: (raw: Evaluation) => raw,
       });
-      if (!toward) e[DISTANCE] = Number.NaN;
       evaluations.push({ e, logScale });
     }
-    const column = (of: (e: Float64Array, logScale: number) => number) =>
+    const column = (of: (e: Evaluation, logScale: number) => number) =>
       Float64Array.from(evaluations, ({ e, logScale }) => of(e, logScale));
     // 0 · e^∞ is 0 here: a quantity that vanishes does so at any scale.
-    const grown = (index: number, power: number) => column((e, logScale) => timesExp(e[index] as number, power * logScale));
-    const log = (index: number) => column((e, logScale) => Math.log(e[index] as number) + logScale);
+    const grown = (name: keyof Evaluation, power: number) => column((e, logScale) => timesExp(e[name] as number, power * logScale));
+    const log = (name: 'featureNorm' | 'prototypeNorm') => column((e, logScale) => Math.log(e[name]) + logScale);
     return {
       loss: column((e, logScale) => timesExp(this.lossOf(e), 2 * logScale)),
       logAbsLoss: column((e, logScale) => Math.log(Math.abs(this.lossOf(e))) + 2 * logScale),
       lossSign: column((e) => Math.sign(this.lossOf(e))),
-      accuracy: column((e) => e[ACCURACY] as number),
-      minMargin: grown(MIN_MARGIN, 2),
-      meanMargin: grown(MEAN_MARGIN, 2),
-      featureNorm: grown(FEATURE_NORM, 1),
-      prototypeNorm: grown(PROTOTYPE_NORM, 1),
-      logFeatureNorm: log(FEATURE_NORM),
-      logPrototypeNorm: log(PROTOTYPE_NORM),
-      logNorm: column((e, logScale) => logScale + Math.log(Math.hypot(e[FEATURE_NORM] as number, e[PROTOTYPE_NORM] as number))),
-      distanceToLimit: column((e) => e[DISTANCE] as number),
+      accuracy: column((e) => e.accuracy),
+      minMargin: grown('minMargin', 2),
+      meanMargin: grown('meanMargin', 2),
+      featureNorm: grown('featureNorm', 1),
+      prototypeNorm: grown('prototypeNorm', 1),
+      logFeatureNorm: log('featureNorm'),
+      logPrototypeNorm: log('prototypeNorm'),
+      logNorm: column((e, logScale) => logScale + Math.log(Math.hypot(e.featureNorm, e.prototypeNorm))),
+      distanceToLimit: column((e) => e.distance ?? Number.NaN),
     };
   }
 
@@ -339,9 +391,11 @@ class UnhingedFlow extends KernelFlow {
 
   private *modes(): Steps<KernelModes> {
     const { features, prototypes, biases, initial, layout } = this.problem;
+    const { rows, ...sizes } = layout;
+    const state = { features, prototypes, biases, labels: initial.labels, ...sizes };
     const kernel = yield* this.kernel();
     this.found ??= yield* step({
-      call: (engine, mode) => engine.kernelModes(mode, kernel, features, prototypes, biases, initial.labels, layout, this.gamma),
+      call: (engine, mode) => engine.kernelModes(mode, state, { kernel, rows, gamma: this.gamma }),
       wrap: (modes: KernelModes) => ({
         reach: shared(modes.reach),
         vectors: shared(modes.vectors),
@@ -353,8 +407,8 @@ class UnhingedFlow extends KernelFlow {
     return this.found;
   }
 
-  protected lossOf(evaluation: Float64Array): number {
-    return this.gamma * (evaluation[TOTAL] as number) - (1 + this.gamma) * (evaluation[OWN] as number);
+  protected lossOf({ meanTotal, meanOwn }: Evaluation): number {
+    return this.gamma * meanTotal - (1 + this.gamma) * meanOwn;
   }
 
   protected *stateAt(zeta: number): Steps<ScaledState> {
@@ -374,14 +428,12 @@ class UnhingedFlow extends KernelFlow {
     const { features, layout } = this.problem;
     const modes = yield* this.modes();
     const m = modes.values.length;
-    const coefficients = new Float64Array(3 * m);
-    for (let k = 0; k < m; k++) {
-      for (const [kind, value] of coefficientsOf(Math.sqrt(modes.values[k] as number), k).entries())
-        coefficients[kind * m + k] = value;
-    }
+    const [grow, rise, lift] = [new Float64Array(m), new Float64Array(m), new Float64Array(m)];
+    for (let k = 0; k < m; k++) [grow[k], rise[k], lift[k]] = coefficientsOf(Math.sqrt(modes.values[k] as number), k);
+    const plan = { ...layout, features, initial, grow, rise, lift };
     return yield* step({
-      call: (engine, mode) => engine.kernelCombine(mode, layout, features, modes, initial, coefficients),
-      wrap: (arrays: { readonly features: Float64Array; readonly prototypes: Float64Array }) => ({
+      call: (engine, mode) => engine.kernelCombine(mode, modes, plan),
+      wrap: (arrays: RawArrays<Float64Array>) => ({
         ...arrays,
         biases: this.biasesAt(zeta),
         logScale,
@@ -494,8 +546,8 @@ class MseFlow extends KernelFlow {
     this.latest = undefined;
   }
 
-  protected lossOf(evaluation: Float64Array): number {
-    return evaluation[SQUARE] as number;
+  protected lossOf({ meanSquare }: Evaluation): number {
+    return meanSquare;
   }
 
   protected *stateAt(zeta: number): Steps<ScaledState> {
@@ -520,10 +572,12 @@ class MseFlow extends KernelFlow {
 
   private *integrate({ z, zeta, step: length }: Followed & { zeta: number }, to: number, maxSteps: number): Steps<Followed> {
     const { initial, layout, biases } = this.problem;
+    const { rows, ...sizes } = layout;
     const kernel = yield* this.kernel();
-    const plan = { biased: biases !== undefined, from: zeta, to, step: length, tolerance: TOLERANCE, maxSteps };
+    const flow = { from: zeta, to, step: length, tolerance: TOLERANCE, maxSteps };
+    const plan = { kernel, rows, biased: biases !== undefined, ...flow };
     return yield* step({
-      call: (engine, mode) => engine.kernelMse(mode, kernel, z, initial.labels, layout, plan),
+      call: (engine, mode) => engine.kernelMse(mode, { z, labels: initial.labels, ...sizes }, plan),
       wrap: (outcome: Followed) => outcome,
     });
   }

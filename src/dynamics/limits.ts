@@ -1,8 +1,21 @@
 /**
  * What a limit means: the regimes and statements of UL Cors. 3 and 5 and Thm 6, corrected, and of what they leave out.
  */
-import type { Law, RawLimit } from '../engine/load.js';
+import type { Law } from './law.js';
 import type { Limit, Regime } from './trajectory.js';
+
+/** The numbers of `Limit` of native/ops/exact/trajectory, per unit of the law's clock. */
+export interface RawLimit {
+  readonly kind: 'steady' | 'frozen' | 'oscillating';
+  readonly exponent: number;
+  readonly rate: number;
+  readonly logNorm: number;
+  readonly polynomial: boolean;
+  /** What leads: differences between classes of one size, modes between sizes, or the rest. */
+  readonly within: boolean;
+  readonly between: boolean;
+  readonly rest: boolean;
+}
 
 /** What the statement of a limit depends on. */
 export interface LimitFacts extends RawLimit {

@@ -7,27 +7,13 @@ import { type CheckedState, checkBalanced, type DType, type State } from '../arr
 import { LayerpeelError, OverflowError } from '../check/errors.js';
 import { collapseSteps } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
-import { engine, type Law, type RawArrays, type RawLimit, type RawState } from '../engine/load.js';
+import { engine, type Handle, type RawArrays } from '../engine/load.js';
 import { type Steps, step } from '../engine/run.js';
 import { ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
-import { type LimitFacts, regimeOf, statementOf } from './limits.js';
+import type { Course, Drive, Law } from './law.js';
+import { type LimitFacts, type RawLimit, regimeOf, statementOf } from './limits.js';
 import { type Limit, type MeasureName, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
-
-/** How a law is driven through time. */
-export interface Course {
-  readonly law: Law;
-  readonly stepwise: boolean;
-  /** What the law's clock shows at a time: itself, or the integral of what the rates are proportional to. */
-  clock(time: number): number;
-  /** What drives the law up to a time, as `trajectoryDrive` takes it; undefined where nothing does. */
-  drive(time: number): readonly [Float64Array, Float64Array?] | undefined;
-  readonly per: Limit['per'];
-  /** Units of the law's clock in a unit of `per`, in the end. */
-  readonly speed: number;
-  /** Where rates vanish in the end: the exponent at which they do, Infinity if at a time. */
-  readonly fading: number;
-}
 
 /** Weight decay of features, and of prototypes and biases; a number is both, what is left out 0. */
 export type WeightDecay = number | { readonly features?: number; readonly prototypes?: number };
@@ -35,14 +21,43 @@ export type WeightDecay = number | { readonly features?: number; readonly protot
 /** The parts of a state that have rates and decays of their own. */
 export const sides = ['features', 'prototypes'] as const;
 
+interface RawState extends RawArrays {
+  readonly logNorm: number;
+  /** Whether all of it is finite. */
+  readonly fits: boolean;
+}
+
+type ExactHandle = Handle<'trajectory'>;
+
+interface StartPlan {
+  readonly gamma: number;
+  readonly law: Law;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    trajectoryStart(mode: Mode, state: EngineState, plan: StartPlan): Result<ExactHandle>;
+    trajectoryDrive(handle: ExactHandle, drive: Drive): void;
+    /** At a time of the law's clock; over its norm, if it is to have unit norm. */
+    trajectoryState(mode: Mode, handle: ExactHandle, plan: { readonly time: number; readonly unit: boolean }): Result<RawState>;
+    /** A column by each name. */
+    trajectoryMeasure(
+      mode: Mode,
+      handle: ExactHandle,
+      plan: { readonly times: Float64Array; readonly names: readonly TrajectoryMeasure[] },
+    ): Result<Columns>;
+    trajectoryLimit(mode: Mode, handle: ExactHandle): Result<RawLimit>;
+    trajectoryLimitState(mode: Mode, handle: ExactHandle, plan: { readonly unit: boolean }): Result<RawArrays>;
+  }
+}
+
 /** Makes a trajectory of a start, which it copies. */
 export function startTrajectory(state: CheckedState, gamma: number, course: Course): Steps<ComputedTrajectory> {
-  const { features, prototypes, biases, labels, samples, classes, dim, counts, dtype } = state;
+  const { labels, samples, classes, dim, counts, dtype } = state;
   const start = { samples, classes, dim, dtype, labels: labels.slice(), counts, gamma };
   return step({
-    call: (engine, mode) =>
-      engine.trajectoryStart(mode, features, prototypes, biases, labels, samples, classes, dim, gamma, course.law),
-    wrap: (handle: object) => new LinearTrajectory(handle, start, course),
+    call: (engine, mode) => engine.trajectoryStart(mode, state, { gamma, law: course.law }),
+    wrap: (handle: ExactHandle) => new LinearTrajectory(handle, start, course),
   });
 }
 
@@ -66,7 +81,7 @@ class LinearTrajectory extends ComputedTrajectory {
   private driven = 0;
 
   constructor(
-    private readonly handle: object,
+    private readonly handle: ExactHandle,
     private readonly start: Start,
     private readonly course: Course,
   ) {
@@ -75,14 +90,14 @@ class LinearTrajectory extends ComputedTrajectory {
   }
 
   protected release(): void {
-    engine().trajectoryDispose(this.handle);
+    engine().dispose(this.handle);
   }
 
   /** Hands over what drives the law up to a time; returns what its clock shows then. */
   private clockAt(time: number): number {
     if (time > this.driven) {
       const drive = this.course.drive(time);
-      if (drive) engine().trajectoryDrive(this.handle, drive[0], drive[1], this.course.law.kind === 'integrated');
+      if (drive) engine().trajectoryDrive(this.handle, drive);
       this.driven = time;
     }
     return this.course.clock(time);
@@ -91,7 +106,7 @@ class LinearTrajectory extends ComputedTrajectory {
   private *evaluate(time: number, unit: boolean): Steps<RawState> {
     const clock = this.clockAt(time);
     return yield* step({
-      call: (engine, mode) => engine.trajectoryState(mode, this.handle, clock, unit),
+      call: (engine, mode) => engine.trajectoryState(mode, this.handle, { time: clock, unit }),
       wrap: (raw: RawState) => raw,
     });
   }
@@ -120,11 +135,11 @@ class LinearTrajectory extends ComputedTrajectory {
     const others = [...names].filter((name): name is CollapseMeasure => !isOwn(name));
     const clocks = times.map((time) => this.course.clock(time));
     const columns = yield* step({
-      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, clocks, own),
-      wrap: (raw: Float64Array[]) => raw,
+      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, { times: clocks, names: own }),
+      wrap: (raw: Columns) => raw,
     });
     return {
-      ...Object.fromEntries(own.map((name, i) => [name, columns[i] as Float64Array])),
+      ...columns,
       ...(others.length > 0 && (yield* this.collapseColumns(times, others))),
     };
   }
@@ -162,7 +177,7 @@ class LinearTrajectory extends ComputedTrajectory {
     };
     const arrays = (unit: boolean) =>
       step({
-        call: (engine, mode) => engine.trajectoryLimitState(mode, this.handle, unit),
+        call: (engine, mode) => engine.trajectoryLimitState(mode, this.handle, { unit }),
         wrap: (arrays: RawArrays) => arrays,
       });
     const moves = raw.logNorm > Number.NEGATIVE_INFINITY;

@@ -12,6 +12,7 @@
 import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkNumber, option } from '../check/options.js';
+import type { RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 export interface ProductsOptions extends Control {
@@ -44,16 +45,23 @@ export function structuredProductsSync(state: State, options: ProductsOptions): 
   return runSync(multiply(state, options));
 }
 
-function multiply(state: State, options: ProductsOptions): Task<Float[], Products> {
+declare module '../engine/load.js' {
+  interface Engine {
+    products(mode: Mode, state: EngineState, plan: { readonly gamma: number }): Result<Required<RawArrays>>;
+  }
+}
+
+function multiply(state: State, options: ProductsOptions): Task<Required<RawArrays>, Products> {
   checkOptions(options, ['gamma']);
   const gamma = checkNumber(options.gamma, option('options.gamma')); // of either sign: the products are linear in it
-  const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  const checked = checkState(state);
+  const { samples, classes, dim } = checked;
   return {
-    call: (engine, mode) => engine.products(mode, features, prototypes, labels, samples, classes, dim, gamma),
-    wrap: ([h, w, b]) => ({
-      features: { shape: [samples, dim], data: h as Float },
-      prototypes: { shape: [classes, dim], data: w as Float },
-      biases: { shape: [classes], data: b as Float },
+    call: (engine, mode) => engine.products(mode, checked, { gamma }),
+    wrap: ({ features, prototypes, biases }) => ({
+      features: { shape: [samples, dim], data: features },
+      prototypes: { shape: [classes, dim], data: prototypes },
+      biases: { shape: [classes], data: biases as Float },
     }),
   };
 }

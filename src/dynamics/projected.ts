@@ -26,9 +26,9 @@ import {
   show,
 } from '../check/options.js';
 import { checkMomentum, checkSeed, checkSteps, checkWeightDecay } from '../check/quantities.js';
-import { type EngineDescent, type EngineOutcome, type EnginePart, engine } from '../engine/load.js';
+import { engine, type Handle, type RawArrays } from '../engine/load.js';
 import { drive, driveSync, runSync, type Steps, step } from '../engine/run.js';
-import { checkLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
+import { checkLoss, type EngineLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
 import { checkCheckpoint, type DescentCheckpoint } from '../state/checkpoint.js';
 import { normOf } from '../state/states.js';
 import { type CheckedRate, checkRate, checkSchedule, type Rate, type Schedule } from './rates.js';
@@ -120,7 +120,7 @@ export interface Snapshot {
    * Why the run ends here; undefined where it goes on. `diverged`: the next step has a loss that is not finite, and this is
    * the last state whose loss is.
    */
-  readonly reason?: EngineOutcome['reason'];
+  readonly reason?: RawOutcome['reason'];
   /** Of a run that diverged: what to do. */
   readonly advice?: string;
   readonly checkpoint: DescentCheckpoint;
@@ -158,7 +158,11 @@ export function projectedDescentSync(
 ): Generator<Snapshot, void, undefined> {
   const runs = new Runs([problem], [options], [PLACES]);
   return (function* () {
-    while (!runs.finished) yield driveSync(runs.stretch())[0] as Snapshot;
+    try {
+      while (!runs.finished) yield driveSync(runs.stretch())[0] as Snapshot;
+    } finally {
+      runs.end();
+    }
   })();
 }
 
@@ -203,7 +207,11 @@ function controlOf(options: readonly Control[]): Control {
 
 async function* snapshots(runs: Runs, { signal, onProgress }: Control): AsyncGenerator<Snapshot[], void, undefined> {
   const progress = onProgress && ((part: number) => onProgress(runs.shareAt(part)));
-  while (!runs.finished) yield await drive(runs.stretch(), { signal, onProgress: progress });
+  try {
+    while (!runs.finished) yield await drive(runs.stretch(), { signal, onProgress: progress });
+  } finally {
+    runs.end();
+  }
 }
 
 /** Where a problem and its options stand. */
@@ -220,10 +228,74 @@ const MOST_RATES = 1 << 21;
 
 const names = Object.keys(descentMeasures) as DescentMeasure[];
 
+/** How one part of a state moves: `PartPlan` of native/ops/descent/blocks. */
+interface PartPlan {
+  readonly moves: boolean;
+  readonly decay: number;
+  readonly constraint: 'none' | Constraint['kind'];
+  readonly radius: number;
+}
+
+/** `DescentPlan` of native/ops/descent/blocks. */
+interface DescentPlan {
+  readonly loss: EngineLoss;
+  readonly features: PartPlan;
+  readonly prototypes: PartPlan;
+  readonly biases: PartPlan;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly rescaled: boolean;
+  readonly batch: number;
+  readonly seed: number;
+  readonly asItIs: boolean;
+  readonly measures: readonly DescentMeasure[];
+  readonly every: number;
+  readonly event: { readonly measure: DescentMeasure; readonly below: boolean; readonly value: number } | undefined;
+  /** Negative: never. */
+  readonly stationary: number;
+}
+
+/** How a call of `descentAdvance` ended for one run. Rows of `records` are a step and the measures before it. */
+interface RawOutcome {
+  readonly reason: 'steps' | 'event' | 'stationary' | 'diverged';
+  readonly step: number;
+  readonly records: Float64Array;
+}
+
+type DescentHandle = Handle<'descent'>;
+
+declare module '../engine/load.js' {
+  interface Engine {
+    /** Runs of one shape. */
+    descentBegin(plan: Sizes & { readonly dtype: DType }): DescentHandle;
+    /** Adds a run; whether its features and prototypes had to be projected. */
+    descentAdd(
+      handle: DescentHandle,
+      start: EngineState,
+      plan: DescentPlan,
+      target: RawArrays | undefined,
+    ): { readonly features: boolean; readonly prototypes: boolean };
+    /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`; `shown`: whether the state is looked at afterwards. */
+    descentAdvance(
+      mode: Mode,
+      handle: DescentHandle,
+      plan: { readonly rates: Float64Array; readonly steps: number; readonly shown: boolean },
+    ): Result<RawOutcome[]>;
+    /** The step and the measures of each run. */
+    descentObserve(mode: Mode, handle: DescentHandle): Result<Float64Array[]>;
+    /** The state of a run, or its velocity, where it has one. */
+    descentState(handle: DescentHandle, plan: { readonly run: number; readonly velocity: boolean }): RawArrays | undefined;
+    descentRestore(
+      handle: DescentHandle,
+      plan: { readonly run: number; readonly step: number; readonly velocity: RawArrays | undefined },
+    ): void;
+  }
+}
+
 /** One run, checked. */
 interface Prepared {
   readonly state: CheckedState;
-  readonly plan: EngineDescent;
+  readonly plan: DescentPlan;
   readonly rates: readonly CheckedRate[];
   readonly schedule: CheckedRate | undefined;
   readonly text: string;
@@ -236,7 +308,7 @@ interface Prepared {
 
 /** Runs of one shape, and how far they are. */
 class Runs {
-  private readonly handle: object;
+  private readonly handle: DescentHandle;
   private readonly all: Prepared[];
   private readonly measured: readonly DescentMeasure[];
   private readonly common: boolean;
@@ -272,7 +344,7 @@ class Runs {
       return { problem, state, where };
     });
     const { samples, classes, dim, dtype } = shape as CheckedState;
-    this.handle = engine().descentBegin(dtype, { samples, classes, dim });
+    this.handle = engine().descentBegin({ dtype, samples, classes, dim });
     this.all = started.map(({ problem, state, where }, r) =>
       this.add(problem, state, options[r] as ProjectedDescentOptions, where, r),
     );
@@ -292,20 +364,16 @@ class Runs {
     const rates = checkLearningRates(options.learningRates, plan, inside(where.options, 'learningRates'));
     const schedule =
       options.schedule === undefined ? undefined : checkSchedule(options.schedule, inside(where.options, 'schedule'));
-    const text = describePlan(problem.loss.kind, plan, rates, schedule);
+    const text = describePlan(plan, rates, schedule);
     const { resume } = options;
     const start = resume === undefined ? state : checkResume(resume, text, state, inside(where.options, 'resume'));
     const target = checkTarget(problem.target, state, where.problem);
-    const { features, prototypes, biases, labels } = start;
-    const outside = typedSync(() =>
-      engine().descentAdd(this.handle, features, prototypes, biases, labels, plan, target?.features, target?.prototypes),
-    );
+    const outside = typedSync(() => engine().descentAdd(this.handle, start, plan, target));
     const step = resume ? resume.step : 0;
     if (resume) {
-      const velocity = resume.velocity;
-      typedSync(() =>
-        engine().descentRestore(this.handle, r, step, velocity?.features.data, velocity?.prototypes.data, velocity?.biases?.data),
-      );
+      const { features, prototypes, biases } = resume.velocity ?? {};
+      const velocity = features && prototypes && { features: features.data, prototypes: prototypes.data, biases: biases?.data };
+      typedSync(() => engine().descentRestore(this.handle, { run: r, step, velocity }));
     }
     return {
       state,
@@ -313,7 +381,7 @@ class Runs {
       rates,
       schedule,
       text,
-      projected: (['features', 'prototypes'] as const).filter((_, part) => outside[part]),
+      projected: (['features', 'prototypes'] as const).filter((part) => outside[part]),
       advice: () => advise(problem, plan, state),
       records: { step: [], values: this.measured.map(() => []) },
       reason: undefined,
@@ -330,7 +398,12 @@ class Runs {
     return (this.at + part * this.count) / Math.max(1, this.steps);
   }
 
-  /** The tasks up to the next snapshot, and then its snapshots. */
+  /** Gives back the engine's memory. */
+  end(): void {
+    engine().dispose(this.handle);
+  }
+
+  /** Goes on to the next snapshots; after the last ones nothing is left to do. */
   *stretch(): Steps<Snapshot[]> {
     const until = Math.min(this.steps, (Math.floor(this.at / this.interval) + 1) * this.interval);
     while (this.at < until && !this.finished) {
@@ -339,8 +412,8 @@ class Runs {
       const rates = this.ratesOf(count);
       const shown = this.at + count === until;
       const outcomes = yield* step({
-        call: (native, mode) => native.descentAdvance(mode, this.handle, rates, count, shown),
-        wrap: (raw: EngineOutcome[]) => raw,
+        call: (engine, mode) => engine.descentAdvance(mode, this.handle, { rates, steps: count, shown }),
+        wrap: (raw: RawOutcome[]) => raw,
       });
       this.count = 0;
       this.at += count;
@@ -349,12 +422,14 @@ class Runs {
     for (const one of this.all) if (one.reason === undefined && this.at >= this.steps) one.reason = 'steps';
     if (this.finished && this.measured.length > 0) {
       const rows = yield* step({
-        call: (native, mode) => native.descentObserve(mode, this.handle),
+        call: (engine, mode) => engine.descentObserve(mode, this.handle),
         wrap: (raw: Float64Array[]) => raw,
       });
       for (const [r, row] of rows.entries()) this.record(this.all[r] as Prepared, row);
     }
-    return this.all.map((one, r) => this.snapshot(one, r));
+    const snapshots = this.all.map((one, r) => this.snapshot(one, r));
+    if (this.finished) this.end();
+    return snapshots;
   }
 
   private ratesOf(count: number): Float64Array {
@@ -370,7 +445,7 @@ class Runs {
     return all;
   }
 
-  private absorb(one: Prepared, { reason, step, records }: EngineOutcome): void {
+  private absorb(one: Prepared, { reason, step, records }: RawOutcome): void {
     if (one.reason !== undefined) return;
     const width = 1 + this.measured.length;
     for (let row = 0; row < records.length; row += width) this.record(one, records.subarray(row, row + width));
@@ -389,11 +464,11 @@ class Runs {
 
   private snapshot(one: Prepared, r: number): Snapshot {
     const arrays = (velocity: boolean) => {
-      const [features, prototypes, biases] = engine().descentState(this.handle, r, velocity);
+      const { features, prototypes, biases } = engine().descentState(this.handle, { run: r, velocity }) as RawArrays;
       const { samples, classes, dim } = one.state;
       return {
-        features: { shape: [samples, dim], data: features as Float },
-        prototypes: { shape: [classes, dim], data: prototypes as Float },
+        features: { shape: [samples, dim], data: features },
+        prototypes: { shape: [classes, dim], data: prototypes },
         ...(biases && { biases: { shape: [classes], data: biases } }),
       };
     };
@@ -440,7 +515,7 @@ const optionKeys = [
   'resume',
 ];
 const parts = ['features', 'prototypes', 'biases'] as const;
-const constraintKinds = ['none', 'ball', 'sphere', 'frobenius'] as const;
+const constraintKinds = ['ball', 'sphere', 'frobenius'] as const;
 
 /** How far a run goes, and when it is looked at. */
 function checkLooks(
@@ -455,22 +530,20 @@ function checkLooks(
   return { steps, snapshots, names: checkNames(wanted, names, inside(here, 'names')) };
 }
 
-function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, places: Places): EngineDescent {
+function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, places: Places): DescentPlan {
   const place = places.problem;
   const { moves = {}, constraints = {} } = problem;
   checkKeys(moves, parts, inside(place, 'moves'));
   checkKeys(constraints, ['features', 'prototypes'], inside(place, 'constraints'));
   const decay = checkWeightDecay(problem.weightDecay, parts, inside(place, 'weightDecay'));
-  const partOf = (name: (typeof parts)[number]): EnginePart => {
+  const partOf = (name: (typeof parts)[number]): PartPlan => {
     const constraint = name === 'biases' ? undefined : constraints[name];
     const where = inside(place, `constraints.${name}`);
     if (constraint !== undefined) checkKeys(constraint, ['kind', 'radius'], where);
     return {
       moves: checkBoolean(moves[name] ?? true, inside(place, `moves.${name}`)),
       decay: decay[name],
-      constraint: constraint
-        ? constraintKinds.indexOf(checkChoice(constraint.kind, constraintKinds.slice(1), inside(where, 'kind')))
-        : 0,
+      constraint: constraint ? checkChoice(constraint.kind, constraintKinds, inside(where, 'kind')) : 'none',
       radius: constraint ? checkNumber(constraint.radius, inside(where, 'radius'), { above: 0 }) : 1,
     };
   };
@@ -479,7 +552,7 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
   const stop = checkKeys(options.stop ?? {}, ['event', 'stationary'], inside(here, 'stop'));
   const event = checkEvent(stop.event, inside(here, 'stop.event'));
   const { names: measured } = checkLooks(options, here);
-  const watched = [...measured, ...(stop.event ? [names[event[0] as number] as DescentMeasure] : [])];
+  const watched = [...measured, ...(event ? [event.measure] : [])];
   const size = { min: 1, max: state.samples, integer: true };
   const intervals = { min: 1, max: 2 ** 31 - 1, integer: true };
   const loss = checkLoss(problem.loss, problem, state, inside(place, 'loss'), place);
@@ -495,7 +568,7 @@ function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, st
     batch: options.batch === undefined ? 0 : checkNumber(batch.size, inside(here, 'batch.size'), size),
     seed: checkSeed(batch.seed, inside(here, 'batch.seed'), 2 ** 31 - 1),
     asItIs: options.resume !== undefined,
-    measures: Float64Array.from(measured, (name) => names.indexOf(name)),
+    measures: measured,
     every: checkNumber(options.measure?.every ?? 1, inside(here, 'measure.every'), intervals),
     event,
     stationary: stop.stationary === undefined ? -1 : checkNumber(stop.stationary, inside(here, 'stop.stationary'), { min: 0 }),
@@ -515,10 +588,10 @@ function checkMeasurable(watched: readonly DescentMeasure[], { loss, target }: D
   }
 }
 
-function checkEvent(event: unknown, place: Place): Float64Array {
-  if (event === undefined) return new Float64Array();
-  const { measure, below, above } = checkKeys(event, ['measure', 'below', 'above'], place);
-  const index = names.indexOf(checkChoice(measure, names, inside(place, 'measure')));
+function checkEvent(event: unknown, place: Place): DescentPlan['event'] {
+  if (event === undefined) return undefined;
+  const { measure: given, below, above } = checkKeys(event, ['measure', 'below', 'above'], place);
+  const measure = checkChoice(given, names, inside(place, 'measure'));
   if ((below === undefined) === (above === undefined)) {
     throw new LayerpeelError(
       place.code,
@@ -526,10 +599,10 @@ function checkEvent(event: unknown, place: Place): Float64Array {
     );
   }
   const side = below === undefined ? 'above' : 'below';
-  return Float64Array.of(index, side === 'below' ? 1 : 0, checkNumber(below ?? above, inside(place, side)));
+  return { measure, below: side === 'below', value: checkNumber(below ?? above, inside(place, side)) };
 }
 
-function checkLearningRates(learningRates: unknown, plan: EngineDescent, place: Place): CheckedRate[] {
+function checkLearningRates(learningRates: unknown, plan: DescentPlan, place: Place): CheckedRate[] {
   const given = checkKeys(learningRates, parts, place);
   return parts.map((part) => {
     const rate = given[part] ?? (part === 'biases' ? given.prototypes : undefined);
@@ -564,19 +637,14 @@ const listed = (array: Float64Array): unknown =>
     : `${array.length} numbers of SHA-256 ${createHash('sha256').update(array).digest('hex')}`;
 
 /** What makes a run, as text to compare: with defaults filled in, in one order. Functions are named only. */
-function describePlan(
-  kind: Loss['kind'],
-  plan: EngineDescent,
-  rates: readonly CheckedRate[],
-  schedule: CheckedRate | undefined,
-): string {
-  const partOf = ({ constraint, ...rest }: EnginePart) => ({ ...rest, constraint: constraintKinds[constraint] });
+function describePlan(plan: DescentPlan, rates: readonly CheckedRate[], schedule: CheckedRate | undefined): string {
+  const partOf = ({ constraint, ...rest }: PartPlan) => ({ ...rest, constraint });
   const rateOf = ({ value, form }: CheckedRate) =>
     typeof form === 'function' ? 'a function' : { value, ...JSON.parse(form as string) };
   const { momentum, nesterov, rescaled, batch, seed } = plan;
   return JSON.stringify(
     {
-      loss: { ...plan.loss, kind },
+      loss: plan.loss,
       features: partOf(plan.features),
       prototypes: partOf(plan.prototypes),
       biases: partOf(plan.biases),
@@ -630,7 +698,7 @@ function parsePlan(text: unknown, place: Place): Record<string, unknown> {
  * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable;
  * `n` is the size of the smallest batch where there are batches.
  */
-function advise(problem: DescentProblem, plan: EngineDescent, state: CheckedState): string {
+function advise(problem: DescentProblem, plan: DescentPlan, state: CheckedState): string {
   const { prototypes, labels, samples, classes, dim } = state;
   const { loss } = problem;
   const linear = adviseLinear(loss.kind, plan, labels, classes);
@@ -661,9 +729,9 @@ function advise(problem: DescentProblem, plan: EngineDescent, state: CheckedStat
  * `I − η [[λ_H, −s], [−s, λ_W]]`, `s` up to `σ`, the largest singular value of `M/n` (UL Eq. 5 in steps). It is stable below
  * `2/μ`, `μ` the larger eigenvalue at `σ`, and nowhere if `λ_H λ_W ≤ σ²`.
  */
-function adviseLinear(kind: Loss['kind'], plan: EngineDescent, labels: Int32Array, classes: number): string | undefined {
+function adviseLinear(kind: Loss['kind'], plan: DescentPlan, labels: Int32Array, classes: number): string | undefined {
   const { features, prototypes, momentum, batch, rescaled } = plan;
-  const free = features.moves && prototypes.moves && features.constraint + prototypes.constraint === 0;
+  const free = features.moves && prototypes.moves && features.constraint === 'none' && prototypes.constraint === 'none';
   if (kind !== 'unhinged' || !free || momentum > 0 || batch > 0 || rescaled) return undefined;
   if (plan.loss.normalized) return undefined;
   const sigma = (plan.loss.sum ? 1 : 1 / labels.length) * largestSingularValue(labels, classes, plan.loss.gamma);

@@ -4,8 +4,9 @@
  * classes of `N` samples their eigenvalues are `±(1+γ)/(C√N)` (plus1, minus1), `±(1+γ−γC)/(C√N)` (plus2, minus2) and 0.
  */
 
-import { checkBalanced, checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import { checkBalanced, checkState, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
+import type { RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 /** Features `[n, p]` and prototypes `[C, p]` of one part. */
@@ -44,18 +45,31 @@ export function spectralProjectionsSync(state: State): Parts {
   return runSync(split(state));
 }
 
-function split(state: State): Task<Float[], Parts> {
+/** The arrays of the parts. */
+type RawParts = { readonly [Part in keyof Parts]: RawArrays };
+
+declare module '../engine/load.js' {
+  interface Engine {
+    projections(mode: Mode, state: EngineState): Result<RawParts>;
+  }
+}
+
+function split(state: State): Task<RawParts, Parts> {
   const checked = checkState(state);
   checkBalanced(checked, 'spectralProjections');
-  const { features, prototypes, labels, samples, classes, dim } = checked;
+  const { samples, classes, dim } = checked;
+  const shaped = ({ features, prototypes }: RawArrays): Part => ({
+    features: { shape: [samples, dim], data: features },
+    prototypes: { shape: [classes, dim], data: prototypes },
+  });
   return {
-    call: (engine, mode) => engine.projections(mode, features, prototypes, labels, samples, classes, dim),
-    wrap: (arrays) => {
-      const part = (index: number): Part => ({
-        features: { shape: [samples, dim], data: arrays[index] as Float },
-        prototypes: { shape: [classes, dim], data: arrays[index + 5] as Float },
-      });
-      return { plus1: part(0), minus1: part(1), plus2: part(2), minus2: part(3), rest: part(4) };
-    },
+    call: (engine, mode) => engine.projections(mode, checked),
+    wrap: ({ plus1, minus1, plus2, minus2, rest }) => ({
+      plus1: shaped(plus1),
+      minus1: shaped(minus1),
+      plus2: shaped(plus2),
+      minus2: shaped(minus2),
+      rest: shaped(rest),
+    }),
   };
 }

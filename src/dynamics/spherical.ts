@@ -14,7 +14,7 @@ import { type CheckedState, checkState, type State, snapshot } from '../array/nd
 import { type Control, checkOptions } from '../check/control.js';
 import { checkBoolean, inside, option } from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
-import type { Sizes, SphericalStart } from '../engine/load.js';
+import type { Float, Sizes } from '../engine/load.js';
 import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
@@ -105,8 +105,65 @@ const measures = [
   'distanceToAligned',
 ] as const;
 
-/** Columns of the native measures, and the names that need logits. */
-const columnsOfMeasure = 6;
+/** Cosines, sines and norms of all samples one after the other, their pulls `[n]`, and their unit targets `[C, p]`. */
+interface SphericalStart {
+  readonly angles: Float64Array;
+  readonly pull: Float64Array;
+  readonly targets: Float64Array;
+}
+
+interface RawStand {
+  readonly angles: Float64Array;
+  readonly pull: Float64Array;
+  readonly samples: number;
+}
+
+interface AdvancePlan {
+  readonly rates: Float64Array;
+  readonly rescaled: boolean;
+}
+
+interface MeasurePlan extends AdvancePlan {
+  readonly wanted: Float64Array;
+  readonly scale: number;
+  readonly logits: (Logits & { readonly labels: Int32Array; readonly classes: number }) | undefined;
+}
+
+/** Columns of `SphereMeasure` of native/ops/spherical; the last three where there are logits. */
+interface RawMeasures {
+  readonly pulled: Float64Array;
+  readonly squaredDistance: Float64Array;
+  readonly squaredNorm: Float64Array;
+  readonly correct?: Float64Array;
+  readonly marginSum?: Float64Array;
+  readonly minMargin?: Float64Array;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    sphericalStart(mode: Mode, state: EngineState, plan: { readonly gamma: number }): Result<SphericalStart>;
+    sphericalAdvance(mode: Mode, stand: RawStand, plan: AdvancePlan): Result<{ readonly angles: Float64Array }>;
+    sphericalFeatures(
+      mode: Mode,
+      state: EngineState,
+      plan: {
+        readonly targets: Float64Array;
+        readonly start: Float64Array;
+        readonly now: Float64Array;
+        readonly scale: number;
+      },
+    ): Result<{ readonly features: Float }>;
+    sphericalLogits(
+      mode: Mode,
+      state: EngineState,
+      plan: { readonly targets: Float64Array; readonly start: Float64Array },
+    ): Result<Omit<Logits, 'biases'>>;
+    /** The measures at the wanted steps, and the angles at the last of them. */
+    sphericalMeasure(mode: Mode, stand: RawStand, plan: MeasurePlan): Result<RawMeasures & { readonly angles: Float64Array }>;
+  }
+}
+
+/** The names that need logits. */
 const ofLogits: readonly TrajectoryMeasure[] = ['accuracy', 'minMargin', 'meanMargin'];
 
 /** Steps advanced by one native call: bounds the memory of their learning rates. */
@@ -141,9 +198,8 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   *start(): Steps<SphericalStart> {
-    const { features, prototypes, labels } = this.initial;
     this.begun ??= yield* step({
-      call: (engine, mode) => engine.sphericalStart(mode, features, prototypes, labels, this.sizes, this.gamma),
+      call: (engine, mode) => engine.sphericalStart(mode, this.initial, { gamma: this.gamma }),
       wrap: (start: SphericalStart) => start,
     });
     return this.begun;
@@ -161,9 +217,10 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
       const { angles, step: from } = stand;
       const rates = this.rate.steps(from, Math.min(STRETCH, wanted - from));
       const { pull } = yield* this.start();
+      const { samples } = this.sizes;
       stand = yield* step({
-        call: (engine, mode) => engine.sphericalAdvance(mode, angles, pull, rates, this.sizes.samples, this.rescaled),
-        wrap: (next: Float64Array) => ({ step: from + rates.length, angles: next }),
+        call: (engine, mode) => engine.sphericalAdvance(mode, { angles, pull, samples }, { rates, rescaled: this.rescaled }),
+        wrap: (next: Omit<Stand, 'step'>) => ({ ...next, step: from + rates.length }),
       });
     }
     this.latest = stand;
@@ -171,12 +228,10 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   private *featuresAt({ angles }: Stand, scale: number): Steps<CheckedState['features']> {
-    const { features, prototypes, labels } = this.initial;
-    const { targets, angles: first } = yield* this.start();
+    const { targets, angles: start } = yield* this.start();
     return yield* step({
-      call: (engine, mode) =>
-        engine.sphericalFeatures(mode, features, prototypes, labels, this.sizes, targets, first, angles, scale),
-      wrap: (result: CheckedState['features']) => result,
+      call: (engine, mode) => engine.sphericalFeatures(mode, this.initial, { targets, start, now: angles, scale }),
+      wrap: ({ features }: { readonly features: Float }) => features,
     });
   }
 
@@ -203,10 +258,10 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   private *logits(): Steps<Logits> {
-    const { features, prototypes, labels, biases } = this.initial;
-    const { targets, angles } = yield* this.start();
+    const { biases } = this.initial;
+    const { targets, angles: start } = yield* this.start();
     this.products ??= yield* step({
-      call: (engine, mode) => engine.sphericalLogits(mode, features, prototypes, labels, this.sizes, targets, angles),
+      call: (engine, mode) => engine.sphericalLogits(mode, this.initial, { targets, start }),
       wrap: (raw: Omit<Logits, 'biases'>) => ({
         ...raw,
         biases: biases ? Float64Array.from(biases) : new Float64Array(this.sizes.classes),
@@ -216,11 +271,13 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
-    const logits = ofLogits.some((name) => names.has(name)) ? yield* this.logits() : undefined;
+    const { samples, classes } = this.sizes;
+    const logits = ofLogits.some((name) => names.has(name))
+      ? { ...(yield* this.logits()), labels: this.initial.labels, classes }
+      : undefined;
     const { angles: first, pull } = yield* this.start();
     const scale = 1 / this.featureNorm({ step: 0, angles: first });
-    const { samples, classes } = this.sizes;
-    const rows = new Float64Array(times.length * columnsOfMeasure);
+    const parts: RawMeasures[] = [];
     for (let done = 0; done < times.length; ) {
       // Up to the first wanted step at once, then all that lie within a stretch from there.
       const { step: from, angles } = yield* this.standAt(times[done] as number);
@@ -230,49 +287,38 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
       const rates = this.rate.steps(from, wanted.at(-1) as number);
       const result = yield* step({
         call: (engine, mode) =>
-          logits
-            ? engine.sphericalMeasure(
-                mode,
-                angles,
-                pull,
-                rates,
-                wanted,
-                samples,
-                this.rescaled,
-                scale,
-                classes,
-                logits.ahead,
-                logits.aside,
-                logits.biases,
-                this.initial.labels,
-              )
-            : engine.sphericalMeasure(mode, angles, pull, rates, wanted, samples, this.rescaled, scale, 0),
-        wrap: (raw: { measures: Float64Array; angles: Float64Array }) => raw,
+          engine.sphericalMeasure(mode, { angles, pull, samples }, { rates, wanted, rescaled: this.rescaled, scale, logits }),
+        wrap: (raw: RawMeasures & Omit<Stand, 'step'>) => raw,
       });
-      rows.set(result.measures, done * columnsOfMeasure);
+      parts.push(result);
       this.latest = { step: times[end - 1] as number, angles: result.angles };
       done = end;
     }
-    return this.derive(rows, scale, yield* this.start());
+    return this.derive(parts, scale, yield* this.start());
   }
 
-  /** The named measures from the rows of the native ones. */
-  private derive(rows: Float64Array, scale: number, start: SphericalStart): Columns {
+  /** The named measures from the native ones, in parts. */
+  private derive(parts: readonly RawMeasures[], scale: number, start: SphericalStart): Columns {
     const { samples, classes } = this.sizes;
     const { biases, counts } = this.initial;
     let ofBiases = 0;
     for (let c = 0; biases && c < classes; c++) {
       ofBiases += (((1 + this.gamma) * (counts[c] as number)) / samples - this.gamma) * (biases[c] as number);
     }
-    const column = (of: (row: Float64Array) => number) =>
-      Float64Array.from({ length: rows.length / columnsOfMeasure }, (_, r) =>
-        of(rows.subarray(r * columnsOfMeasure, (r + 1) * columnsOfMeasure)),
-      );
-    const get = (index: number) => column((row) => row[index] as number);
-    const loss = get(0).map((pulled) => -pulled - ofBiases);
-    const featureNorm = get(2).map((square) => Math.sqrt(square) / scale);
+    const get = (name: keyof RawMeasures) => {
+      const columns = parts.map((part) => part[name] ?? new Float64Array());
+      const all = new Float64Array(columns.reduce((rows, { length }) => rows + length, 0));
+      let at = 0;
+      for (const column of columns) {
+        all.set(column, at);
+        at += column.length;
+      }
+      return all;
+    };
+    const loss = get('pulled').map((pulled) => -pulled - ofBiases);
+    const featureNorm = get('squaredNorm').map((square) => Math.sqrt(square) / scale);
     const opposite = this.stillSamples(start).opposite;
-    const constant = (value: number) => column(() => value);
+    const constant = (value: number) => loss.map(() => value);
     return {
       loss,
       logAbsLoss: loss.map((value) => Math.log(Math.abs(value))),
@@ -282,11 +328,11 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
       prototypeNorm: constant(this.prototypeNorm),
       logPrototypeNorm: constant(Math.log(this.prototypeNorm)),
       logNorm: featureNorm.map((norm) => Math.log(Math.hypot(norm, this.prototypeNorm))),
-      distanceToLimit: get(1).map(Math.sqrt),
-      distanceToAligned: get(1).map((square) => Math.sqrt(square + 4 * opposite)),
-      accuracy: get(3).map((correct) => correct / samples),
-      meanMargin: get(4).map((sum) => sum / samples),
-      minMargin: get(5),
+      distanceToLimit: get('squaredDistance').map(Math.sqrt),
+      distanceToAligned: get('squaredDistance').map((square) => Math.sqrt(square + 4 * opposite)),
+      accuracy: get('correct').map((correct) => correct / samples),
+      meanMargin: get('marginSum').map((sum) => sum / samples),
+      minMargin: get('minMargin'),
     };
   }
 

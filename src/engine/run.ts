@@ -78,17 +78,35 @@ export function* step<Raw, T>(task: Task<Raw, T>): Steps<T> {
   return (yield task as unknown as Task<never, unknown>) as T;
 }
 
-/** Runs the steps off the event loop; `signal` stops between and inside of them. */
+/** Runs the steps off the event loop; `signal` stops between and inside of them. What fails is thrown where it was yielded. */
 export async function drive<T>(steps: Steps<T>, control?: Control): Promise<T> {
   let next = steps.next();
-  while (!next.done) next = steps.next(await (next.value ? run(next.value, control) : turn(control)));
+  while (!next.done) {
+    let result: unknown;
+    try {
+      result = await (next.value ? run(next.value, control) : turn(control));
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
   return next.value;
 }
 
 /** Runs the steps on the calling thread. */
 export function driveSync<T>(steps: Steps<T>): T {
   let next = steps.next();
-  while (!next.done) next = steps.next(next.value && runSync(next.value));
+  while (!next.done) {
+    let result: unknown;
+    try {
+      result = next.value && runSync(next.value);
+    } catch (error) {
+      next = steps.throw(error);
+      continue;
+    }
+    next = steps.next(result);
+  }
   return next.value;
 }
 

@@ -41,8 +41,19 @@ export interface LabelledRows extends Rows {
   readonly missed: Float64Array;
 }
 
-/** The arrays of numbers in the order in which the engine gives them. */
-const NAMES = ['largest', 'confidence', 'logOdds', 'mean', 'variance', 'ties', 'nll', 'brier', 'missed'] as const;
+/** What the engine is given, the labels or none. */
+interface EngineRows {
+  readonly logits: Float;
+  readonly labels: Int32Array | undefined;
+  readonly samples: number;
+  readonly classes: number;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    softmaxRows(mode: Mode, rows: EngineRows, plan: { readonly beta: number }): Result<Rows & Partial<LabelledRows>>;
+  }
+}
 
 export function checkLogits(logits: unknown, name: string): Logits {
   const { shape, data } = checkArray(logits, name, 2);
@@ -65,12 +76,10 @@ export const labelledRows = (logits: Logits, labels: Int32Array, beta: number): 
 
 function* pass(logits: Logits, labels: Int32Array | undefined, beta: number, name: string): Steps<LabelledRows> {
   const { data, samples, classes } = logits;
-  const [predicted, numbers] = yield* step({
-    call: (engine, mode) => engine.softmaxRows(mode, data, labels, beta, { samples, classes }),
-    wrap: (raw: readonly [Int32Array, Float64Array]) => raw,
+  const rows = yield* step({
+    call: (engine, mode) => engine.softmaxRows(mode, { logits: data, labels, samples, classes }, { beta }),
+    wrap: (raw: Rows & Partial<LabelledRows>) => raw as LabelledRows,
   });
-  const arrays = Object.fromEntries(NAMES.map((each, k) => [each, numbers.subarray(k * samples, (k + 1) * samples)]));
-  const rows = { predicted, ...arrays } as unknown as LabelledRows;
   const bad = rows.confidence.findIndex(Number.isNaN);
   if (bad !== -1) refuseRow(data, bad, classes, name);
   return rows;

@@ -17,7 +17,7 @@ import { checkState, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkChoice, checkNumber, inside, option } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
-import type { RawCurvature } from '../engine/load.js';
+import type { RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 export interface CurvatureOptions extends Control {
@@ -73,6 +73,36 @@ export function tangentCurvatureSync(state: State, options: CurvatureOptions = {
   return runSync(prepare(state, options));
 }
 
+/**
+ * The loss, the other numbers of a `Curvature` of native/ops/cross_entropy/curvature over it, and the arrays of the gradient and
+ * of the eigenvector.
+ */
+interface RawCurvature {
+  readonly loss: number;
+  readonly multiplier: number;
+  readonly tangent: number;
+  readonly eigenvalue: number;
+  readonly residual: number;
+  readonly scale: number;
+  readonly steps: number;
+  readonly gradient: RawArrays<Float64Array>;
+  readonly direction: RawArrays<Float64Array>;
+}
+
+/** `CurvatureSearch` of native/ops/cross_entropy/curvature, and whether losses are summed. */
+interface CurvatureSearch {
+  readonly sum: boolean;
+  readonly tolerance: number;
+  readonly steps: number;
+  readonly seed: number;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    tangentCurvature(mode: Mode, state: EngineState, plan: CurvatureSearch): Result<RawCurvature>;
+  }
+}
+
 function prepare(state: State, options: CurvatureOptions): Task<RawCurvature, TangentCurvature> {
   checkOptions(options, ['reduction', 'tolerance', 'stationary', 'steps', 'seed']);
   const place = option('options');
@@ -81,28 +111,28 @@ function prepare(state: State, options: CurvatureOptions): Task<RawCurvature, Ta
   const still = checkNumber(options.stationary ?? 1e-6, inside(place, 'stationary'), { min: 0 });
   const steps = checkNumber(options.steps ?? 300, inside(place, 'steps'), { min: 1, max: 1e9, integer: true });
   const seed = checkSeed(options.seed, inside(place, 'seed'));
-  const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  const checked = checkState(state);
+  const { samples, classes, dim } = checked;
   const search = { sum: reduction === 'sum', tolerance, steps, seed };
-  const shaped = (h: Float64Array, w: Float64Array) => ({
-    features: { shape: [samples, dim], data: h },
-    prototypes: { shape: [classes, dim], data: w },
+  const shaped = ({ features, prototypes }: RawArrays<Float64Array>) => ({
+    features: { shape: [samples, dim], data: features },
+    prototypes: { shape: [classes, dim], data: prototypes },
   });
   return {
-    call: (engine, mode) => engine.tangentCurvature(mode, features, prototypes, labels, { samples, classes, dim }, search),
-    wrap: ([numbers, gradientH, gradientW, directionH, directionW]) => {
-      const [unit, multiplier, tangentGradient, eigenvalue, residual, scale, steps] = numbers;
+    call: (engine, mode) => engine.tangentCurvature(mode, checked, search),
+    wrap: ({ loss: unit, tangent: tangentGradient, multiplier, eigenvalue, residual, scale, steps, gradient, direction }) => {
       // What was found is the curvature along its vector, and so an upper bound of the lowest, converged or not. A gradient
       // that is not quite parallel to the state moves eigenvalues as much.
       const down = eigenvalue < -Math.max(tolerance, 10 * tangentGradient) * scale;
       const converged = residual <= tolerance * scale;
       return {
         kind: tangentGradient > still ? 'not-stationary' : down ? 'strict-saddle' : converged ? 'optimum' : 'undecided',
-        gradient: shaped(gradientH, gradientW),
+        gradient: shaped(gradient),
         multiplier: unit * multiplier,
         tangentGradient,
         eigenvalue: unit * eigenvalue,
         residual: unit * residual,
-        direction: shaped(directionH, directionW),
+        direction: shaped(direction),
         steps,
         converged,
       };

@@ -28,7 +28,7 @@ import {
   type Place,
 } from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
-import type { EngineLoss } from '../engine/load.js';
+import type { RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 /** One number a class. */
@@ -142,43 +142,62 @@ export function lossAndGradientSync(loss: Loss, state: State, options: LossOptio
 
 export type LossMeasures = Pick<LossAndGradient, 'value' | 'accuracy' | 'minMargin'>;
 
-/** What `lossAndGradient` says of a state, at the cost of its logits: no gradient is made. */
-export async function measureLoss(loss: Loss, state: State, options: LossOptions = {}): Promise<LossMeasures> {
-  const { args } = prepare(loss, state, options);
-  return run({ call: (engine, mode) => engine.measureLoss(mode, ...args), wrap: lossMeasures }, options);
-}
-
-/** By name, from the engine's numbers in their order. */
-export function lossMeasures(numbers: Float64Array): LossMeasures {
-  const [value, accuracy, minMargin] = numbers as unknown as [number, number, number];
-  return { value, accuracy, minMargin };
-}
-
 /** The keys of `LossSetting`. */
 export const settingKeys = ['normalizeFeatures', 'reduction', 'regularization'] as const;
+
+/** `Loss` of native/ops/loss/losses. */
+export interface EngineLoss {
+  readonly kind: Loss['kind'];
+  readonly gamma: number;
+  readonly smoothing: number;
+  readonly margin: number;
+  readonly epsilon: number;
+  readonly classWeights?: Float64Array;
+  readonly softLabels?: Float64Array;
+  readonly targets?: Float64Array;
+  readonly curvatures?: Float64Array;
+  readonly prototypeLengths?: Float64Array;
+  readonly ownLength: boolean;
+  readonly normalized: boolean;
+  readonly radius: number;
+  readonly sum: boolean;
+  readonly regularization: number;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    /** The loss and its gradients. */
+    lossAndGradient(mode: Mode, state: EngineState, loss: EngineLoss): Result<RawLoss>;
+    measureLoss(mode: Mode, state: EngineState, loss: EngineLoss): Result<LossMeasures>;
+  }
+}
+
+interface RawLoss extends LossMeasures, Required<RawArrays> {}
+
+/** What `lossAndGradient` says of a state, at the cost of its logits: no gradient is made. */
+export async function measureLoss(loss: Loss, state: State, options: LossOptions = {}): Promise<LossMeasures> {
+  const { checked, plan } = prepare(loss, state, options);
+  return run({ call: (engine, mode) => engine.measureLoss(mode, checked, plan), wrap: (raw: LossMeasures) => raw }, options);
+}
 
 /** A loss of a state as the engine takes it. */
 function prepare(loss: Loss, state: State, options: LossOptions) {
   checkOptions(options, [...settingKeys]);
-  const { features, prototypes, biases, labels, samples, classes, dim } = checkState(state);
-  const sizes = { samples, classes, dim };
-  const plan = checkLoss(loss, options, sizes, option('loss'), option('options'));
-  return { sizes, args: [features, prototypes, biases, labels, sizes, plan] as const };
+  const checked = checkState(state);
+  return { checked, plan: checkLoss(loss, options, checked, option('loss'), option('options')) };
 }
 
-function differentiate(loss: Loss, state: State, options: LossOptions): Task<[Float64Array, Float, Float, Float], LossAndGradient> {
-  const { sizes, args } = prepare(loss, state, options);
-  const { samples, classes, dim } = sizes;
+function differentiate(loss: Loss, state: State, options: LossOptions): Task<RawLoss, LossAndGradient> {
+  const { checked, plan } = prepare(loss, state, options);
+  const { samples, classes, dim } = checked;
   return {
-    call: (engine, mode) => engine.lossAndGradient(mode, ...args),
-    wrap: ([numbers, h, w, b]) => {
-      return {
-        ...lossMeasures(numbers),
-        features: { shape: [samples, dim], data: h },
-        prototypes: { shape: [classes, dim], data: w },
-        biases: { shape: [classes], data: b },
-      };
-    },
+    call: (engine, mode) => engine.lossAndGradient(mode, checked, plan),
+    wrap: ({ features, prototypes, biases, ...measures }) => ({
+      ...measures,
+      features: { shape: [samples, dim], data: features },
+      prototypes: { shape: [classes, dim], data: prototypes },
+      biases: { shape: [classes], data: biases as Float },
+    }),
   };
 }
 
@@ -191,7 +210,7 @@ const parameters = {
   'adjusted-margin': ['gamma', 'epsilon'],
 } as const;
 
-/** The kinds of losses, in the engine's order. */
+/** The kinds of losses. */
 export const lossKinds = Object.keys(parameters) as (keyof typeof parameters)[];
 
 interface Counts {
@@ -214,7 +233,7 @@ export function checkLoss(
   const normalized = checkBoolean(setting.normalizeFeatures ?? false, inside(around, 'normalizeFeatures'));
   const sum = checkChoice(setting.reduction ?? 'mean', ['mean', 'sum'] as const, inside(around, 'reduction')) === 'sum';
   const plan: EngineLoss = {
-    kind: lossKinds.indexOf(kind),
+    kind,
     gamma: 0,
     smoothing: 0,
     margin: 1,

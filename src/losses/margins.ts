@@ -13,7 +13,6 @@
 import { checkState, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkBoolean, option } from '../check/options.js';
-import type { RawCertificate, RawMargins } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 export interface Margins {
@@ -67,13 +66,39 @@ export function marginsSync(state: State): Margins {
   return runSync(measure(state));
 }
 
+/** All margins; the smallest of them and `‖W‖² + ‖H‖²`. */
+interface RawMargins {
+  readonly margins: Float64Array;
+  readonly smallest: number;
+  readonly square: number;
+}
+
+/** `Certificate` of native/ops/cross_entropy/margins, and its multipliers `[n, C]` where wanted. */
+interface RawCertificate {
+  readonly logLoss: number;
+  readonly smallest: number;
+  readonly square: number;
+  readonly alignment: number;
+  readonly apart: number;
+  readonly slack: number;
+  readonly multipliers?: Float64Array;
+}
+
+declare module '../engine/load.js' {
+  interface Engine {
+    margins(mode: Mode, state: EngineState): Result<RawMargins>;
+    kktCertificate(mode: Mode, state: EngineState, plan: { readonly multipliers: boolean }): Result<RawCertificate>;
+  }
+}
+
 function measure(state: State): Task<RawMargins, Margins> {
-  const { features, prototypes, labels, counts, samples, classes, dim } = checkState(state);
+  const checked = checkState(state);
+  const { counts, classes } = checked;
   const perClass = counts[0] as number;
   const balanced = counts.every((count) => count === perClass);
   return {
-    call: (engine, mode) => engine.margins(mode, features, prototypes, labels, { samples, classes, dim }),
-    wrap: ([margins, [smallest, square]]) => {
+    call: (engine, mode) => engine.margins(mode, checked),
+    wrap: ({ margins, smallest, square }) => {
       const bound = balanced ? square / (2 * (classes - 1) * Math.sqrt(perClass)) : undefined;
       return { margins, smallest, normalized: smallest / square, bound, gap: bound === undefined ? undefined : bound - smallest };
     },
@@ -97,10 +122,11 @@ export function kktCertificateSync(state: State, options: CertificateOptions = {
 function certify(state: State, options: CertificateOptions): Task<RawCertificate, KktCertificate> {
   checkOptions(options, ['multipliers']);
   const wanted = checkBoolean(options.multipliers ?? true, option('options.multipliers'));
-  const { features, prototypes, labels, samples, classes, dim } = checkState(state);
+  const checked = checkState(state);
+  const { samples, classes } = checked;
   return {
-    call: (engine, mode) => engine.kktCertificate(mode, features, prototypes, labels, { samples, classes, dim }, wanted),
-    wrap: ([[logLoss, smallestMargin, square, alignment, apart, slack], multipliers]) => {
+    call: (engine, mode) => engine.kktCertificate(mode, checked, { multipliers: wanted }),
+    wrap: ({ logLoss, smallest: smallestMargin, square, alignment, apart, slack, multipliers = new Float64Array() }) => {
       const smoothed = smoothedMargin(logLoss, square);
       return {
         logLoss,

@@ -11,7 +11,7 @@ import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../check/errors.js';
 import { run } from '../engine/run.js';
-import { torchEngine } from './engine.js';
+import { type Trainer, torchEngine } from './engine.js';
 import type { Observation } from './theory.js';
 
 /** What a checkpoint says beside its tensors. */
@@ -33,12 +33,12 @@ export const checkpointFile = 'checkpoint.safetensors';
 const THEORY = 'theory.';
 
 /** The tensors of a trainer by name, copied. */
-export async function tensorsOf(handle: object, names: readonly string[]): Promise<Float32Array[]> {
-  return run({ call: (_, mode) => torchEngine().trainerState(mode, handle, names), wrap: (data: Float32Array[]) => data });
+export async function tensorsOf(handle: Trainer, names: readonly string[]): Promise<Float32Array[]> {
+  return run({ call: (_, mode) => torchEngine().trainerState(mode, handle, { names }), wrap: (data: Float32Array[]) => data });
 }
 
 /** @param start what the theory beside the run begins from */
-export async function saveTraining(path: string, handle: object, progress: TrainingProgress, start?: State): Promise<void> {
+export async function saveTraining(path: string, handle: Trainer, progress: TrainingProgress, start?: State): Promise<void> {
   const layout = torchEngine().trainerLayout(handle);
   const data = await tensorsOf(
     handle,
@@ -83,7 +83,7 @@ export async function readTraining(path: string) {
 export type Checkpoint = Awaited<ReturnType<typeof readTraining>>;
 
 /** Takes a trainer to where a checkpoint was. @throws LP_FILE where it is one of another network */
-export async function restoreTraining(handle: object, { file, tensors }: Checkpoint): Promise<void> {
+export async function restoreTraining(handle: Trainer, { file, tensors }: Checkpoint): Promise<void> {
   const layout = torchEngine().trainerLayout(handle);
   const known = new Set(layout.map(({ name }) => name));
   const extra = Object.keys(tensors).find((name) => !known.has(name));
@@ -95,7 +95,7 @@ export async function restoreTraining(handle: object, { file, tensors }: Checkpo
     throw new LayerpeelError('LP_FILE', `${file} is a checkpoint of another architecture: ${reason}.`);
   }
   const state = layout.map(({ name }) => Float32Array.from((tensors[name] as { data: ArrayLike<number> }).data));
-  await run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, state), wrap: () => undefined });
+  await run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, { state }), wrap: () => undefined });
 }
 
 /** @throws LP_FILE where a folder has no room for a checkpoint beside the one before */

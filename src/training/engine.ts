@@ -5,9 +5,11 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
-import type { Float } from '../array/ndarray.js';
 import { LayerpeelError } from '../check/errors.js';
-import type { AugmentationPlan, EngineLoss, ImageSizes, Mode, Result, Sizes } from '../engine/load.js';
+import type { AugmentationPlan } from '../data/augment.js';
+import type { EngineImages } from '../data/images.js';
+import type { EngineState, Handle, Mode, RawArrays, Result } from '../engine/load.js';
+import type { EngineLoss } from '../losses/losses.js';
 import { findLibtorch, packageRoot } from './libtorch.js';
 
 /** What the binary says of itself and of libtorch. */
@@ -64,6 +66,8 @@ export interface TrainerPlan {
   readonly accumulate: number;
   readonly ema: number;
   readonly augmentation: Omit<AugmentationPlan, 'seed'>;
+  /** Prototypes `[C, p]` to begin with; else PyTorch's. */
+  readonly beginning?: Float32Array | undefined;
   readonly seed: number;
   readonly device: string;
   readonly threads: number;
@@ -82,6 +86,16 @@ export interface RawEpoch {
   readonly divergedAt: number;
 }
 
+/** A split of the images, and what they show. */
+export interface EngineSplit extends EngineImages {
+  readonly labels: Int32Array;
+}
+
+/** The loss and its gradients. */
+interface RawNetworkLoss extends Required<RawArrays> {
+  readonly value: number;
+}
+
 /** `Evaluation` of native/torch/trainer, with the features as they enter the logits, and the logits where asked for. */
 export interface RawEvaluation {
   readonly features: Float32Array;
@@ -91,45 +105,35 @@ export interface RawEvaluation {
   readonly correct: number;
 }
 
+export type Trainer = Handle<'trainer'>;
+
 /** The addon's functions; `native/torch/addon` documents each. Those of a trainer run asynchronously only. */
 export interface TorchEngine {
+  dispose(handle: Trainer): void;
   /** Ends all training of the process for good, and waits for that. */
   halt(): void;
   info(): TorchInfo;
-  /** The value, and the gradients of features, prototypes and biases. */
-  networkLoss(
-    mode: Mode,
-    features: Float,
-    prototypes: Float,
-    biases: Float | undefined,
-    labels: Int32Array,
-    sizes: Sizes,
-    plan: NetworkLossPlan,
-  ): Result<[value: Float64Array, features: Float, prototypes: Float, biases: Float]>;
+  networkLoss(mode: Mode, state: EngineState, plan: NetworkLossPlan): Result<RawNetworkLoss>;
   /** The losses before and after a training step. */
-  prove(mode: Mode): Result<[before: number, after: number]>;
-  /** A handle of a network with splits of images, the first of which it trains on. */
-  trainerBegin(
-    mode: Mode,
-    plan: TrainerPlan,
-    prototypes: Float32Array | undefined,
-    ...splits: (Uint8Array | ImageSizes | Int32Array)[]
-  ): Result<object>;
-  trainerDispose(handle: object): void;
-  /** The learning rates of the epoch's steps. */
-  trainerEpoch(mode: Mode, handle: object, epoch: number, rates: Float64Array): Result<RawEpoch>;
+  prove(mode: Mode): Result<{ readonly before: number; readonly after: number }>;
+  /** A network with splits of images, the first of which it trains on. */
+  trainerBegin(mode: Mode, plan: TrainerPlan, splits: readonly EngineSplit[]): Result<Trainer>;
+  /** The learning rates are those of the epoch's steps. */
+  trainerEpoch(mode: Mode, handle: Trainer, plan: { readonly epoch: number; readonly rates: Float64Array }): Result<RawEpoch>;
   trainerEvaluate(
     mode: Mode,
-    handle: object,
-    split: number,
-    begin: number,
-    count: number,
-    epoch: number,
-    withLogits: boolean,
+    handle: Trainer,
+    plan: {
+      readonly split: number;
+      readonly begin: number;
+      readonly count: number;
+      readonly epoch: number;
+      readonly logits: boolean;
+    },
   ): Result<RawEvaluation>;
-  trainerLayout(handle: object): { readonly name: string; readonly shape: readonly number[] }[];
-  trainerState(mode: Mode, handle: object, names: readonly string[]): Result<Float32Array[]>;
-  trainerRestore(mode: Mode, handle: object, state: readonly Float32Array[]): Result<undefined>;
+  trainerLayout(handle: Trainer): { readonly name: string; readonly shape: readonly number[] }[];
+  trainerState(mode: Mode, handle: Trainer, plan: { readonly names: readonly string[] }): Result<Float32Array[]>;
+  trainerRestore(mode: Mode, handle: Trainer, plan: { readonly state: readonly Float32Array[] }): Result<void>;
 }
 
 /** Where the addon is built; `LAYERPEEL_TORCH` names another folder. */

@@ -4,7 +4,7 @@
  */
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
-import type { ImageSizes } from '../engine/load.js';
+import type { ImageSizes } from '../data/images.js';
 import { simplexETF } from '../theory/simplex-etf.js';
 import type { ArchitecturePlan } from './engine.js';
 

@@ -4,5 +4,5 @@
  */
 import { torchEngine } from './engine.js';
 
-const [before, after] = torchEngine().prove(undefined) as [number, number];
+const { before, after } = torchEngine().prove(undefined) as { before: number; after: number };
 if (!(after < before)) throw new Error(`A training step took the loss from ${before} to ${after}; expected less.`);

@@ -17,7 +17,7 @@ import { run } from '../engine/run.js';
 import { normOf } from '../state/states.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
 import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
-import { type RawEpoch, type RawEvaluation, type TrainerPlan, torchEngine } from './engine.js';
+import { type RawEpoch, type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel, featureDimension } from './models.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
@@ -145,11 +145,11 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
       options.onProgress?.((done + 1) / settings.epochs);
     }
   } finally {
-    torchEngine().trainerDispose(handle);
+    torchEngine().dispose(handle);
   }
 }
 
-function about(handle: object, { labels }: ImageSet) {
+function about(handle: Trainer, { labels }: ImageSet) {
   const layout = torchEngine().trainerLayout(handle);
   const sum = (list: typeof layout) => list.reduce((total, { shape }) => total + shape.reduce((n, extent) => n * extent, 1), 0);
   const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
@@ -158,7 +158,7 @@ function about(handle: object, { labels }: ImageSet) {
 }
 
 interface Begun {
-  readonly handle: object;
+  readonly handle: Trainer;
   readonly config: TrainingConfig;
   readonly settings: Settings;
   readonly plan: TrainerPlan;
@@ -264,7 +264,13 @@ async function planOf(config: TrainingConfig, settings: Settings, { train }: Set
   const sizes = checkImages(train);
   const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
   const biases = !['dot-regression', 'ldam'].includes((config.loss as { kind?: string } | null)?.kind ?? '');
-  const { prototypes, ...model } = checkModel(config.model, sizes, counts.length, { seed, biases }, inside(place, 'model'));
+  const { prototypes: beginning, ...model } = checkModel(
+    config.model,
+    sizes,
+    counts.length,
+    { seed, biases },
+    inside(place, 'model'),
+  );
   if (model.headNorm && sizes.count % batch === 1) {
     throw new LayerpeelError(
       'LP_CONFIG',
@@ -282,7 +288,7 @@ async function planOf(config: TrainingConfig, settings: Settings, { train }: Set
     augmentation: { ...settings.augmentation, mean, std },
     threads: settings.threads ?? engine().info().threads,
   };
-  return { ...plan, prototypes };
+  return { ...plan, beginning };
 }
 
 function checkNormalization(given: unknown, channels: number): { mean: Float64Array; std: Float64Array } {
@@ -353,25 +359,24 @@ function checkSame(
 /** The first of some counts. */
 const brief = (counts: readonly number[]): string => `${counts.slice(0, 10).join(', ')}${counts.length > 10 ? ', …' : ''}`;
 
-function begin(plan: TrainerPlan & { prototypes: Float32Array | undefined }, sets: Sets, control: Control): Promise<object> {
-  const { prototypes, ...rest } = plan;
+function begin(plan: TrainerPlan, sets: Sets, control: Control): Promise<Trainer> {
   // Labels of classes that the network does not have stand for nothing.
   const labels = (split: Split, set: ImageSet) => (split === 'heldOut' ? new Int32Array(set.labels.length) : set.labels);
-  const splits = splitsOf(sets).flatMap((split) => {
+  const splits = splitsOf(sets).map((split) => {
     const set = sets[split] as ImageSet;
-    return [set.images, checkImages(set), labels(split, set)];
+    return { data: set.images, ...checkImages(set), labels: labels(split, set) };
   });
   return run(
     {
-      call: (_, mode) => torchEngine().trainerBegin(mode, rest, prototypes, ...splits),
-      wrap: (handle: object) => handle,
+      call: (_, mode) => torchEngine().trainerBegin(mode, plan, splits),
+      wrap: (handle: Trainer) => handle,
     },
     control,
   );
 }
 
 interface Running {
-  readonly handle: object;
+  readonly handle: Trainer;
   readonly plan: TrainerPlan;
   readonly settings: Settings;
   readonly images: Sets;
@@ -400,7 +405,7 @@ async function runEpoch({
   const told = (share: number) => onStage((done + share) / epochs, `epoch ${done + 1} of ${epochs}`);
   const raw = await run(
     {
-      call: (_, mode) => torchEngine().trainerEpoch(mode, handle, done, rates),
+      call: (_, mode) => torchEngine().trainerEpoch(mode, handle, { epoch: done, rates }),
       wrap: (result: RawEpoch) => result,
     },
     { ...control, onProgress: told },
@@ -441,10 +446,10 @@ async function runEpoch({
 const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
 
 /** A stretch of a split through the network, in evaluation mode. */
-function pass(handle: object, split: number, { first, count }: Stretch, epoch: number, withLogits: boolean, control: Control) {
+function pass(handle: Trainer, split: number, { first, count }: Stretch, epoch: number, withLogits: boolean, control: Control) {
   return run(
     {
-      call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, split, first, count, epoch, withLogits),
+      call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, { split, begin: first, count, epoch, logits: withLogits }),
       wrap: (raw: RawEvaluation) => raw,
     },
     control,
@@ -460,7 +465,7 @@ interface Evaluated extends Omit<NetworkOutput, 'logits'> {
 }
 
 interface EvaluationsOf {
-  readonly handle: object;
+  readonly handle: Trainer;
   readonly images: Sets;
   readonly plan: TrainerPlan;
   readonly epoch: number;
@@ -517,7 +522,7 @@ class Evaluations {
   }
 }
 
-async function classifierOf(handle: object, plan: TrainerPlan) {
+async function classifierOf(handle: Trainer, plan: TrainerPlan) {
   const kind = plan.ema > 0 ? 'average' : 'model';
   const names = [`${kind}.prototypes`, ...(plan.bias ? [`${kind}.biases`] : [])];
   const [prototypes, biases] = await tensorsOf(handle, names);
@@ -538,7 +543,7 @@ function directions(rows: Float32Array, count: number): Float32Array {
 /** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
 async function watch(
   { features, loss, labels, featureNorm }: Evaluated,
-  handle: object,
+  handle: Trainer,
   plan: TrainerPlan,
   { globalMean }: Settings,
   control: Control,

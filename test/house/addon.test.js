@@ -1,7 +1,7 @@
 // The addon's own functions, called past the TypeScript front: what they refuse bears the code of what was wrong.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { engine } from '../../lib/native.js';
+import { engine } from '../../lib/engine/load.js';
 
 test('a chunk of another dtype than the measurement is refused as such', () => {
   const native = engine();
@@ -10,12 +10,13 @@ test('a chunk of another dtype than the measurement is refused as such', () => {
     ['float32', Float32Array, Float64Array],
     ['float64', Float64Array, Float32Array],
   ]) {
-    const handle = native.collapseBegin(dtype, 2, 3, undefined, undefined, { meanOfSamples: false, ddof: 0 });
+    const handle = native.collapseBegin({ dtype, classes: 2, dim: 3, meanOfSamples: false, ddof: 0 });
+    const chunk = (features) => ({ features, labels, rows: 2 });
     const refused = (call) => assert.throws(call, (error) => error.code === 'LP_DTYPE' && /dtype/.test(error.message));
-    refused(() => native.collapseSum(undefined, handle, new Other(6), 2, labels));
-    native.collapseSum(undefined, handle, Type.of(1, 0, 0, 0, 1, 0), 2, labels);
+    refused(() => native.collapseSum(undefined, handle, chunk(new Other(6))));
+    native.collapseSum(undefined, handle, chunk(Type.of(1, 0, 0, 0, 1, 0)));
     native.collapseCenter(undefined, handle);
-    refused(() => native.collapseMeasure(undefined, handle, new Other(6), 2, labels));
+    refused(() => native.collapseMeasure(undefined, handle, chunk(new Other(6))));
   }
 });
 

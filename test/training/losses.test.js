@@ -35,16 +35,8 @@ function ofNetwork(loss, given, options = {}, more = {}) {
     ...plan,
     ...more,
   };
-  const [value, h, w, b] = torchEngine().networkLoss(
-    undefined,
-    features.data,
-    prototypes.data,
-    biases?.data,
-    labels,
-    { samples, classes, dim },
-    full,
-  );
-  return { value: value[0], features: h, prototypes: w, biases: b };
+  const arrays = { features: features.data, prototypes: prototypes.data, biases: biases?.data, labels };
+  return torchEngine().networkLoss(undefined, { ...arrays, samples, classes, dim }, full);
 }
 
 const rows = Array.from({ length: samples }, (_, i) => Array.from({ length: classes }, (_, c) => (c === i % classes ? 0.6 : 0.1)));

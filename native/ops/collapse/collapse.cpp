@@ -178,6 +178,8 @@ struct Collapse<T>::Part {
   Decisions decisions;
   Index samples = 0, disagree = 0;
 
+  size_t bytes() const { return bytes_of(residuals, whitened, logits, near, recent, square, second, within); }
+
   void flush(Index rank) {
     for (Index i = 0; i < rank && recent_rows > 0; i++)
       for (Index j = 0; j <= i; j++) second[i * rank + j] += recent[i * rank + j];
@@ -528,6 +530,14 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
   measures["accuracy"] = all.decisions.correct / n;
   measures["minMargin"] = all.decisions.min_margin;
   measures["meanMargin"] = all.decisions.margins / n;
+}
+
+template <class T>
+size_t Collapse<T>::bytes() const {
+  size_t sum = bytes_of(prototypes_, biases_, counts_, means_, centered_, gram_, global_, whitening_, heads_, recovery_,
+                        high_means_, low_means_, scores_, logits_);
+  for (const auto& part : parts_) sum += part ? part->bytes() : 0;
+  return sum;
 }
 
 template class Collapse<float>;

@@ -70,6 +70,8 @@ class Collapse {
   void measure(Matrix<const T> features, const int32_t* labels, const Control& control);
   CollapseResult result(const Control& control);
 
+  size_t bytes() const;
+
  private:
   struct Part;
   // Fills the tables for these classes.

@@ -28,8 +28,6 @@ struct Curvature {
   double residual;    // ‖((∇²L + λI)/L − eigenvalue) v‖ there
   double scale;       // the largest of these eigenvalues in size that was seen
   double steps;       // that were taken
-
-  static constexpr Index kNumbers = 7;
 };
 
 // `gradient` is ∇L/L, `direction` the unit eigenvector v. Throws LP_NOT_FINITE, LP_OVERFLOW, and LP_OPTION of a zero

@@ -60,8 +60,6 @@ struct Certificate {
   double alignment;  // β, the cosine between the state and −∇L
   double apart;      // ‖θ/ρ + ∇L/‖∇L‖‖² = 2 − 2β, with all its digits
   double slack;      // Σ λ_ij (s_ij/q_min − 1)
-
-  static constexpr Index kNumbers = 6;
 };
 
 // `multipliers` λ_ij = ρ/‖∇L‖ p_ij (n, C), unless null. Throws LP_OPTION unless q_min > 0.

@@ -419,6 +419,15 @@ struct Descent<T>::Run {
     forward(rates, wanted - done, control);
   }
 
+  size_t bytes() const {
+    size_t sum = bytes_of(slopes, alongs, distances, residuals, since[0], since[1], since[2], labels, squares, order);
+    for (const Arrays<T>* arrays :
+         {&now, &velocity, &gradient, &target, &good.now, &good.velocity, &fresh.now, &fresh.velocity}) {
+      sum += bytes_of(arrays->memory);
+    }
+    return sum + pass.bytes() + (quick ? quick->bytes() : 0);
+  }
+
   DescentPlan plan;
   const Index n, classes, p;
   std::vector<int32_t> labels;
@@ -549,6 +558,11 @@ State<T> Descent<T>::velocity() const {
 template <class T>
 Index Descent<T>::step() const {
   return run_->done;
+}
+
+template <class T>
+size_t Descent<T>::bytes() const {
+  return run_->bytes();
 }
 
 template <class T>

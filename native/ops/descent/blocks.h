@@ -108,6 +108,8 @@ class Descent {
   Index step() const;
   void restore(Index step);
 
+  size_t bytes() const;
+
   // Whether an event, stationarity or divergence has ended it.
   bool ended = false;
 

@@ -60,6 +60,8 @@ class Quick {
   Index advance(const State<T>& state, const State<T>& velocity, const double* rates_features,
                 const double* rates_prototypes, const double* rates_biases, Index steps, const Control& control);
 
+  size_t bytes() const { return bytes_of(memory_, labels_); }
+
  private:
   QuickRun<T> run_;
   Index samples_;

@@ -32,6 +32,7 @@ class Trajectory<T>::Logits {
   void measure(const Trajectory& of, const std::vector<LogitTime>& times, const LogitColumns& columns,
                const Control& control) const;
   static Index times_at_once(Index classes);
+  size_t bytes() const { return bytes_of(rows_, gram_, products_); }
 
  private:
   struct Weights;

@@ -8,6 +8,7 @@
 #include "core/finite.h"
 #include "core/thread_pool.h"
 #include "core/vector.h"
+#include "ops/exact/logits.h"
 #include "ops/exact/rows.h"
 #include "ops/linear/class_sums.h"
 
@@ -243,7 +244,9 @@ auto Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const 
 template <class T>
 size_t Trajectory<T>::bytes() const {
   const size_t n = start_.samples(), p = start_.dim, classes = start_.classes(), rows = modes_.rows();
-  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double);
+  std::lock_guard lock(mutex_);
+  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double) +
+         bytes_of(drive_->factors, drive_->factors2) + (logits_ ? logits_->bytes() : 0);
 }
 
 template class Trajectory<float>;

@@ -21,6 +21,8 @@ class LogitsPass {
 
   LossTally run(const LossTask<T>& task);
 
+  size_t bytes() const { return bytes_of(inputs_, logits_, slopes_, lengths_, prototype_sums_, bias_sums_, tallies_); }
+
  private:
   // A stretch of the samples, and where its numbers are.
   struct Tile {

@@ -44,6 +44,11 @@ template <class T>
 LossPass<T>::LossPass(const Loss& loss, Index classes, Index p) : passes_(std::make_unique<Passes>(loss, classes, p)) {}
 
 template <class T>
+size_t LossPass<T>::bytes() const {
+  return bytes_of(passes_->loss.soft_labels) + passes_->of_logits.bytes();
+}
+
+template <class T>
 LossPass<T>::~LossPass() = default;
 
 template <class T>

@@ -79,6 +79,8 @@ class LossPass {
   LossSummary run(const State<const T>& state, const Index* chosen, Index count, Matrix<T> prototypes, T* biases,
                   const Move& move, bool measure, const Control& control);
 
+  size_t bytes() const;
+
  private:
   struct Passes;
   std::unique_ptr<Passes> passes_;

@@ -6,13 +6,6 @@
 
 namespace lp {
 
-SoftmaxRows::SoftmaxRows(int32_t* predicted, double* numbers, Index samples) : predicted(predicted) {
-  for (double** array : {&largest, &confidence, &log_odds, &mean, &variance, &ties, &nll, &brier, &missed}) {
-    *array = numbers;
-    numbers += samples;
-  }
-}
-
 template <class T>
 void softmax_rows(Matrix<const T> logits, const int32_t* labels, double beta, const SoftmaxRows& out,
                   const Control& control) {

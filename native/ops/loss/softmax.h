@@ -14,8 +14,6 @@ namespace lp {
 
 // By samples, each (n). Of a row that is not finite the confidence is NaN and the rest arbitrary.
 struct SoftmaxRows {
-  static constexpr Index kNumbers = 9;
-
   int32_t* predicted;  // the class of the largest logit, the first of several
   double* largest;     // z₁
   double* confidence;  // p₁
@@ -23,13 +21,10 @@ struct SoftmaxRows {
   double* mean;        // E_p[x] − x₁, where x = βz, or z for β = 0
   double* variance;    // Var_p[x]; not for β = 0
   double* ties;        // how many logits equal the largest one
-  // With labels y:
+  // With labels y, else null:
   double* nll;     // −log p_y
   double* brier;   // Σ_j (p_j − 1{j = y})²
   double* missed;  // x₁ − x_y
-
-  // The arrays in `numbers` (kNumbers, n), in this order.
-  SoftmaxRows(int32_t* predicted, double* numbers, Index samples);
 };
 
 // `labels` may be null.

@@ -1,30 +1,28 @@
-#include "torch/addon/addon.h"
-
 #include <torch/torch.h>
 #include <torch/version.h>
 
-#include "addon/job.h"
+#include "addon/call.h"
 #include "torch/memory/memory.h"
 #include "torch/trainer/lane.h"
 
 namespace lp::addon {
+namespace {
 
 // What `doctor` prints of the binary and of libtorch.
-Napi::Value info(const Napi::CallbackInfo& info) {
-  auto result = Napi::Object::New(info.Env());
-  result.Set("version", LAYERPEEL_VERSION);
-  result.Set("libtorch", TORCH_VERSION);
-  result.Set("threads", at::get_num_threads());
-  result.Set("instructions", at::get_cpu_capability());
-  result.Set("cudaDevices", static_cast<double>(torch::cuda::device_count()));
-  return result;
+Napi::Value info(Call& call) {
+  return named(call.env(), {{"version", LAYERPEEL_VERSION},
+                            {"libtorch", TORCH_VERSION},
+                            {"threads", static_cast<Index>(at::get_num_threads())},
+                            {"instructions", Napi::String::New(call.env(), at::get_cpu_capability())},
+                            {"cudaDevices", static_cast<Index>(torch::cuda::device_count())}});
 }
+LP_EXPORT("info()", info)
 
-// prove(mode) → the losses before and after a step of SGD: whether this binary and this libtorch can train together.
-Napi::Value prove(const Napi::CallbackInfo& info) {
+// prove(mode) → { before, after }, the losses around a step of SGD: whether this binary and this libtorch can train
+// together.
+Napi::Value prove(Call& call) {
   const auto losses = std::make_shared<std::array<double, 2>>();
-  return run(
-      info,
+  return call.run(
       [losses](Control&) {
         torch::nn::Linear layer(8, 3);
         torch::optim::SGD optimizer(layer->parameters(), 0.1);
@@ -35,40 +33,24 @@ Napi::Value prove(const Napi::CallbackInfo& info) {
         optimizer.step();
         *losses = {before.item<double>(), loss().item<double>()};
       },
-      [losses](Napi::Env env) -> Napi::Value {
-        return array_of(env, {Napi::Number::New(env, (*losses)[0]), Napi::Number::New(env, (*losses)[1])});
-      });
+      [losses](Napi::Env env) { return named(env, {{"before", (*losses)[0]}, {"after", (*losses)[1]}}); });
 }
+LP_EXPORT("prove(mode)", prove)
 
 // halt(): ends all training, before the process exits.
-Napi::Value halt(const Napi::CallbackInfo& info) {
+Napi::Value halt(Call& call) {
   halt_lanes();
-  return info.Env().Undefined();
+  return call.env().Undefined();
+}
+LP_EXPORT("halt()", halt)
+
+Napi::Object begin(Napi::Env env, Napi::Object exports) {
+  keep_tensor_memory();
+  return export_all(env, exports);
 }
 
-// One a JavaScript environment: the main thread and every worker load the addon for themselves.
-class LayerpeelTorch : public Napi::Addon<LayerpeelTorch> {
- public:
-  LayerpeelTorch(Napi::Env env, Napi::Object exports) {
-    lp::keep_tensor_memory();
-    const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
-      exports.Set(name, Napi::Function::New(env, function, name));
-    };
-    add("halt", halt);
-    add("info", lp::addon::info);
-    add("networkLoss", network_loss);
-    add("prove", prove);
-    add("trainerBegin", trainer_begin);
-    add("trainerDispose", trainer_dispose);
-    add("trainerEpoch", trainer_epoch);
-    add("trainerEvaluate", trainer_evaluate);
-    add("trainerLayout", trainer_layout);
-    add("trainerRestore", trainer_restore);
-    add("trainerState", trainer_state);
-  }
-};
-
+}  // namespace
 }  // namespace lp::addon
 
-using lp::addon::LayerpeelTorch;
-NODE_API_ADDON(LayerpeelTorch)
+using lp::addon::begin;
+NODE_API_MODULE(layerpeel_torch, begin)

@@ -2,12 +2,12 @@
 // memory it should not.
 #pragma once
 
-#include "addon/job.h"
+#include "addon/call.h"
 #include "torch/trainer/trainer.h"
 
 namespace lp::addon {
 
-NetworkLoss network_loss_in(Napi::Object plan, Index samples, Index classes);
-TrainerPlan trainer_plan_in(Napi::Object plan);
+NetworkLoss network_loss_in(const Argument& plan, Index samples, Index classes);
+TrainerPlan trainer_plan_in(const Argument& plan);
 
 }  // namespace lp::addon

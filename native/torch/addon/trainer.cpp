@@ -1,14 +1,16 @@
 // A network in training behind a handle: see torch/trainer.
-//   trainerBegin(mode, plan, beginning?, images, sizes, labels, more images, sizes, labels, …) → handle
-//   trainerEpoch(mode, handle, epoch, rates) → { loss, accuracy, batches, seconds, waited, divergedAt }
-//   trainerEvaluate(mode, handle, split, begin, count, epoch, logits?) → { features, logits?, loss, norm, correct }
+//   trainerBegin(mode, plan, [{ data, count, height, width, channels, labels }]) → handle
+//   trainerEpoch(mode, handle, { epoch, rates }) → { loss, accuracy, batches, seconds, waited, divergedAt }
+//   trainerEvaluate(mode, handle, { split, begin, count, epoch, logits }) → { features, logits?, loss, norm, correct },
+//   the logits where they are asked for
 //   trainerLayout(handle) → [{ name, shape }] of the state
-//   trainerState(mode, handle, [names]) → [Float32Array] of these tensors
-//   trainerRestore(mode, handle, [Float32Array]) of all of them
-//   trainerDispose(handle)
+//   trainerState(mode, handle, { names }) → [Float32Array] of these tensors
+//   trainerRestore(mode, handle, { state }), [Float32Array] of all of them
+#include <atomic>
 #include <unordered_map>
 
-#include "torch/addon/addon.h"
+#include "addon/handle.h"
+#include "addon/images.h"
 #include "torch/addon/plan.h"
 #include "torch/memory/memory.h"
 #include "torch/trainer/lane.h"
@@ -18,27 +20,21 @@ namespace {
 
 // Calls on one handle run one after another on its thread. Made and destroyed on the JavaScript thread.
 struct Session {
+  static constexpr Kind kKind = Kind::trainer;
+
   Lane lane;
-  std::vector<Input<uint8_t>> images;
-  std::shared_ptr<Trainer> trainer;  // jobs hold it as well, so disposing of it takes it from none
+  std::vector<ImagesInput> images;
+  std::vector<Labels> labels;
+  std::unique_ptr<Trainer> trainer;
+  std::atomic<int64_t> size = 0;
+
+  int64_t bytes() const { return size; }
 };
 
-using Handle = std::shared_ptr<Session>;
-
-constexpr napi_type_tag kTag{0x6c61796572706565, 0x6c2d747261696e65};
-
-Handle handle_argument(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsExternal() || !info[index].As<Napi::External<Handle>>().CheckTypeTag(&kTag)) {
-    throw Error("LP_INTERNAL", "Expected the handle of trainerBegin.");
-  }
-  Handle session = *info[index].As<Napi::External<Handle>>().Data();
-  if (!session->trainer) throw Error("LP_INTERNAL", "The training has been disposed of.");
-  return session;
-}
-
 // Runs on the session's thread, always asynchronously, with libtorch's errors as the engine's.
-Napi::Value run_there(const Napi::CallbackInfo& info, const Handle& session, Work work, Finish finish) {
-  if (!is_async(info)) throw Error("LP_INTERNAL", "Training runs asynchronously only.");
+template <class Owner>
+Napi::Value run_there(Call& call, const Owner& session, Work work, Finish finish) {
+  if (!call.async()) throw Error("LP_OPTION", "Training runs asynchronously only; expected a mode.");
   const auto translated = [work = std::move(work), session](Control& control) {
     struct Trim {
       ~Trim() { trim_tensor_memory(); }
@@ -52,180 +48,140 @@ Napi::Value run_there(const Napi::CallbackInfo& info, const Handle& session, Wor
       throw Error(memory ? "LP_MEMORY" : "LP_INTERNAL", "libtorch: " + message);
     }
   };
-  return run(info, translated, std::move(finish),
-             [session](std::function<void()> job) { session->lane.post(std::move(job)); });
+  return call.run(translated, std::move(finish),
+                  [session](std::function<void()> job) { session->lane.post(std::move(job)); });
 }
 
-Images sizes_in(Napi::Object given) {
-  return {nullptr, size_in(given, "count"), size_in(given, "height"), size_in(given, "width"),
-          size_in(given, "channels")};
+Napi::Value trainer_begin(Call& call) {
+  auto plan = std::make_shared<TrainerPlan>(trainer_plan_in(call[1]));
+  const auto session = std::make_shared<Session>();
+  for (const Argument& split : call[2].list()) {
+    session->images.emplace_back(call, split);
+    session->labels.emplace_back(call, split["labels"], session->images.back().sizes.count, plan->classes);
+  }
+  if (session->images.empty()) call[2].fail("LP_SHAPE", "is empty; expected at least one split");
+  return run_there(
+      call, session,
+      [=](Control&) {
+        std::vector<Split> splits;
+        for (size_t s = 0; s < session->images.size(); s++) {
+          const Images images = session->images[s].get();
+          const int32_t* labels = session->labels[s].get();
+          splits.push_back({images, {labels, labels + images.count}});
+        }
+        session->trainer = std::make_unique<Trainer>(*plan, std::move(splits));
+        int64_t bytes = 0;
+        for (const Named& one : session->trainer->state()) bytes += static_cast<int64_t>(one.tensor.nbytes());
+        session->size = bytes;
+      },
+      [=](Napi::Env env) { return Handle<Session>::wrap(env, session); });
 }
+LP_EXPORT("trainerBegin(mode, plan, splits)", trainer_begin)
 
-// A split from three arguments, its images in memory that the session keeps.
-Split split_argument(const Napi::CallbackInfo& info, size_t index, Index classes, Session& session) {
-  Split split{sizes_in(info[index + 1].As<Napi::Object>()), {}};
-  const Index count = split.images.count;
-  session.images.emplace_back(info, index, count * split.images.size());
-  split.images.data = session.images.back().get();
-  const Labels labels(info, index + 2, count, classes);
-  split.labels.assign(labels.get(), labels.get() + count);
-  return split;
+Napi::Value trainer_epoch(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const Index epoch = call[2]["epoch"].count();
+  const auto rates = call[2]["rates"].numbers();
+  const auto result = std::make_shared<EpochResult>();
+  return run_there(
+      call, session, [=](Control& control) { *result = session->trainer->epoch(epoch, rates, control); },
+      [=](Napi::Env env) {
+        return named(env, {{"loss", result->loss},
+                           {"accuracy", result->accuracy},
+                           {"batches", result->batches},
+                           {"seconds", result->seconds},
+                           {"waited", result->waited},
+                           {"divergedAt", result->diverged_at}});
+      });
 }
+LP_EXPORT("trainerEpoch(mode, handle, plan)", trainer_epoch)
 
-Index index_of_split(const Napi::CallbackInfo& info, size_t index, const Trainer& trainer) {
-  const Index split = size_argument(info, index);
-  if (split >= std::ssize(trainer.splits())) throw Error("LP_OPTION", "There is no such split.");
-  return split;
+Napi::Value trainer_evaluate(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const Argument plan = call[2];
+  const Index split = plan["split"].size(), begin = plan["begin"].size(), count = plan["count"].size();
+  const Index epoch = plan["epoch"].count();
+  const auto& splits = session->trainer->splits();
+  if (split >= std::ssize(splits)) plan["split"].fail("LP_OPTION", "is no split");
+  if (begin + count > splits[split].images.count) plan.fail("LP_SHAPE", "asks for more samples than there are");
+  const Output<float> features(call, count * session->trainer->dim());
+  Output<float> logits;
+  if (plan["logits"].flag()) logits = Output<float>(call, count * session->trainer->plan().classes);
+  const auto result = std::make_shared<Evaluation>();
+  return run_there(
+      call, session,
+      [=](Control& control) {
+        *result = session->trainer->evaluate(split, begin, count, epoch, features.get(), logits.get(), control);
+      },
+      [=](Napi::Env env) {
+        return named(env, {{"features", features},
+                           {"logits", logits},
+                           {"loss", result->loss},
+                           {"norm", result->norm},
+                           {"correct", result->correct}});
+      });
 }
+LP_EXPORT("trainerEvaluate(mode, handle, plan)", trainer_evaluate)
+
+Napi::Value trainer_layout(Call& call) {
+  const Handle<Session> session(call, call[0]);
+  const Napi::Env env = call.env();
+  std::vector<Napi::Value> entries;
+  for (const Named& one : session->trainer->state()) {
+    std::vector<Napi::Value> shape;
+    for (const int64_t extent : one.tensor.sizes())
+      shape.push_back(Napi::Number::New(env, static_cast<double>(extent)));
+    entries.push_back(named(env, {{"name", one.name.c_str()}, {"shape", list_of(env, shape)}}));
+  }
+  return list_of(env, entries);
+}
+LP_EXPORT("trainerLayout(handle)", trainer_layout)
+
+Napi::Value trainer_state(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  std::unordered_map<std::string, at::Tensor> all;
+  for (const Named& one : session->trainer->state()) all[one.name] = one.tensor;
+  std::vector<std::pair<at::Tensor, Output<float>>> wanted;
+  for (const Argument& name : call[2]["names"].list()) {
+    const auto found = all.find(name.text());
+    if (found == all.end()) name.fail("LP_OPTION", "is no tensor of this network");
+    wanted.emplace_back(found->second, Output<float>(call, found->second.numel()));
+  }
+  return run_there(
+      call, session,
+      [=](Control&) {
+        torch::NoGradGuard no_gradient;
+        for (const auto& [tensor, out] : wanted) at::from_blob(out.get(), tensor.sizes()).copy_(tensor);
+      },
+      [=](Napi::Env env) {
+        std::vector<Napi::Value> arrays;
+        for (const auto& [tensor, out] : wanted) arrays.push_back(out.value());
+        return list_of(env, arrays);
+      });
+}
+LP_EXPORT("trainerState(mode, handle, plan)", trainer_state)
+
+Napi::Value trainer_restore(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const Argument given = call[2]["state"];
+  const auto arrays = given.list();
+  const auto state = session->trainer->state();
+  if (arrays.size() != state.size()) given.fail("LP_SHAPE", "has another number of tensors than the network");
+  std::vector<std::pair<at::Tensor, Input<float>>> pairs;
+  for (size_t i = 0; i < state.size(); i++) {
+    pairs.emplace_back(state[i].tensor, Input<float>(call, arrays[i], state[i].tensor.numel()));
+  }
+  return run_there(
+      call, session,
+      [=](Control&) {
+        torch::NoGradGuard no_gradient;
+        for (const auto& [tensor, input] : pairs) {
+          at::Tensor(tensor).copy_(at::from_blob(const_cast<float*>(input.get()), tensor.sizes()));
+        }
+      },
+      [](Napi::Env env) { return env.Undefined(); });
+}
+LP_EXPORT("trainerRestore(mode, handle, plan)", trainer_restore)
 
 }  // namespace
-
-Napi::Value trainer_begin(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    auto plan = std::make_shared<TrainerPlan>(trainer_plan_in(info[1].As<Napi::Object>()));
-    const auto session = std::make_shared<Session>();
-    auto splits = std::make_shared<std::vector<Split>>();
-    if (info[2].IsTypedArray()) {
-      const auto array = info[2].As<Napi::Float32Array>();
-      const Input<float> beginning(info, 2, array.ElementLength());
-      plan->beginning.assign(beginning.get(), beginning.get() + array.ElementLength());
-    }
-    for (size_t index = 3; index == 3 || index < info.Length(); index += 3) {
-      splits->push_back(split_argument(info, index, plan->classes, *session));
-    }
-    return run_there(
-        info, session, [=](Control&) { session->trainer = std::make_shared<Trainer>(*plan, *splits); },
-        [=](Napi::Env env) -> Napi::Value {
-          auto handle = Napi::External<Handle>::New(env, new Handle(session), [](Napi::Env, Handle* h) { delete h; });
-          handle.TypeTag(&kTag);
-          return handle;
-        });
-  });
-}
-
-Napi::Value trainer_epoch(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Handle session = handle_argument(info, 1);
-    const Index epoch = count_argument(info, 2);
-    const auto rates = std::make_shared<std::vector<double>>(numbers_argument(info, 3));
-    const auto result = std::make_shared<EpochResult>();
-    return run_there(
-        info, session,
-        [=, trainer = session->trainer](Control& control) { *result = trainer->epoch(epoch, *rates, control); },
-        [=](Napi::Env env) -> Napi::Value {
-          auto object = Napi::Object::New(env);
-          object.Set("loss", result->loss);
-          object.Set("accuracy", result->accuracy);
-          object.Set("batches", static_cast<double>(result->batches));
-          object.Set("seconds", result->seconds);
-          object.Set("waited", result->waited);
-          object.Set("divergedAt", static_cast<double>(result->diverged_at));
-          return object;
-        });
-  });
-}
-
-Napi::Value trainer_evaluate(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Handle session = handle_argument(info, 1);
-    const Index split = index_of_split(info, 2, *session->trainer);
-    const Index begin = size_argument(info, 3), count = size_argument(info, 4), epoch = count_argument(info, 5);
-    if (begin + count > session->trainer->splits()[split].images.count) {
-      throw Error("LP_SHAPE", "There are not so many samples.");
-    }
-    const Output<float> features(info.Env(), count * session->trainer->dim());
-    const bool with_logits = info[6].ToBoolean();
-    const Output<float> logits(info.Env(), with_logits ? count * session->trainer->plan().classes : 0);
-    const auto result = std::make_shared<Evaluation>();
-    return run_there(
-        info, session,
-        [=, trainer = session->trainer](Control& control) {
-          *result = trainer->evaluate(split, begin, count, epoch, features.get(), with_logits ? logits.get() : nullptr,
-                                      control);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto object = Napi::Object::New(env);
-          object.Set("features", features.value());
-          if (with_logits) object.Set("logits", logits.value());
-          object.Set("loss", result->loss);
-          object.Set("norm", result->norm);
-          object.Set("correct", static_cast<double>(result->correct));
-          return object;
-        });
-  });
-}
-
-Napi::Value trainer_layout(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto state = handle_argument(info, 0)->trainer->state();
-    auto list = Napi::Array::New(info.Env(), state.size());
-    for (uint32_t i = 0; i < state.size(); i++) {
-      auto shape = Napi::Array::New(info.Env(), state[i].tensor.dim());
-      for (uint32_t k = 0; k < state[i].tensor.dim(); k++) shape.Set(k, static_cast<double>(state[i].tensor.size(k)));
-      auto entry = Napi::Object::New(info.Env());
-      entry.Set("name", state[i].name);
-      entry.Set("shape", shape);
-      list.Set(i, entry);
-    }
-    return list;
-  });
-}
-
-Napi::Value trainer_state(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Handle session = handle_argument(info, 1);
-    const auto names = info[2].As<Napi::Array>();
-    std::unordered_map<std::string, at::Tensor> all;
-    for (const Named& named : session->trainer->state()) all[named.name] = named.tensor;
-    std::vector<std::pair<at::Tensor, Output<float>>> wanted;
-    for (uint32_t i = 0; i < names.Length(); i++) {
-      const auto found = all.find(names.Get(i).ToString());
-      if (found == all.end()) throw Error("LP_OPTION", "There is no such tensor.");
-      wanted.emplace_back(found->second, Output<float>(info.Env(), found->second.numel()));
-    }
-    return run_there(
-        info, session,
-        [=](Control&) {
-          torch::NoGradGuard no_gradient;
-          for (auto& [tensor, out] : wanted) at::from_blob(out.get(), tensor.sizes()).copy_(tensor);
-        },
-        [=](Napi::Env env) -> Napi::Value {
-          auto list = Napi::Array::New(env, wanted.size());
-          for (uint32_t i = 0; i < wanted.size(); i++) list.Set(i, wanted[i].second.value());
-          return list;
-        });
-  });
-}
-
-Napi::Value trainer_restore(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Handle session = handle_argument(info, 1);
-    const auto arrays = info[2].As<Napi::Array>();
-    const auto state = session->trainer->state();
-    if (arrays.Length() != state.size()) throw Error("LP_SHAPE", "The state has another number of tensors.");
-    std::vector<std::pair<at::Tensor, std::shared_ptr<Buffer<float>>>> given;
-    for (uint32_t i = 0; i < state.size(); i++) {
-      void* data = nullptr;
-      locate(info.Env(), arrays.Get(i), napi_float32_array, state[i].tensor.numel(), &data);
-      auto copy = std::make_shared<Buffer<float>>(state[i].tensor.numel());
-      std::memcpy(copy->get(), data, state[i].tensor.numel() * sizeof(float));
-      given.emplace_back(state[i].tensor, copy);
-    }
-    return run_there(
-        info, session,
-        [=](Control&) {
-          torch::NoGradGuard no_gradient;
-          for (const auto& [tensor, copy] : given) at::Tensor(tensor).copy_(at::from_blob(copy->get(), tensor.sizes()));
-        },
-        [](Napi::Env env) { return env.Undefined(); });
-  });
-}
-
-Napi::Value trainer_dispose(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    handle_argument(info, 0)->trainer.reset();
-    return info.Env().Undefined();
-  });
-}
-
 }  // namespace lp::addon

@@ -59,7 +59,8 @@ for (const dtype of ['float32', 'float64']) {
   iteratedDescentSync({ ...state, biases }, { gamma: 0.1, learningRates: { features: 0.1, prototypes: 0.1 }, steps: 3 });
   const { labels } = state;
   const sizes = { samples: 12, classes: 3, dim: 5 };
-  native.evaluate(undefined, features.data, prototypes.data, biases.data, labels, sizes, features.data, prototypes.data);
+  const arrays = { features: features.data, prototypes: prototypes.data };
+  native.kernelMeasure(undefined, { ...arrays, biases: biases.data, labels, ...sizes }, { toward: arrays });
   fitTemperatureSync({ shape: [12, 3], data: features.data.subarray(0, 36) }, labels);
   const softLabels = { shape: [12, 3], data: new features.data.constructor(36).fill(1 / 3) };
   lossAndGradientSync({ kind: 'cross-entropy', classWeights: [1, 2, 3] }, { ...state, biases }, { normalizeFeatures: true });
