@@ -191,15 +191,12 @@ Napi::Value new_array(Napi::Env env, napi_typedarray_type type, Index size) {
 }
 
 Napi::Object named(Napi::Env env, const std::vector<Entry>& entries) {
-  auto object = Napi::Object::New(env);
-  const auto define = [&](const char* name, Napi::Value value) {
-    object.DefineProperty(Napi::PropertyDescriptor::Value(name, value, napi_default_jsproperty));
-  };
+  const auto object = Napi::Object::New(env);
   for (const auto& [name, value] : entries) {
-    if (const auto* number = std::get_if<double>(&value)) define(name, Napi::Number::New(env, *number));
-    if (const auto* flag = std::get_if<bool>(&value)) define(name, Napi::Boolean::New(env, *flag));
-    if (const auto* text = std::get_if<const char*>(&value)) define(name, Napi::String::New(env, *text));
-    if (const auto* any = std::get_if<Napi::Value>(&value)) define(name, *any);
+    if (const auto* number = std::get_if<double>(&value)) define(object, name, Napi::Number::New(env, *number));
+    if (const auto* flag = std::get_if<bool>(&value)) define(object, name, Napi::Boolean::New(env, *flag));
+    if (const auto* text = std::get_if<const char*>(&value)) define(object, name, Napi::String::New(env, *text));
+    if (const auto* any = std::get_if<Napi::Value>(&value)) define(object, name, *any);
   }
   return object;
 }

@@ -7,8 +7,6 @@
 namespace lp::addon {
 namespace {
 
-constexpr const char* kNoMemory = "There is not enough memory for this operation.";
-
 // Who runs a job: the pool, unless it is cancelled while it still waits there. Outlives the job in the pool's queue.
 class Turn {
  public:
@@ -116,17 +114,18 @@ Napi::Value run(Napi::Env env, const Mode& mode, Work work, Finish finish, const
     *settled = true;
     job->settle(env);
   };
+  const auto cancel = Napi::Function::New(env, [job, settled, settle](const Napi::CallbackInfo& info) {
+    if (*settled) return;
+    job->control.cancel();
+    if (!job->turn->take()) return;
+    job->run();  // only to find itself cancelled
+    job->turn->end();
+    settle(info.Env());
+    job->notify.Release();
+  });
   auto result = Napi::Object::New(env);
-  result.Set("promise", job->deferred.Promise());
-  result.Set("cancel", Napi::Function::New(env, [job, settled, settle](const Napi::CallbackInfo& info) {
-               if (*settled) return;
-               job->control.cancel();
-               if (!job->turn->take()) return;
-               job->run();  // only to find itself cancelled
-               job->turn->end();
-               settle(info.Env());
-               job->notify.Release();
-             }));
+  define(result, "promise", job->deferred.Promise());
+  define(result, "cancel", cancel);
   const auto refuse = [&](const char* code, const char* message) {
     job->turn->take();
     job->turn->end();
@@ -152,9 +151,13 @@ Napi::Value run(Napi::Env env, const Mode& mode, Work work, Finish finish, const
 }
 
 Napi::Error to_js(Napi::Env env, const char* code, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
+  const Napi::Error error = Napi::Error::New(env, message);
+  define(error.Value(), "code", Napi::String::New(env, code));
   return error;
+}
+
+void define(Napi::Object object, const char* name, Napi::Value value) {
+  object.DefineProperty(Napi::PropertyDescriptor::Value(name, value, napi_default_jsproperty));
 }
 
 }  // namespace lp::addon

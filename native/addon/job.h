@@ -30,6 +30,9 @@ Napi::Value run(Napi::Env env, const Mode& mode, Work work, Finish finish, const
 
 constexpr const char* kNoMemory = "There is not enough memory for this operation.";
 
+// Makes a property of an object of our own. Unlike assignment it runs no setter that somebody has given all objects.
+void define(Napi::Object object, const char* name, Napi::Value value);
+
 Napi::Error to_js(Napi::Env env, const char* code, const std::string& message);
 
 // Calls `body`, turning the engine's errors into JavaScript errors that carry a code.
