@@ -118,13 +118,13 @@ export {
   type Decision,
   type DecisionRule,
   type Evaluation,
-  type EvaluationInput,
   type EvaluationOptions,
   evaluate,
   evaluateSync,
   type ScoreEvaluation,
   type ScoreName,
 } from './evaluation/evaluate.js';
+export type { EvaluationInput } from './evaluation/files.js';
 // Layer-peeled model with cross-entropy
 export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './losses/curvature.js';
 // Losses

@@ -9,8 +9,7 @@ import { showShape } from '../array/ndarray.js';
 import { bytesHeader, locateBytes } from '../array/safetensors.js';
 import { PIECE } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
-import { CHANNELS } from './decode.js';
-import type { Decoded } from './folder.js';
+import { CHANNELS, type Decoded } from './decode.js';
 import { sharedBytes } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
 

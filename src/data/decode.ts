@@ -17,6 +17,14 @@ export interface Pixels {
   readonly size: Size;
 }
 
+/** Images of several files, `[n, height, width, 3]`; those that could not be read left zero. */
+export interface Decoded {
+  readonly images: Uint8Array;
+  readonly size: Size;
+  /** Numbers of the files that could not be read, ascending. */
+  readonly unreadable: readonly number[];
+}
+
 /**
  * Decodes a file.
  * @param size what the image is stretched to, or must have; undefined where any will do

@@ -10,7 +10,7 @@ import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
 import { readCache, writeCache } from './cache.js';
-import { CHANNELS, decoder, type Pixels, type Size } from './decode.js';
+import { CHANNELS, type Decoded, decoder, type Pixels, type Size } from './decode.js';
 import { classCounts, type ImageSet, sharedBytes } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
 
@@ -28,14 +28,6 @@ interface Listing {
   readonly classes: readonly string[];
   /** Changes when a file comes, goes or changes. */
   readonly digest: string;
-}
-
-/** Decoded images of all files, those that could not be read left zero. */
-export interface Decoded {
-  readonly images: Uint8Array;
-  readonly size: Size;
-  /** Numbers of the files that could not be read, ascending. */
-  readonly unreadable: readonly number[];
 }
 
 export async function loadFolder(source: CheckedSource, control: LoadControl): Promise<ImageSet> {

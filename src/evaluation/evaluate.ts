@@ -45,27 +45,8 @@ import {
   type ScoreHistogram,
   type Sides,
 } from './detection.js';
-import { filesOfRun, readEvaluation } from './files.js';
+import { type EvaluationInput, filesOfRun, readEvaluation } from './files.js';
 import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
-
-export interface EvaluationInput {
-  /** `[n, C]`. @default `⟨w_c, h_i⟩ + b_c` from features, prototypes and biases */
-  readonly logits?: NDArray | undefined;
-  /** `[n, p]`. */
-  readonly features?: NDArray | undefined;
-  /** `[C, p]`; with them and features the decision rules are compared. */
-  readonly prototypes?: NDArray | undefined;
-  /** `[C]`. @default 0 */
-  readonly biases?: NDArray | undefined;
-  /** `h̄ [p]` of the training set, for centred features. @default the mean of the features given */
-  readonly featureMean?: NDArray | undefined;
-  /** `[n]`, values `0 … C−1`. */
-  readonly labels: Int32Array;
-  /** Training samples of each class, `[C]`, for many, medium and few. */
-  readonly counts?: ArrayLike<number> | undefined;
-  /** Samples of kinds that the network was not trained on. */
-  readonly outOfDistribution?: { readonly logits?: NDArray | undefined; readonly features?: NDArray | undefined } | undefined;
-}
 
 export interface EvaluationOptions extends Control {
   /** Temperature of `calibration`. @default 1 */

@@ -1,5 +1,5 @@
 /**
- * The arrays of an evaluation in files, and in run folders: `arrays/<name>.npy`, where training leaves those of the test set
+ * The arrays of an evaluation, in memory and in files, and in run folders: `arrays/<name>.npy`, where training leaves those of the test set
  * at its end. The names are those of the command line's options.
  */
 import { readdir } from 'node:fs/promises';
@@ -7,7 +7,26 @@ import { join } from 'node:path';
 import { dtypeOf, type NDArray, withDtype } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
-import type { EvaluationInput } from './evaluate.js';
+
+/** What is evaluated. */
+export interface EvaluationInput {
+  /** `[n, C]`. @default `⟨w_c, h_i⟩ + b_c` from features, prototypes and biases */
+  readonly logits?: NDArray | undefined;
+  /** `[n, p]`. */
+  readonly features?: NDArray | undefined;
+  /** `[C, p]`; with them and features the decision rules are compared. */
+  readonly prototypes?: NDArray | undefined;
+  /** `[C]`. @default 0 */
+  readonly biases?: NDArray | undefined;
+  /** `h̄ [p]` of the training set, for centred features. @default the mean of the features given */
+  readonly featureMean?: NDArray | undefined;
+  /** `[n]`, values `0 … C−1`. */
+  readonly labels: Int32Array;
+  /** Training samples of each class, `[C]`, for many, medium and few. */
+  readonly counts?: ArrayLike<number> | undefined;
+  /** Samples of kinds that the network was not trained on. */
+  readonly outOfDistribution?: { readonly logits?: NDArray | undefined; readonly features?: NDArray | undefined } | undefined;
+}
 
 export const evaluationFiles = [
   'logits',
