@@ -534,8 +534,8 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
 
 template <class T>
 size_t Collapse<T>::bytes() const {
-  size_t sum = bytes_of(prototypes_, biases_, counts_, means_, centered_, gram_, global_, whitening_, heads_, recovery_,
-                        high_means_, low_means_, scores_, logits_);
+  size_t sum = bytes_of(prototypes_, biases_, counts_, means_, centered_, global_, whitening_, heads_, recovery_,
+                        high_means_, low_means_, tabulated_, slot_, squares_, scores_, logits_);
   for (const auto& part : parts_) sum += part ? part->bytes() : 0;
   return sum;
 }
