@@ -10,7 +10,7 @@ test('a chunk of another dtype than the measurement is refused as such', () => {
     ['float32', Float32Array, Float64Array],
     ['float64', Float64Array, Float32Array],
   ]) {
-    const handle = native.collapseBegin({ dtype, classes: 2, dim: 3, meanOfSamples: false, ddof: 0 });
+    const handle = native.collapseBegin({ dtype, classes: 2, dim: 3, meanOfSamples: false, ddof: 0, cosines: true });
     const chunk = (features) => ({ features, labels, rows: 2 });
     const refused = (call) => assert.throws(call, (error) => error.code === 'LP_DTYPE' && /dtype/.test(error.message));
     refused(() => native.collapseSum(undefined, handle, chunk(new Other(6))));

@@ -72,7 +72,7 @@ for (const dtype of ['float32', 'float64']) {
     const [{ checkpoint }] = projectedDescentSync(problem, { ...options, steps: 2 });
     Array.from(projectedDescentSync(problem, { ...options, steps: 4, resume: checkpoint, batch: undefined }));
   }
-  crossEntropyFlowSync({ ...state, biases }).atSync(1);
+  crossEntropyFlowSync({ ...state, biases }).measureSync([1], ['loss']);
   const simplex = simplexETF(3, 5, { dtype });
   kktCertificateSync({ ...state, features: etfOptimum(simplex, labels), prototypes: simplex });
   marginsSync(state);
