@@ -20,6 +20,24 @@ export const inside = ({ path, code, called }: Place, key: string): Place => ({
 });
 export const entry = (place: Place, index: number): Place => ({ path: `${place.path}[${index}]`, code: place.code });
 
+/** Names that were others before: old → new. */
+const RENAMED: Readonly<Record<string, string>> = {
+  alignment: 'gradientAlignment',
+  featuresGradientNorm: 'featureGradientNorm',
+  featuresNorm: 'featureNorm',
+  prototypesGradientNorm: 'prototypeGradientNorm',
+  prototypesNorm: 'prototypeNorm',
+};
+
+/** What to say of a name that is none of those known: what it is called now, or the one that was probably meant, or all. */
+function advice(word: string, known: readonly string[], quote: string): string {
+  const now = Object.hasOwn(RENAMED, word) ? (RENAMED[word] as string) : undefined;
+  if (now !== undefined && known.includes(now)) return `it is called ${quote}${now}${quote} now.`;
+  const guess = nearest(word, known);
+  if (guess !== undefined) return `did you mean ${quote}${guess}${quote}?`;
+  return `expected one of ${known.map((name) => `${quote}${name}${quote}`).join(', ')}.`;
+}
+
 const LONGEST_WORD = 100;
 
 /** The candidate closest to `word` by edit distance, if close enough to be a slip. */
@@ -64,11 +82,7 @@ export function checkKeys(value: unknown, known: readonly string[], place: Place
   }
   for (const key of Object.keys(value)) {
     if (known.includes(key)) continue;
-    const guess = nearest(key, known);
-    throw new LayerpeelError(
-      place.code,
-      `${inside(place, key).path} is not known; ${guess ? `did you mean ${guess}?` : `expected one of ${known.join(', ')}.`}`,
-    );
+    throw new LayerpeelError(place.code, `${inside(place, key).path} is not known; ${advice(key, known, '')}`);
   }
   return value as Record<string, unknown>;
 }
@@ -112,12 +126,8 @@ function wanted(value: unknown, { above, below, min, max, integer }: Bounds): st
 
 export function checkChoice<T extends string>(value: unknown, choices: readonly T[], place: Place): T {
   if (choices.includes(value as T)) return value as T;
-  const guess = typeof value === 'string' ? nearest(value, choices) : undefined;
-  const list = choices.map((choice) => `'${choice}'`).join(', ');
-  throw new LayerpeelError(
-    place.code,
-    `${place.path} is ${show(value)}; ${guess ? `did you mean '${guess}'?` : `expected one of ${list}.`}`,
-  );
+  const word = typeof value === 'string' ? value : '';
+  throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; ${advice(word, choices, "'")}`);
 }
 
 export function checkText(value: unknown, place: Place, of = 'a string'): string {

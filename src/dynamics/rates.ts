@@ -11,6 +11,7 @@
  * `k = 0, 1, …` of a descent uses `f(k) · min(1, (k+1)/warmup)`: the first step already moves, and step `warmup − 1` is the first
  * at the full rate (a `LinearLR` with `start_factor = 1/warmup`, `total_iters = warmup − 1`, times the schedule).
  */
+import { atOnce, type Turns } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkList, checkNumber, entry, inside, type Place, show } from '../check/options.js';
 
@@ -34,6 +35,8 @@ export type Schedule = ((step: number) => number) | Shape;
 
 /** A rate whose form has been checked. */
 export interface CheckedRate {
+  /** Makes what `integral` and `pieces` need up to a time: of a function thousands of calls, between which the event loop turns. */
+  prepare(time: number): Turns<void>;
   /** `η(t)` of a flow. At a jump the value after it. */
   valueAt(time: number): number;
   /** The learning rates of the steps `first … first + count − 1` of a descent. */
@@ -142,6 +145,8 @@ class ObjectRate implements CheckedRate {
     this.total = this.integral(Number.POSITIVE_INFINITY);
   }
 
+  *prepare(): Turns<void> {}
+
   valueAt(time: number): number {
     const { warmup = 0 } = this.shape;
     return this.value * factorAt(this.shape, time) * (time < warmup ? time / warmup : 1);
@@ -165,9 +170,8 @@ class ObjectRate implements CheckedRate {
 
   pieces(horizon: number): Float64Array {
     const inner = this.breakPoints.filter((time) => time < horizon);
-    const edges = [0, ...inner, horizon];
     const series = new Pieces((time) => this.valueAt(time));
-    for (let i = 1; i < edges.length; i++) series.append(edges[i - 1] as number, edges[i] as number);
+    for (const edge of [...inner, horizon]) atOnce(series.append(edge));
     return series.packed();
   }
 }
@@ -254,7 +258,6 @@ class FunctionRate implements CheckedRate {
   readonly total = undefined;
   readonly breakPoints: readonly number[] = [];
   private readonly series: Pieces;
-  private horizon = 0;
 
   constructor(
     private readonly rate: (time: number) => number,
@@ -278,23 +281,20 @@ class FunctionRate implements CheckedRate {
   }
 
   integral(time: number): number {
-    this.reach(time);
+    atOnce(this.prepare(time));
     return this.series.integral(time);
   }
 
   pieces(horizon: number): Float64Array {
-    this.reach(horizon);
+    atOnce(this.prepare(horizon));
     return this.series.packed();
   }
 
-  private reach(time: number): void {
-    if (time <= this.horizon) return;
-    const step = (time - this.horizon) / FIRST_PANELS;
-    for (let i = 0; i < FIRST_PANELS; i++) {
-      const from = this.horizon + i * step;
-      this.series.append(from, i === FIRST_PANELS - 1 ? time : from + step, this.place);
+  *prepare(time: number): Turns<void> {
+    const start = this.series.end;
+    for (let i = 1; i <= FIRST_PANELS; i++) {
+      yield* this.series.append(i === FIRST_PANELS ? time : start + ((time - start) * i) / FIRST_PANELS, this.place);
     }
-    this.horizon = time;
   }
 }
 
@@ -304,6 +304,8 @@ const FIRST_PANELS = 8;
 const TERMS = 16;
 /** Numbers of a packed piece: start, end, ζ(start), and the terms of the value. */
 export const PIECE_SIZE = 3 + TERMS;
+/** Pieces that are fitted in one turn of the event loop: some milliseconds. */
+const FITS_PER_TURN = 256;
 const TOLERANCE = 1e-15;
 const MOST_PIECES = 200_000;
 
@@ -317,23 +319,31 @@ class Pieces {
 
   constructor(private readonly f: (time: number) => number) {}
 
-  /** Covers `[from, to]`, which continues what is there. The function is taken to be continuous on the right at `from`. */
-  append(from: number, to: number, place?: Place): void {
-    if (!(to > from)) return;
-    const pack = this.fit(from, to);
-    if (pack) {
-      this.packs.push(pack);
+  /** Where the series ends. */
+  get end(): number {
+    return this.packs.at(-1)?.[1] ?? 0;
+  }
+
+  /**
+   * Continues the series to `to`. The function is taken to be continuous on the right where it goes on. Others may have continued it
+   * in the meantime, or have been broken off.
+   */
+  *append(to: number, place?: Place): Turns<void> {
+    const ends = [to]; // of the pieces to come, the next one last
+    for (let fits = 1; ends.length > 0; fits++) {
+      if (fits % FITS_PER_TURN === 0) yield;
+      const [from, end] = [this.end, ends.at(-1) as number];
+      const pack = end > from ? this.fit(from, end) : undefined;
+      if (pack) this.packs.push(pack);
+      if (pack || end <= from) ends.pop();
+      else ends.push(from + (end - from) / 2);
       if (this.packs.length > MOST_PIECES) {
         throw new LayerpeelError(
           place?.code ?? 'LP_INTERNAL',
-          `${place?.path} jumps too often before ${to} to be integrated; give it as steps.`,
+          `${place?.path} jumps too often before ${end} to be integrated; give it as steps.`,
         );
       }
-      return;
     }
-    const middle = from + (to - from) / 2;
-    this.append(from, middle, place);
-    this.append(middle, to, place);
   }
 
   /** The series on one piece, or undefined where it has to be halved. */
