@@ -57,17 +57,18 @@ PartPlan part_in(const Argument& given) {
 
 DescentMeasure measure_in(const Argument& given) {
   return given.choice<DescentMeasure>({{"loss", DescentMeasure::loss},
+                                       {"objective", DescentMeasure::objective},
                                        {"accuracy", DescentMeasure::accuracy},
                                        {"minMargin", DescentMeasure::min_margin},
-                                       {"featuresNorm", DescentMeasure::features_norm},
-                                       {"prototypesNorm", DescentMeasure::prototypes_norm},
+                                       {"featureNorm", DescentMeasure::feature_norm},
+                                       {"prototypeNorm", DescentMeasure::prototype_norm},
                                        {"gradientNorm", DescentMeasure::gradient_norm},
                                        {"normalizedMargin", DescentMeasure::normalized_margin},
                                        {"smoothedMargin", DescentMeasure::smoothed_margin},
-                                       {"alignment", DescentMeasure::alignment},
+                                       {"gradientAlignment", DescentMeasure::gradient_alignment},
                                        {"distance", DescentMeasure::distance},
-                                       {"featuresGradientNorm", DescentMeasure::features_gradient_norm},
-                                       {"prototypesGradientNorm", DescentMeasure::prototypes_gradient_norm},
+                                       {"featureGradientNorm", DescentMeasure::feature_gradient_norm},
+                                       {"prototypeGradientNorm", DescentMeasure::prototype_gradient_norm},
                                        {"stationarity", DescentMeasure::stationarity}});
 }
 

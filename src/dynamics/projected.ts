@@ -55,18 +55,19 @@ export interface DescentProblem extends LossSetting {
 
 /** What projected descent measures, of all samples. */
 export const descentMeasures = {
-  loss: 'the objective: the loss and the regularization',
+  loss: 'the loss, without the regularization',
+  objective: 'the loss and the regularization, without weight decay: what descends',
   accuracy: 'share of samples whose largest logit is their own',
   minMargin: 'smallest margin q_min = min_i (z_y − max_{j≠y} z_j)',
-  featuresNorm: '‖H‖_F',
-  prototypesNorm: '‖W‖_F',
+  featureNorm: '‖H‖_F',
+  prototypeNorm: '‖W‖_F',
   gradientNorm: 'norm of the gradient by the parts that move',
   normalizedMargin: 'q_min/(‖W‖² + ‖H‖²)',
   smoothedMargin: '−log(e^L − 1)/(‖W‖² + ‖H‖²) of cross-entropy, L the sum of the losses; NaN unless L < log 2 (LP §3.1)',
-  alignment: 'cosine between the state and the negative gradient (LP Lemma B.1)',
+  gradientAlignment: 'cosine between the state and the negative gradient (LP Lemma B.1)',
   distance: '‖Z − D‖_F to the target D of the problem',
-  featuresGradientNorm: 'norm of the gradient by the features, where they move',
-  prototypesGradientNorm: 'norm of the gradient by the prototypes, where they move',
+  featureGradientNorm: 'norm of the gradient by the features, where they move',
+  prototypeGradientNorm: 'norm of the gradient by the prototypes, where they move',
   stationarity: 'norm of d of the parts that move, without what their constraints take up: 0 at stationary points',
 } as const;
 

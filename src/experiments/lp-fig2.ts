@@ -118,7 +118,7 @@ export const experiment: Experiment = {
     const problem = { loss: { kind: 'cross-entropy' as const }, state };
     const options = {
       learningRates: { features: learningRate, prototypes: learningRate },
-      measure: { names: ['loss', 'smoothedMargin', 'normalizedMargin', 'alignment'] as const },
+      measure: { names: ['loss', 'smoothedMargin', 'normalizedMargin', 'gradientAlignment'] as const },
       signal,
     };
     const steps: number[] = [];

@@ -35,7 +35,7 @@ export interface KktCertificate {
   readonly smoothedMargin: number;
   readonly smallestMargin: number;
   /** `β`, the cosine between the state and the negative gradient. */
-  readonly alignment: number;
+  readonly gradientAlignment: number;
   /** `ε` and `δ` of Lemma B.1; NaN unless `L < log 2`. */
   readonly epsilon: number;
   readonly delta: number;
@@ -132,7 +132,7 @@ function certify(state: State, options: CertificateOptions): Task<RawCertificate
         logLoss,
         smoothedMargin: smoothed,
         smallestMargin,
-        alignment,
+        gradientAlignment: alignment,
         epsilon: Math.sqrt(apart / smoothed),
         delta: (samples * classes * (classes - 1)) / (2 * Math.E * smoothed * smallestMargin),
         stationarity: Math.sqrt((apart * square) / smallestMargin),

@@ -69,7 +69,7 @@ test('margins are those of plain loops, and reach the bound at balanced collapse
 test('a KKT certificate stays within its bounds along a run, and agrees with what is measured on the way', async () => {
   const kase = golden('layer-peeled')[0];
   const state = { features: array(kase.features), prototypes: array(kase.prototypes), labels: Int32Array.from(kase.labels) };
-  const names = ['loss', 'smoothedMargin', 'minMargin', 'alignment'];
+  const names = ['loss', 'smoothedMargin', 'minMargin', 'gradientAlignment'];
   const options = { learningRates: { features: 5, prototypes: 5 }, steps: 3000, snapshots: 500, measure: { names } };
   let before = Number.POSITIVE_INFINITY;
   for (const snapshot of projectedDescentSync({ loss: { kind: 'cross-entropy' }, state }, options)) {
@@ -95,11 +95,11 @@ test('a KKT certificate stays within its bounds along a run, and agrees with wha
     }
     near(Math.hypot(...rest.features, ...rest.prototypes), kkt.stationarity, 1e-9 * (1 + kkt.stationarity), 'stationarity');
     if (snapshot.reason) {
-      const { loss, smoothedMargin, minMargin, alignment } = snapshot.measures;
+      const { loss, smoothedMargin, minMargin, gradientAlignment } = snapshot.measures;
       near(kkt.logLoss, Math.log(50 * loss.at(-1)), 1e-11, 'loss');
       near(kkt.smoothedMargin, smoothedMargin.at(-1), 1e-13, 'smoothed margin');
       near(kkt.smallestMargin, minMargin.at(-1), 1e-11, 'margin');
-      near(kkt.alignment, alignment.at(-1), 1e-11, 'alignment');
+      near(kkt.gradientAlignment, gradientAlignment.at(-1), 1e-11, 'alignment');
       assert.equal(await kktCertificate(snapshot.state), kkt);
     }
   }
@@ -117,9 +117,9 @@ test('what bounds a certificate is Lemma B.1, of any number of classes and sampl
     const square = Math.hypot(...state.features.data, ...state.prototypes.data) ** 2;
     const sum = lossAndGradientSync({ kind: 'cross-entropy' }, state, { reduction: 'sum' }).value;
     assert.ok(sum < Math.LN2);
-    const { epsilon, delta, smoothedMargin, smallestMargin, alignment } = kktCertificateSync(state);
+    const { epsilon, delta, smoothedMargin, smallestMargin, gradientAlignment } = kktCertificateSync(state);
     near(smoothedMargin / (-Math.log(Math.expm1(sum)) / square), 1, 1e-11, 'smoothed margin');
-    near(epsilon / Math.sqrt((2 * (1 - alignment)) / smoothedMargin), 1, 1e-6, 'ε');
+    near(epsilon / Math.sqrt((2 * (1 - gradientAlignment)) / smoothedMargin), 1, 1e-6, 'ε');
     near(delta / ((n * classes * (classes - 1)) / (2 * Math.E * smoothedMargin * smallestMargin)), 1, 1e-13, 'δ');
   }
 });
@@ -132,7 +132,7 @@ test('certificates hold where the loss has left the range of a double', () => {
   assert.ok(q > 1000);
   near(kkt.logLoss, Math.log(12 * 3) - q, 1e-10, 'log loss');
   near(kkt.smoothedMargin, (q - Math.log(36)) / (60 ** 2 * 4 * 2), 1e-14, 'smoothed margin');
-  near(kkt.alignment, 1, 1e-12, 'alignment');
+  near(kkt.gradientAlignment, 1, 1e-12, 'alignment');
   near(kkt.stationarity, 0, 1e-7, 'stationarity');
   near(kkt.complementarity, 0, 1e-9, 'complementarity');
 });

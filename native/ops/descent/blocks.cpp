@@ -312,14 +312,16 @@ struct Descent<T>::Run {
     const double square = sums.features + sums.prototypes;
     switch (measure) {
       case DescentMeasure::loss:
+        return sums.loss.value - sums.loss.regularizer;
+      case DescentMeasure::objective:
         return sums.loss.value;
       case DescentMeasure::accuracy:
         return sums.loss.accuracy;
       case DescentMeasure::min_margin:
         return sums.loss.min_margin;
-      case DescentMeasure::features_norm:
+      case DescentMeasure::feature_norm:
         return std::sqrt(sums.features);
-      case DescentMeasure::prototypes_norm:
+      case DescentMeasure::prototype_norm:
         return std::sqrt(sums.prototypes);
       case DescentMeasure::gradient_norm:
         return std::sqrt(sums.by_features + sums.by_prototypes + sums.by_biases);
@@ -329,14 +331,14 @@ struct Descent<T>::Run {
         const double sum = (sums.loss.value - sums.loss.regularizer) * (plan.loss.sum ? 1 : static_cast<double>(n));
         return sum < std::log(2.0) ? -std::log(std::expm1(sum)) / square : kNaN;
       }
-      case DescentMeasure::alignment:
+      case DescentMeasure::gradient_alignment:
         return -sums.along /
                std::sqrt(square * (total(slopes) + squared_norm(gradient.state(nullptr).prototypes.data, classes * p)));
       case DescentMeasure::distance:
         return target.memory.size() > 0 ? std::sqrt(sums.distance) : kNaN;
-      case DescentMeasure::features_gradient_norm:
+      case DescentMeasure::feature_gradient_norm:
         return std::sqrt(sums.by_features);
-      case DescentMeasure::prototypes_gradient_norm:
+      case DescentMeasure::prototype_gradient_norm:
         return std::sqrt(sums.by_prototypes);
       case DescentMeasure::stationarity:
         return std::sqrt(sums.residual);

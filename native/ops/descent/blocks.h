@@ -38,18 +38,19 @@ struct PartPlan {
 
 // What is measured of a state, over all samples, in this order.
 enum class DescentMeasure {
-  loss,  // of the objective
+  loss,       // without regularization
+  objective,  // with it
   accuracy,
   min_margin,
-  features_norm,      // ‖H‖_F
-  prototypes_norm,    // ‖W‖_F
-  gradient_norm,      // of the objective by all parts that move, without decay
-  normalized_margin,  // q_min/(‖W‖² + ‖H‖²)
-  smoothed_margin,    // −log(e^L − 1)/(‖W‖² + ‖H‖²), L the sum of the losses; NaN unless L < log 2 (LP §3.1)
-  alignment,          // ⟨θ, −∇⟩/(‖θ‖ ‖∇‖) of features and prototypes
-  distance,           // ‖Z − D‖_F to the target D
-  features_gradient_norm,
-  prototypes_gradient_norm,
+  feature_norm,        // ‖H‖_F
+  prototype_norm,      // ‖W‖_F
+  gradient_norm,       // of the objective by all parts that move, without decay
+  normalized_margin,   // q_min/(‖W‖² + ‖H‖²)
+  smoothed_margin,     // −log(e^L − 1)/(‖W‖² + ‖H‖²), L the sum of the losses; NaN unless L < log 2 (LP §3.1)
+  gradient_alignment,  // ⟨θ, −∇⟩/(‖θ‖ ‖∇‖) of features and prototypes
+  distance,            // ‖Z − D‖_F to the target D
+  feature_gradient_norm,
+  prototype_gradient_norm,
   // Norm of d = g + λ x by the parts that move, without what their constraints take up: the component of d along x on a
   // sphere, and where −d points out of a ball x is at the rim of. 0 at the stationary points of the problem.
   stationarity,
