@@ -11,7 +11,7 @@ import { checkSeed } from '../check/quantities.js';
 import { run, runSync, type Task } from '../engine/run.js';
 import { checkImages, checkIndices, type EngineImages, type ImageSet } from './images.js';
 
-/** What befalls every training image, drawn from the seed, the epoch and the image's index alone. */
+/** What is done to every training image, drawn from the seed, the epoch and the image's index alone. */
 export interface Augmentation {
   /** Zeros around an image, in pixels, before a window of its own size is cut at random. @default 0 */
   readonly padding?: number;

@@ -174,8 +174,8 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
 
   protected *state(time: number): Steps<State> {
     const { features, prototypes, biases } = this.split(yield* this.reach(time));
-    const dressed = (x: Float64Array) => fit(this.initial, x);
-    return freshState(this.initial, dressed(features), dressed(prototypes), biases && dressed(biases));
+    const own = (x: Float64Array) => fit(this.initial, x);
+    return freshState(this.initial, own(features), own(prototypes), biases && own(biases));
   }
 
   protected *direction(time: number): Steps<ScaledDirection> {

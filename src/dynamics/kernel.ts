@@ -242,11 +242,11 @@ abstract class KernelFlow extends ComputedTrajectory {
   }
 
   protected *state(time: number): Steps<State> {
-    return this.dressed(yield* this.stateAt(this.problem.rate.integral(time)));
+    return this.inDtype(yield* this.stateAt(this.problem.rate.integral(time)));
   }
 
   /** A state of the caller's dtype. @throws `LP_OVERFLOW` */
-  private dressed({ features, prototypes, biases, logScale }: ScaledState): State {
+  private inDtype({ features, prototypes, biases, logScale }: ScaledState): State {
     const { initial } = this.problem;
     const grown = (x: Float64Array) =>
       fit(initial, logScale === 0 ? x : scaled(scaled(x, Math.exp(logScale / 2)), Math.exp(logScale / 2)));
@@ -352,7 +352,7 @@ abstract class KernelFlow extends ComputedTrajectory {
     return {
       ...limit,
       direction: this.unit(toward.features, toward.prototypes, norm),
-      ...(reached && { state: this.dressed(toward) }),
+      ...(reached && { state: this.inDtype(toward) }),
     };
   }
 }

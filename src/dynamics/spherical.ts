@@ -77,8 +77,8 @@ export function* startSphericalDescent(
   return trajectory;
 }
 
-/** Where the samples stand after `step` steps. */
-interface Stand {
+/** Where the samples are after `step` steps. */
+interface Position {
   readonly step: number;
   readonly angles: Float64Array;
 }
@@ -112,7 +112,7 @@ interface SphericalStart {
   readonly targets: Float64Array;
 }
 
-interface RawStand {
+interface RawPosition {
   readonly angles: Float64Array;
   readonly pull: Float64Array;
   readonly samples: number;
@@ -142,7 +142,7 @@ interface RawMeasures {
 declare module '../engine/load.js' {
   interface Engine {
     sphericalStart(mode: Mode, state: EngineState, plan: { readonly gamma: number }): Result<SphericalStart>;
-    sphericalAdvance(mode: Mode, stand: RawStand, plan: AdvancePlan): Result<{ readonly angles: Float64Array }>;
+    sphericalAdvance(mode: Mode, position: RawPosition, plan: AdvancePlan): Result<{ readonly angles: Float64Array }>;
     sphericalFeatures(
       mode: Mode,
       state: EngineState,
@@ -159,7 +159,7 @@ declare module '../engine/load.js' {
       plan: { readonly targets: Float64Array; readonly start: Float64Array },
     ): Result<Omit<Logits, 'biases'>>;
     /** The measures at the wanted steps, and the angles at the last of them. */
-    sphericalMeasure(mode: Mode, stand: RawStand, plan: MeasurePlan): Result<RawMeasures & { readonly angles: Float64Array }>;
+    sphericalMeasure(mode: Mode, position: RawPosition, plan: MeasurePlan): Result<RawMeasures & { readonly angles: Float64Array }>;
   }
 }
 
@@ -176,7 +176,7 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   protected readonly known = measures;
   protected readonly stepwise = true;
   private begun: SphericalStart | undefined;
-  private latest: Stand | undefined;
+  private latest: Position | undefined;
   private products: Logits | undefined;
   private readonly sizes: Sizes;
   private readonly prototypeNorm: number;
@@ -205,29 +205,29 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
     return this.begun;
   }
 
-  /** The latest known stand that is not later than `until`. */
-  private *standBefore(until: number): Steps<Stand> {
+  /** The latest known position that is not later than `until`. */
+  private *positionBefore(until: number): Steps<Position> {
     const { angles } = yield* this.start();
     return this.latest && this.latest.step <= until ? this.latest : { step: 0, angles };
   }
 
-  private *standAt(wanted: number): Steps<Stand> {
-    let stand = yield* this.standBefore(wanted);
-    while (stand.step < wanted) {
-      const { angles, step: from } = stand;
+  private *positionAt(wanted: number): Steps<Position> {
+    let position = yield* this.positionBefore(wanted);
+    while (position.step < wanted) {
+      const { angles, step: from } = position;
       const rates = this.rate.steps(from, Math.min(STRETCH, wanted - from));
       const { pull } = yield* this.start();
       const { samples } = this.sizes;
-      stand = yield* step({
+      position = yield* step({
         call: (engine, mode) => engine.sphericalAdvance(mode, { angles, pull, samples }, { rates, rescaled: this.rescaled }),
-        wrap: (next: Omit<Stand, 'step'>) => ({ ...next, step: from + rates.length }),
+        wrap: (next: Omit<Position, 'step'>) => ({ ...next, step: from + rates.length }),
       });
     }
-    this.latest = stand;
-    return stand;
+    this.latest = position;
+    return position;
   }
 
-  private *featuresAt({ angles }: Stand, scale: number): Steps<CheckedState['features']> {
+  private *featuresAt({ angles }: Position, scale: number): Steps<CheckedState['features']> {
     const { targets, angles: start } = yield* this.start();
     return yield* step({
       call: (engine, mode) => engine.sphericalFeatures(mode, this.initial, { targets, start, now: angles, scale }),
@@ -236,24 +236,24 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   protected *state(time: number): Steps<State> {
-    return freshState(this.initial, yield* this.featuresAt(yield* this.standAt(time), 1));
+    return freshState(this.initial, yield* this.featuresAt(yield* this.positionAt(time), 1));
   }
 
   protected *direction(time: number): Steps<ScaledDirection> {
-    const stand = yield* this.standAt(time);
-    const norm = Math.hypot(this.featureNorm(stand), this.prototypeNorm);
-    return { ...(yield* this.directionOf(stand, norm)), logNorm: Math.log(norm) };
+    const position = yield* this.positionAt(time);
+    const norm = Math.hypot(this.featureNorm(position), this.prototypeNorm);
+    return { ...(yield* this.directionOf(position, norm)), logNorm: Math.log(norm) };
   }
 
-  private *directionOf(stand: Stand, norm: number): Steps<Direction> {
+  private *directionOf(position: Position, norm: number): Steps<Direction> {
     const { samples, classes, dim } = this.sizes;
     return {
-      features: ofShape([samples, dim], yield* this.featuresAt(stand, 1 / norm)),
+      features: ofShape([samples, dim], yield* this.featuresAt(position, 1 / norm)),
       prototypes: ofShape([classes, dim], scaled(this.initial.prototypes, 1 / norm)),
     };
   }
 
-  private featureNorm({ angles }: Stand): number {
+  private featureNorm({ angles }: Position): number {
     return normOf(angles.subarray(2 * this.sizes.samples));
   }
 
@@ -280,7 +280,7 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
     const parts: RawMeasures[] = [];
     for (let done = 0; done < times.length; ) {
       // Up to the first wanted step at once, then all that lie within a stretch from there.
-      const { step: from, angles } = yield* this.standAt(times[done] as number);
+      const { step: from, angles } = yield* this.positionAt(times[done] as number);
       let end = done;
       while (end < times.length && (times[end] as number) <= from + STRETCH) end++;
       const wanted = times.slice(done, end).map((time) => time - from);
@@ -288,7 +288,7 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
       const result = yield* step({
         call: (engine, mode) =>
           engine.sphericalMeasure(mode, { angles, pull, samples }, { rates, wanted, rescaled: this.rescaled, scale, logits }),
-        wrap: (raw: RawMeasures & Omit<Stand, 'step'>) => raw,
+        wrap: (raw: RawMeasures & Omit<Position, 'step'>) => raw,
       });
       parts.push(result);
       this.latest = { step: times[end - 1] as number, angles: result.angles };
@@ -355,12 +355,12 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
       (alpha) => alpha > 1,
     ).length;
     const finite = Number.isFinite(this.rate.total ?? Number.POSITIVE_INFINITY);
-    const last = finite ? yield* this.standAt(this.finalStep()) : yield* this.alignedStand(start);
-    const stand = finite ? last : { step: last.step, angles: this.aligned(start, last.angles) };
-    const norm = Math.hypot(this.featureNorm(stand), this.prototypeNorm);
+    const last = finite ? yield* this.positionAt(this.finalStep()) : yield* this.alignedPosition(start);
+    const position = finite ? last : { step: last.step, angles: this.aligned(start, last.angles) };
+    const norm = Math.hypot(this.featureNorm(position), this.prototypeNorm);
     const common = {
-      direction: yield* this.directionOf(stand, norm),
-      state: freshState(this.initial, yield* this.featuresAt(stand, 1)),
+      direction: yield* this.directionOf(position, norm),
+      state: freshState(this.initial, yield* this.featuresAt(position, 1)),
       exponent: 0,
       still,
       overshooting,
@@ -401,13 +401,13 @@ class Spherical extends ComputedTrajectory<SphericalLimit> {
   }
 
   /** Follows the norms until alignment, when they no longer change. */
-  private *alignedStand({ pull }: SphericalStart): Steps<Stand> {
+  private *alignedPosition({ pull }: SphericalStart): Steps<Position> {
     const { samples } = this.sizes;
-    let stand = yield* this.standAt(256);
+    let position = yield* this.positionAt(256);
     const aligned = () =>
-      stand.angles.subarray(samples, 2 * samples).every((sine, i) => Math.abs(sine) <= ALIGNED || pull[i] === 0);
-    while (!aligned() && stand.step < LONGEST) stand = yield* this.standAt(2 * stand.step);
-    return stand;
+      position.angles.subarray(samples, 2 * samples).every((sine, i) => Math.abs(sine) <= ALIGNED || pull[i] === 0);
+    while (!aligned() && position.step < LONGEST) position = yield* this.positionAt(2 * position.step);
+    return position;
   }
 
   /** Near its target a sample's sine shrinks by `1 − α` a step: the slowest sample's rate. */
