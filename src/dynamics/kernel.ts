@@ -241,8 +241,15 @@ abstract class KernelFlow extends ComputedTrajectory {
     return kernel;
   }
 
+  /** `ζ` at a time. */
+  private *zetaAt(time: number): Steps<number> {
+    const { rate } = this.problem;
+    yield* rate.prepare(time);
+    return rate.integral(time);
+  }
+
   protected *state(time: number): Steps<State> {
-    return this.inDtype(yield* this.stateAt(this.problem.rate.integral(time)));
+    return this.inDtype(yield* this.stateAt(yield* this.zetaAt(time)));
   }
 
   /** A state of the caller's dtype. @throws `LP_OVERFLOW` */
@@ -254,7 +261,7 @@ abstract class KernelFlow extends ComputedTrajectory {
   }
 
   protected *direction(time: number): Steps<ScaledDirection> {
-    const { features, prototypes, logScale } = yield* this.stateAt(this.problem.rate.integral(time));
+    const { features, prototypes, logScale } = yield* this.stateAt(yield* this.zetaAt(time));
     const norm = Math.hypot(normOf(features), normOf(prototypes));
     if (norm === 0) throw new LayerpeelError('LP_OPTION', `The state is zero at time ${time} and has no direction.`);
     return { ...this.unit(features, prototypes, norm), logNorm: logScale + Math.log(norm) };
@@ -270,13 +277,13 @@ abstract class KernelFlow extends ComputedTrajectory {
   }
 
   protected *columns(times: Float64Array, names: ReadonlySet<TrajectoryMeasure>): Steps<Columns> {
-    const { initial, rate } = this.problem;
+    const { initial } = this.problem;
     const toward = names.has('distanceToLimit') ? yield* this.limitDirection() : undefined;
     const { labels, samples, classes, dim } = initial;
     const sizes = { labels, samples, classes, dim };
     const evaluations: { e: Evaluation; logScale: number }[] = [];
     for (const time of times) {
-      const { features, prototypes, biases, logScale } = yield* this.stateAt(rate.integral(time));
+      const { features, prototypes, biases, logScale } = yield* this.stateAt(yield* this.zetaAt(time));
       const small = biases && scaled(biases, Math.exp(-2 * logScale));
       const e = yield* step({
         call: (engine, mode) => engine.kernelMeasure(mode, { features, prototypes, biases: small, ...sizes }, { toward }),
