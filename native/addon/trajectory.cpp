@@ -1,11 +1,10 @@
 // Exact trajectories of linear dynamics: see ops/exact/trajectory.
-//   trajectoryStart(mode, state, { gamma, law }) → handle
-//   trajectoryDrive(handle, { factors?, factors2? } or { rate1, rate2 })   what drives the law, from time 0 on
+//   trajectoryStart(mode, state, { gamma, dynamics }) → handle
+//   trajectoryRates(handle, { features?, prototypes?, featureRate?, prototypeRate? })   from time 0 on
 //   trajectoryState(mode, handle, { time, unit }) → { features, prototypes, biases?, logNorm, fits }
 //   trajectoryMeasure(mode, handle, { times, names }) → a Float64Array by each name
 //   trajectoryLimit(mode, handle) → { kind, exponent, rate, logNorm, polynomial, within, between, rest }
 //   trajectoryLimitState(mode, handle, { unit }) → { features, prototypes, biases? }
-#include <stdexcept>
 #include <variant>
 
 #include "addon/handle.h"
@@ -31,38 +30,57 @@ Napi::Value with_trajectory(Call& call, size_t index, Body&& body) {
   return std::visit([&](const auto& one) -> Napi::Value { return body(handle, one.get()); }, handle->trajectory);
 }
 
-// The work of a call on a trajectory that looks at times up to which nobody may have driven it.
-Work driven(Work work) {
-  return [work = std::move(work)](Control& control) {
-    try {
-      work(control);
-    } catch (const std::out_of_range&) {
-      throw Error("LP_OPTION", "The trajectory has not been driven so far; call trajectoryDrive first.");
-    }
-  };
-}
-
 double time_in(const Argument& given) {
   const double time = given.number();
   if (!(time >= 0)) given.fail("LP_OPTION", "is no time of at least 0");
   return time;
 }
 
-Law law_in(const Argument& given) {
-  Law law;
-  law.kind = given["kind"].choice<Law::Kind>({{"flow", Law::Kind::flow},
-                                              {"descent", Law::Kind::descent},
-                                              {"integrated", Law::Kind::integrated},
-                                              {"stepped", Law::Kind::stepped}});
-  law.end = given["end"].choice<Law::End>(
-      {{"steady", Law::End::steady}, {"frozen", Law::End::frozen}, {"unknown", Law::End::unknown}});
-  law.rates = {given["featureRate"].number(), given["prototypeRate"].number(), given["featureDecay"].number(),
-               given["prototypeDecay"].number()};
-  law.momentum = given["momentum"].number();
-  law.nesterov = given["nesterov"].flag();
-  law.end_time = given["endTime"].number();
-  law.end_factor = given["endFactor"].number();
-  return law;
+Dynamics dynamics_in(const Argument& given) {
+  using Kind = Dynamics::Kind;
+  using End = Dynamics::End;
+  Dynamics dynamics;
+  dynamics.kind = given["kind"].choice<Kind>(
+      {{"flow", Kind::flow}, {"descent", Kind::descent}, {"integrated", Kind::integrated}, {"stepped", Kind::stepped}});
+  dynamics.end =
+      given["end"].choice<End>({{"steady", End::steady}, {"frozen", End::frozen}, {"unknown", End::unknown}});
+  dynamics.rates = {given["featureRate"].number(), given["prototypeRate"].number(), given["featureDecay"].number(),
+                    given["prototypeDecay"].number()};
+  dynamics.momentum = {given["momentum"].number(), given["nesterov"].flag()};
+  dynamics.end_time = given["endTime"].number();
+  dynamics.end_factor = given["endFactor"].number();
+  return dynamics;
+}
+
+Schedule::Shape shape_in(const Argument& given) {
+  using Kind = Schedule::Shape::Kind;
+  Schedule::Shape shape;
+  shape.kind = given["kind"].choice<Kind>({{"constant", Kind::constant},
+                                           {"cosine", Kind::cosine},
+                                           {"exponential", Kind::exponential},
+                                           {"steps", Kind::steps}});
+  shape.value = given["value"].number();
+  if (const Argument warmup = given["warmup"]; warmup.given()) shape.warmup = warmup.number();
+  if (shape.kind == Kind::cosine) shape.length = given["period"].number();
+  if (shape.kind == Kind::exponential) shape.length = given["timescale"].number();
+  if (shape.kind == Kind::steps) {
+    shape.factor = given["factor"].number();
+    shape.milestones = given["milestones"].numbers();
+  }
+  return shape;
+}
+
+// The values of the steps, or what they are the product of.
+std::shared_ptr<const Schedule> schedule_in(const Argument& given) {
+  if (!given.given()) return nullptr;
+  if (given.value.IsTypedArray()) return std::make_shared<const Schedule>(Schedule::listed(given.numbers()));
+  std::vector<Schedule::Shape> shapes;
+  for (const Argument& shape : given.list()) shapes.push_back(shape_in(shape));
+  return std::make_shared<const Schedule>(std::move(shapes));
+}
+
+std::shared_ptr<const Rate> rate_in(const Argument& given) {
+  return given.given() ? std::make_shared<const Rate>(given.numbers()) : nullptr;
 }
 
 template <class T>
@@ -80,7 +98,7 @@ StateOut<T> memory_of(const StateOutput<T>& arrays) {
 Napi::Value trajectory_start(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const double gamma = call[2]["gamma"].number();
-    const Law law = law_in(call[2]["law"]);
+    const Dynamics dynamics = dynamics_in(call[2]["dynamics"]);
     const auto made = std::make_shared<AnyTrajectory>();
     return call.run(
         [=](Control& control) {
@@ -91,26 +109,22 @@ Napi::Value trajectory_start(Call& call) {
           if (state.biases) start.biases.assign(state.biases.get(), state.biases.get() + classes);
           start.labels.assign(state.labels.get(), state.labels.get() + n);
           start.dim = p;
-          made->trajectory = std::make_unique<Trajectory<T>>(std::move(start), gamma, law, control);
+          made->trajectory = std::make_unique<Trajectory<T>>(std::move(start), gamma, dynamics, control);
         },
         [=](Napi::Env env) { return Handle<AnyTrajectory>::wrap(env, made); });
   });
 }
 LP_EXPORT("trajectoryStart(mode, state, plan)", trajectory_start)
 
-Napi::Value trajectory_drive(Call& call) {
+Napi::Value trajectory_rates(Call& call) {
   return with_trajectory(call, 0, [&](const auto&, auto* trajectory) {
     const Argument plan = call[1];
-    auto drive = std::make_shared<Drive>();
-    if (const Argument factors = plan["factors"]; factors.given()) drive->factors = factors.numbers();
-    if (const Argument factors = plan["factors2"]; factors.given()) drive->factors2 = factors.numbers();
-    if (const Argument rate = plan["rate1"]; rate.given()) drive->rate1 = std::make_shared<const Rate>(rate.numbers());
-    if (const Argument rate = plan["rate2"]; rate.given()) drive->rate2 = std::make_shared<const Rate>(rate.numbers());
-    trajectory->drive(std::move(drive));
+    trajectory->rates({schedule_in(plan["features"]), schedule_in(plan["prototypes"]), rate_in(plan["featureRate"]),
+                       rate_in(plan["prototypeRate"])});
     return call.env().Undefined();
   });
 }
-LP_EXPORT("trajectoryDrive(handle, plan)", trajectory_drive)
+LP_EXPORT("trajectoryRates(handle, plan)", trajectory_rates)
 
 Napi::Value trajectory_state(Call& call) {
   return with_trajectory(call, 1, [&]<class T>(const auto& handle, Trajectory<T>* trajectory) {
@@ -118,15 +132,14 @@ Napi::Value trajectory_state(Call& call) {
     const bool unit = call[2]["unit"].flag();
     const StateOutput<T> arrays(call, sizes_of(*trajectory), !trajectory->start().biases.empty());
     const auto size = std::make_shared<typename Trajectory<T>::Size>();
-    return call.run(driven([=, handle = handle](Control& control) {
-                      *size = trajectory->state(time, unit, memory_of(arrays), control);
-                    }),
-                    [=](Napi::Env env) {
-                      std::vector<Entry> entries = arrays.entries();
-                      entries.emplace_back("logNorm", size->log_norm);
-                      entries.emplace_back("fits", size->fits);
-                      return named(env, entries);
-                    });
+    return call.run(
+        [=, handle = handle](Control& control) { *size = trajectory->state(time, unit, memory_of(arrays), control); },
+        [=](Napi::Env env) {
+          std::vector<Entry> entries = arrays.entries();
+          entries.emplace_back("logNorm", size->log_norm);
+          entries.emplace_back("fits", size->fits);
+          return named(env, entries);
+        });
   });
 }
 LP_EXPORT("trajectoryState(mode, handle, plan)", trajectory_state)
@@ -145,16 +158,17 @@ Napi::Value trajectory_measure(Call& call) {
     }
     std::vector<Output<double>> columns;
     for (size_t i = 0; i < names.size(); i++) columns.emplace_back(call, std::ssize(times));
-    return call.run(driven([=, handle = handle](Control& control) {
-                      std::vector<double*> out;
-                      for (const Output<double>& column : columns) out.push_back(column.get());
-                      trajectory->measure(times, measures, out, control);
-                    }),
-                    [=](Napi::Env env) {
-                      std::vector<Entry> entries;
-                      for (size_t i = 0; i < names.size(); i++) entries.emplace_back(names[i].c_str(), columns[i]);
-                      return named(env, entries);
-                    });
+    return call.run(
+        [=, handle = handle](Control& control) {
+          std::vector<double*> out;
+          for (const Output<double>& column : columns) out.push_back(column.get());
+          trajectory->measure(times, measures, out, control);
+        },
+        [=](Napi::Env env) {
+          std::vector<Entry> entries;
+          for (size_t i = 0; i < names.size(); i++) entries.emplace_back(names[i].c_str(), columns[i]);
+          return named(env, entries);
+        });
   });
 }
 LP_EXPORT("trajectoryMeasure(mode, handle, plan)", trajectory_measure)
@@ -162,7 +176,7 @@ LP_EXPORT("trajectoryMeasure(mode, handle, plan)", trajectory_measure)
 Napi::Value trajectory_limit(Call& call) {
   return with_trajectory(call, 1, [&](const auto& handle, auto* trajectory) {
     const auto found = std::make_shared<std::shared_ptr<const Limit>>();
-    return call.run(driven([=, handle = handle](Control& control) { *found = trajectory->limit(control); }),
+    return call.run([=, handle = handle](Control& control) { *found = trajectory->limit(control); },
                     [=](Napi::Env env) {
                       const Limit& limit = **found;
                       const char* kind = limit.kind == Limit::Kind::frozen        ? "frozen"
@@ -171,7 +185,7 @@ Napi::Value trajectory_limit(Call& call) {
                       return named(env, {{"kind", kind},
                                          {"exponent", limit.exponent},
                                          {"rate", limit.rate},
-                                         {"logNorm", limit.log_norm},
+                                         {"logNorm", limit.norm.log_abs()},
                                          {"polynomial", limit.polynomial},
                                          {"within", limit.within},
                                          {"between", limit.between},
@@ -185,10 +199,11 @@ Napi::Value trajectory_limit_state(Call& call) {
   return with_trajectory(call, 1, [&]<class T>(const auto& handle, Trajectory<T>* trajectory) {
     const bool unit = call[2]["unit"].flag();
     const StateOutput<T> arrays(call, sizes_of(*trajectory), !trajectory->start().biases.empty());
-    return call.run(driven([=, handle = handle](Control& control) {
-                      trajectory->limit_state(*trajectory->limit(control), unit, memory_of(arrays), control);
-                    }),
-                    [=](Napi::Env env) { return named(env, arrays.entries()); });
+    return call.run(
+        [=, handle = handle](Control& control) {
+          trajectory->limit_state(*trajectory->limit(control), unit, memory_of(arrays), control);
+        },
+        [=](Napi::Env env) { return named(env, arrays.entries()); });
   });
 }
 LP_EXPORT("trajectoryLimitState(mode, handle, plan)", trajectory_limit_state)

@@ -22,6 +22,7 @@ class Rate {
   // On from + s length, s = 0 … 1, inside the piece of `from`: η = Σ_j out_j s^j, kTerms numbers.
   void powers(double from, double length, double* out) const;
 
+  size_t bytes() const { return bytes_of(packed_); }
   double horizon() const { return packed_.empty() ? 0 : piece(pieces() - 1)[1]; }
   Index pieces() const { return static_cast<Index>(packed_.size()) / kPieceSize; }
   double start(Index i) const { return piece(i)[0]; }

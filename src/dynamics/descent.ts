@@ -15,9 +15,9 @@ import { checkGamma, checkMomentum, checkWeightDecay } from '../check/quantities
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { ComputedTrajectory } from './computed.js';
 import { fadingOf, settlesAt } from './flow.js';
-import type { Course, Law } from './law.js';
 import { sides, startTrajectory, type WeightDecay } from './linear.js';
-import { type CheckedRate, checkRates, checkSchedule, proportion, type Rate, type Schedule } from './rates.js';
+import { type CheckedRate, checkRates, checkSchedule, type EngineRate, proportion, type Rate, type Schedule } from './rates.js';
+import type { Dynamics, ScheduledDynamics } from './scheduled.js';
 import type { Trajectory } from './trajectory.js';
 
 export interface GradientDescentOptions extends Control {
@@ -63,34 +63,34 @@ export function startDescent(state: State, options: GradientDescentOptions, plac
     nesterov: checkBoolean(options.nesterov ?? false, inside(place, 'nesterov')),
   };
   const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
-  const courseOf = proportion(features, prototypes) === undefined ? stepped : common;
-  return startTrajectory(checkState(state), gamma, courseOf(features, prototypes, schedule, momenta));
+  const scheduledDescent = proportion(features, prototypes) === undefined ? stepped : common;
+  return startTrajectory(checkState(state), gamma, scheduledDescent(features, prototypes, schedule, momenta));
 }
 
-type Momenta = Pick<Law, 'featureDecay' | 'prototypeDecay' | 'momentum' | 'nesterov'>;
+type Momenta = Pick<Dynamics, 'featureDecay' | 'prototypeDecay' | 'momentum' | 'nesterov'>;
 
 /** Learning rates `value_i f_k`, all modes moved by the one factor. */
-function common(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): Course {
+function common(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): ScheduledDynamics {
   const shape = rate2.value > 0 ? rate2 : rate1;
   const factors = new Factors([shape, schedule], shape.value || 1);
   const { end, time: endTime, last: endFactor } = factors.end();
   return {
-    law: { ...momenta, kind: 'descent', featureRate: rate1.value, prototypeRate: rate2.value, end, endTime, endFactor },
+    dynamics: { ...momenta, kind: 'descent', featureRate: rate1.value, prototypeRate: rate2.value, end, endTime, endFactor },
     ...inSteps,
-    drive: factors.constant ? () => undefined : (step) => ({ factors: factors.upTo(step) }),
+    rates: factors.constant ? () => undefined : (step) => ({ features: factors.upTo(step) }),
     fading: factors.fading(),
   };
 }
 
 /** Learning rates that are not proportional. */
-function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): Course {
+function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, momenta: Momenta): ScheduledDynamics {
   const sides = [new Factors([rate1, schedule]), new Factors([rate2, schedule])] as const;
   const ends = [sides[0].end(), sides[1].end()] as const;
   const frozen = ends.every(({ end }) => end === 'frozen');
   // Velocities remember the learning rates before: with momentum the end is no new start.
   const known = ends.every(({ end }) => end !== 'unknown') && (frozen || momenta.momentum === 0);
   return {
-    law: {
+    dynamics: {
       ...momenta,
       kind: 'stepped',
       featureRate: ends[0].last,
@@ -100,12 +100,12 @@ function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, 
       endFactor: 1,
     },
     ...inSteps,
-    drive: (step) => ({ factors: sides[0].upTo(step), factors2: sides[1].upTo(step) }),
+    rates: (step) => ({ features: sides[0].upTo(step), prototypes: sides[1].upTo(step) }),
     fading: Math.min(sides[0].fading(), sides[1].fading()),
   };
 }
 
-const inSteps = { stepwise: true, clock: (step: number) => step, per: 'step', speed: 1 } as const;
+const inSteps = { stepwise: true, tau: (step: number) => step, per: 'step', speed: 1 } as const;
 
 /** Steps that are taken at most to find the end of what fades. */
 const MOST_STEPS = 2 ** 28;
@@ -113,29 +113,32 @@ const MOST_STEPS = 2 ** 28;
 /** The product of rates at the steps 0, 1, …, over `value`. */
 class Factors {
   readonly constant: boolean;
-  private steps = new Float64Array();
+  /** What the product is made of, where no factor is a function. */
+  private readonly forms: EngineRate[] | undefined;
+  private values = new Float64Array();
 
   constructor(
     private readonly rates: readonly CheckedRate[],
     private readonly value = 1,
   ) {
     this.constant = rates.every(({ total, breakPoints }) => total === Number.POSITIVE_INFINITY && breakPoints.length === 0);
+    const forms = rates.flatMap(({ engineRate }) => engineRate ?? []);
+    this.forms = forms.length === rates.length ? forms.map((form, i) => (i === 0 ? over(form, value) : form)) : undefined;
   }
 
-  /** At least those before `step`; of functions no later ones. */
-  upTo(step: number): Float64Array {
-    const known = this.rates.every(({ total }) => total !== undefined);
-    const wanted = known ? Math.max(step, 2 * this.steps.length) : step;
-    if (wanted > this.steps.length) {
-      const longer = new Float64Array(wanted);
-      longer.set(this.steps);
-      longer.set(this.between(this.steps.length, wanted), this.steps.length);
-      this.steps = longer;
+  /** All of it where it is described; else the values before `step` and no later ones, which a function may not have. */
+  upTo(step: number): readonly EngineRate[] | Float64Array {
+    if (this.forms) return this.forms;
+    if (step > this.values.length) {
+      const longer = new Float64Array(step);
+      longer.set(this.values);
+      longer.set(this.between(this.values.length, step), this.values.length);
+      this.values = longer;
     }
-    return this.steps;
+    return this.values;
   }
 
-  end(): { end: Law['end']; time: number; last: number } {
+  end(): { end: Dynamics['end']; time: number; last: number } {
     const fading = this.rates.filter(({ total }) => total !== Number.POSITIVE_INFINITY);
     if (fading.some(({ total }) => total === undefined)) return { end: 'unknown', time: 0, last: 1 };
     if (fading.length > 0) {
@@ -156,3 +159,5 @@ class Factors {
     return first.map((factor, i) => others.reduce((product, other) => product * (other[i] as number), factor) / this.value);
   }
 }
+
+const over = (rate: EngineRate, value: number): EngineRate => ({ ...rate, value: rate.value / value });

@@ -13,9 +13,9 @@ import { checkNumber, inside, option } from '../check/options.js';
 import { checkGamma, checkWeightDecay } from '../check/quantities.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { ComputedTrajectory } from './computed.js';
-import type { Course } from './law.js';
 import { sides, startTrajectory, type WeightDecay } from './linear.js';
 import { type CheckedRate, checkRate, checkRates, proportion, type Rate } from './rates.js';
+import type { ScheduledDynamics } from './scheduled.js';
 import type { Trajectory } from './trajectory.js';
 
 export interface GradientFlowOptions extends Control {
@@ -69,7 +69,7 @@ export function startFlow(state: State, options: GradientFlowOptions, place = op
   const rates = checkRates(options.rates, sides, inside(place, 'rates'));
   const decay = checkWeightDecay(options.weightDecay, sides, inside(place, 'weightDecay'));
   const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
-  return startTrajectory(checkState(state), gamma, courseOf(rates.features, rates.prototypes, decay));
+  return startTrajectory(checkState(state), gamma, scheduledFlow(rates.features, rates.prototypes, decay));
 }
 
 /** `anchoredFlow`, as `startFlow`. */
@@ -83,15 +83,15 @@ export function startAnchoredFlow(
   const features = checkNumber(options.weightDecay ?? 0, inside(place, 'weightDecay'), { min: 0 });
   const gamma = checkGamma(options.gamma, inside(place, 'gamma'));
   const fixed = checkRate(0, inside(place, 'rate'));
-  return startTrajectory(checkState(state), gamma, courseOf(rate, fixed, { features, prototypes: 0 }));
+  return startTrajectory(checkState(state), gamma, scheduledFlow(rate, fixed, { features, prototypes: 0 }));
 }
 
-function courseOf(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): Course {
+function scheduledFlow(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): ScheduledDynamics {
   return proportion(rate1, rate2) === undefined ? integrated(rate1, rate2, decay) : closed(rate1, rate2, decay);
 }
 
-/** What all laws of a flow have in common. */
-const flowLaw = (decay: { features: number; prototypes: number }) => ({
+/** What all flows have in common. */
+const flowDynamics = (decay: { features: number; prototypes: number }) => ({
   featureDecay: decay.features,
   prototypeDecay: decay.prototypes,
   momentum: 0,
@@ -99,18 +99,18 @@ const flowLaw = (decay: { features: number; prototypes: number }) => ({
   endFactor: 1,
 });
 
-/** Rates `η_i(t) = value_i g(t)`: the clock is `∫g`. */
-function closed(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): Course {
+/** Rates `η_i(t) = value_i g(t)`: their own time is `∫g`. */
+function closed(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): ScheduledDynamics {
   const common = rate2.value > 0 ? rate2 : rate1;
   const { value, total } = common;
-  const clock = value > 0 ? (time: number) => common.integral(time) / value : (time: number) => time;
+  const tau = value > 0 ? (time: number) => common.integral(time) / value : (time: number) => time;
   const fades = value > 0 && total !== undefined && total < Number.POSITIVE_INFINITY;
-  const law = { ...flowLaw(decay), kind: 'flow', featureRate: rate1.value, prototypeRate: rate2.value } as const;
+  const dynamics = { ...flowDynamics(decay), kind: 'flow', featureRate: rate1.value, prototypeRate: rate2.value } as const;
   return {
-    law: { ...law, end: fades ? 'frozen' : 'steady', endTime: fades ? total / value : 0 },
+    dynamics: { ...dynamics, end: fades ? 'frozen' : 'steady', endTime: fades ? total / value : 0 },
     stepwise: false,
-    clock,
-    drive: () => undefined,
+    tau,
+    rates: () => undefined,
     per: total === undefined ? 'zeta' : 'time',
     speed: value > 0 && total === Number.POSITIVE_INFINITY ? common.valueAt(settlesAt(common)) / value : 1,
     fading: fades ? fadingOf(common) : 0,
@@ -118,22 +118,22 @@ function closed(rate1: CheckedRate, rate2: CheckedRate, decay: { features: numbe
 }
 
 /** Any two rates. */
-function integrated(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): Course {
+function integrated(rate1: CheckedRate, rate2: CheckedRate, decay: { features: number; prototypes: number }): ScheduledDynamics {
   const known = rate1.total !== undefined && rate2.total !== undefined;
   const endTime = known ? Math.max(settlesAt(rate1), settlesAt(rate2)) : 0;
   const last = (rate: CheckedRate) => (known && rate.total === Number.POSITIVE_INFINITY ? rate.valueAt(endTime) : 0);
   const [featureRate, prototypeRate] = [last(rate1), last(rate2)];
-  const law = { ...flowLaw(decay), kind: 'integrated', featureRate, prototypeRate, endTime } as const;
+  const dynamics = { ...flowDynamics(decay), kind: 'integrated', featureRate, prototypeRate, endTime } as const;
   let horizon = 0;
   return {
-    law: { ...law, end: !known ? 'unknown' : featureRate === 0 && prototypeRate === 0 ? 'frozen' : 'steady' },
+    dynamics: { ...dynamics, end: !known ? 'unknown' : featureRate === 0 && prototypeRate === 0 ? 'frozen' : 'steady' },
     stepwise: false,
-    clock: (time) => time,
-    drive(time) {
+    tau: (time) => time,
+    rates(time) {
       if (known && horizon >= endTime) return undefined;
       // Functions are asked for no later times than their caller is.
       horizon = known ? Math.min(Math.max(time, 2 * horizon), endTime) : time;
-      return { rate1: rate1.pieces(horizon), rate2: rate2.pieces(horizon) };
+      return { featureRate: rate1.pieces(horizon), prototypeRate: rate2.pieces(horizon) };
     },
     per: 'time',
     speed: 1,

@@ -1,10 +1,10 @@
 /**
  * What a limit means: the regimes and statements of UL Cors. 3 and 5 and Thm 6, corrected, and of what they leave out.
  */
-import type { Law } from './law.js';
+import type { Dynamics } from './scheduled.js';
 import type { Limit, Regime } from './trajectory.js';
 
-/** The numbers of `Limit` of native/ops/exact/trajectory, per unit of the law's clock. */
+/** The numbers of `Limit` of native/ops/exact/trajectory, per unit of the dynamics' own time. */
 export interface RawLimit {
   readonly kind: 'steady' | 'frozen' | 'oscillating';
   readonly exponent: number;
@@ -19,18 +19,19 @@ export interface RawLimit {
 
 /** What the statement of a limit depends on. */
 export interface LimitFacts extends RawLimit {
-  readonly law: Law;
+  readonly dynamics: Dynamics;
   readonly gamma: number;
   readonly classes: number;
   readonly balanced: boolean;
 }
 
-export function regimeOf({ kind, exponent, polynomial, within, between, rest, balanced, law }: LimitFacts): Regime {
+export function regimeOf({ kind, exponent, polynomial, within, between, rest, balanced, dynamics }: LimitFacts): Regime {
   if (kind === 'oscillating') return 'oscillating';
   if (kind === 'frozen') return 'stationary';
   const grows = exponent > 0 || (exponent === 0 && polynomial);
   if (!grows) return exponent < 0 ? 'vanishing' : 'stationary';
-  const plain = law.featureDecay === 0 && law.prototypeDecay === 0 && law.featureRate > 0 && law.prototypeRate > 0;
+  const plain =
+    dynamics.featureDecay === 0 && dynamics.prototypeDecay === 0 && dynamics.featureRate > 0 && dynamics.prototypeRate > 0;
   if (!balanced || !plain || rest) return 'diverging';
   return within && between ? 'mixed' : within ? 'aligned' : 'orthogonal';
 }
@@ -38,7 +39,7 @@ export function regimeOf({ kind, exponent, polynomial, within, between, rest, ba
 const show = (value: number): string => String(Number(value.toPrecision(6)));
 
 export function statementOf(facts: LimitFacts, { regime, exponent, rate, per }: Omit<Limit, 'statement'>): string {
-  const { polynomial, law } = facts;
+  const { polynomial, dynamics } = facts;
   const unit = per === 'zeta' ? 'unit of ζ' : per === 'time' ? 'unit of time' : 'step';
   const toward = directionOf(facts);
   const speed = rate === Number.POSITIVE_INFINITY ? '' : rate === 0 ? ', slower than exponentially' : `, like e^(−${show(rate)} t)`;
@@ -54,7 +55,7 @@ export function statementOf(facts: LimitFacts, { regime, exponent, rate, per }: 
       return `‖Z‖ tends to 0, log ‖Z‖ falling by ${show(-exponent)} a ${unit}, and Z/‖Z‖ to ${toward}${speed} (${corollary5(facts, "λ > σ: ω⁺ < 0, where the paper's proof has the sign reversed")}).`;
     case 'diverging':
       return polynomial
-        ? `‖Z‖ grows like t, and Z/‖Z‖ tends to ${toward} like 1/t (${law.prototypeRate === 0 ? 'UL Thm 6 without weight decay' : 'one rate is zero'}).`
+        ? `‖Z‖ grows like t, and Z/‖Z‖ tends to ${toward} like 1/t (${dynamics.prototypeRate === 0 ? 'UL Thm 6 without weight decay' : 'one rate is zero'}).`
         : `Z/‖Z‖ tends to ${toward}${speed}; ${grows} (${corollary5(facts, 'λ < σ')}).`;
     case 'stationary':
       return stationary(facts, speed);
@@ -64,31 +65,31 @@ export function statementOf(facts: LimitFacts, { regime, exponent, rate, per }: 
 }
 
 function stationary(facts: LimitFacts, speed: string): string {
-  const { kind, law, logNorm, within, between } = facts;
+  const { kind, dynamics, logNorm, within, between } = facts;
   if (logNorm === Number.NEGATIVE_INFINITY) return 'The start is zero and stays so.';
   if (kind === 'frozen') return 'The rates have a finite integral: Z(t) tends to what the flow or descent has reached by then.';
-  if (law.featureRate === 0 && law.prototypeRate === 0) return 'Both rates are zero: nothing moves.';
-  if (law.prototypeRate === 0 && law.featureDecay > 0) {
+  if (dynamics.featureRate === 0 && dynamics.prototypeRate === 0) return 'Both rates are zero: nothing moves.';
+  if (dynamics.prototypeRate === 0 && dynamics.featureDecay > 0) {
     return `H(t) tends to MᵀW/λ${speed}, the prototypes being fixed (UL Thm 6).`;
   }
-  const decays = law.featureDecay > 0 || law.prototypeDecay > 0;
+  const decays = dynamics.featureDecay > 0 || dynamics.prototypeDecay > 0;
   if (!decays || (!within && !between)) return 'Nothing of the start grows: what does not decay stays.';
   return `Z(t) tends to a finite state${speed} (${corollary5(facts, 'λ = σ: (H₁⁺ + (1−s)/(1+s) H₁⁻, W₁⁺ − (1−s)/(1+s) W₁⁻)')}).`;
 }
 
 /** UL Cor. 5 where its conditions hold, or how what is found goes beyond it. */
-function corollary5({ law, balanced, within, between, rest }: LimitFacts, itsCase: string): string {
+function corollary5({ dynamics, balanced, within, between, rest }: LimitFacts, itsCase: string): string {
   if (!balanced) return 'as UL Cors. 3 and 5, with the singular values of unequal classes';
-  if (law.featureRate === 0 || law.prototypeRate === 0) return 'as UL Thm 6, one side being fixed';
-  const plain = law.featureDecay === 0 && law.prototypeDecay === 0;
+  if (dynamics.featureRate === 0 || dynamics.prototypeRate === 0) return 'as UL Thm 6, one side being fixed';
+  const plain = dynamics.featureDecay === 0 && dynamics.prototypeDecay === 0;
   if (plain || rest || !within) return 'beyond UL Cors. 3 and 5: what they lead with is not in the start, or γ > 2/(C−2)';
   if (between) return 'beyond UL Cor. 5: γ = 0 or γ = 2/(C−2)';
-  return law.featureDecay === law.prototypeDecay ? `UL Cor. 5, ${itsCase}` : 'as UL Cor. 5, with unequal decays';
+  return dynamics.featureDecay === dynamics.prototypeDecay ? `UL Cor. 5, ${itsCase}` : 'as UL Cor. 5, with unequal decays';
 }
 
 /** The direction in words. */
-function directionOf({ law, balanced, within, between, rest }: LimitFacts): string {
-  if (law.kind === 'flow' && law.prototypeRate === 0 && (within || between)) return '(MᵀW, 0)/‖MᵀW‖';
+function directionOf({ dynamics, balanced, within, between, rest }: LimitFacts): string {
+  if (dynamics.kind === 'flow' && dynamics.prototypeRate === 0 && (within || between)) return '(MᵀW, 0)/‖MᵀW‖';
   if (rest && !within && !between) return 'what of the features differs within classes';
   if (!balanced) return 'what the leading singular mode has made of the start';
   if (within && between) return 'a mixture of the aligned direction Z̄ and the common mean';

@@ -1,7 +1,7 @@
 /**
- * Trajectories of linear dynamics under the unhinged loss: flow, descent, and flow under fixed prototypes. A law moves the
- * singular modes of the loss (native/ops/exact/propagator), and a state at a time is a few combinations of parts of the start
- * (native/ops/exact/trajectory). Here are the times of such a law, the checks, and what its limit means.
+ * Trajectories of linear dynamics under the unhinged loss: flow, descent, and flow under fixed prototypes. The
+ * singular modes of the loss move each by itself (native/ops/exact/propagator), and a state at a time is a few combinations of parts of the start
+ * (native/ops/exact/trajectory). Here are their times and rates, the checks, and what their limit means.
  */
 import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
 import { LayerpeelError, OverflowError } from '../check/errors.js';
@@ -11,8 +11,8 @@ import { engine, type Handle, type RawArrays } from '../engine/load.js';
 import { type Steps, step } from '../engine/run.js';
 import { ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
-import type { Course, Drive, Law } from './law.js';
 import { type LimitFacts, type RawLimit, regimeOf, statementOf } from './limits.js';
+import type { Dynamics, LearningRates, ScheduledDynamics } from './scheduled.js';
 import { type Limit, type MeasureName, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
 
 /** Weight decay of features, and of prototypes and biases; a number is both, what is left out 0. */
@@ -31,14 +31,14 @@ type ExactHandle = Handle<'trajectory'>;
 
 interface StartPlan {
   readonly gamma: number;
-  readonly law: Law;
+  readonly dynamics: Dynamics;
 }
 
 declare module '../engine/load.js' {
   interface Engine {
     trajectoryStart(mode: Mode, state: EngineState, plan: StartPlan): Result<ExactHandle>;
-    trajectoryDrive(handle: ExactHandle, drive: Drive): void;
-    /** At a time of the law's clock; over its norm, if it is to have unit norm. */
+    trajectoryRates(handle: ExactHandle, rates: LearningRates): void;
+    /** At a time of the dynamics' own; over its norm, if it is to have unit norm. */
     trajectoryState(mode: Mode, handle: ExactHandle, plan: { readonly time: number; readonly unit: boolean }): Result<RawState>;
     /** A column by each name. */
     trajectoryMeasure(
@@ -52,12 +52,12 @@ declare module '../engine/load.js' {
 }
 
 /** Makes a trajectory of a start, which it copies. */
-export function startTrajectory(state: CheckedState, gamma: number, course: Course): Steps<ComputedTrajectory> {
+export function startTrajectory(state: CheckedState, gamma: number, scheduled: ScheduledDynamics): Steps<ComputedTrajectory> {
   const { labels, samples, classes, dim, counts, dtype } = state;
   const start = { samples, classes, dim, dtype, labels: labels.slice(), counts, gamma };
   return step({
-    call: (engine, mode) => engine.trajectoryStart(mode, state, { gamma, law: course.law }),
-    wrap: (handle: ExactHandle) => new LinearTrajectory(handle, start, course),
+    call: (engine, mode) => engine.trajectoryStart(mode, state, { gamma, dynamics: scheduled.dynamics }),
+    wrap: (handle: ExactHandle) => new LinearTrajectory(handle, start, scheduled),
   });
 }
 
@@ -78,35 +78,35 @@ const isOwn = (name: MeasureName): name is TrajectoryMeasure => name in trajecto
 class LinearTrajectory extends ComputedTrajectory {
   protected readonly known = [...new Set([...ownMeasures, ...(Object.keys(collapseMeasures) as CollapseMeasure[])])];
   protected readonly stepwise: boolean;
-  private driven = 0;
+  private ratesUntil = 0;
 
   constructor(
     private readonly handle: ExactHandle,
     private readonly start: Start,
-    private readonly course: Course,
+    private readonly scheduled: ScheduledDynamics,
   ) {
     super();
-    this.stepwise = course.stepwise;
+    this.stepwise = scheduled.stepwise;
   }
 
   protected release(): void {
     engine().dispose(this.handle);
   }
 
-  /** Hands over what drives the law up to a time; returns what its clock shows then. */
-  private clockAt(time: number): number {
-    if (time > this.driven) {
-      const drive = this.course.drive(time);
-      if (drive) engine().trajectoryDrive(this.handle, drive);
-      this.driven = time;
+  /** Hands over the rates up to a time; returns the dynamics' own time then. */
+  private tauAt(time: number): number {
+    if (time > this.ratesUntil) {
+      const rates = this.scheduled.rates(time);
+      if (rates) engine().trajectoryRates(this.handle, rates);
+      this.ratesUntil = time;
     }
-    return this.course.clock(time);
+    return this.scheduled.tau(time);
   }
 
   private *evaluate(time: number, unit: boolean): Steps<RawState> {
-    const clock = this.clockAt(time);
+    const tau = this.tauAt(time);
     return yield* step({
-      call: (engine, mode) => engine.trajectoryState(mode, this.handle, { time: clock, unit }),
+      call: (engine, mode) => engine.trajectoryState(mode, this.handle, { time: tau, unit }),
       wrap: (raw: RawState) => raw,
     });
   }
@@ -130,12 +130,12 @@ class LinearTrajectory extends ComputedTrajectory {
   protected *columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns> {
     if (names.has('distanceToLimit')) this.reachEnd();
     if (names.has('distanceToAligned')) this.checkAligned();
-    this.clockAt(times.at(-1) as number);
+    this.tauAt(times.at(-1) as number);
     const own = [...names].filter(isOwn);
     const others = [...names].filter((name): name is CollapseMeasure => !isOwn(name));
-    const clocks = times.map((time) => this.course.clock(time));
+    const taus = times.map((time) => this.scheduled.tau(time));
     const columns = yield* step({
-      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, { times: clocks, names: own }),
+      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, { times: taus, names: own }),
       wrap: (raw: Columns) => raw,
     });
     return {
@@ -166,8 +166,13 @@ class LinearTrajectory extends ComputedTrajectory {
       call: (engine, mode) => engine.trajectoryLimit(mode, this.handle),
       wrap: (limit: RawLimit) => limit,
     });
-    const { law, per, speed, fading } = this.course;
-    const facts: LimitFacts = { ...raw, ...this.start, law, balanced: this.start.counts.every((n) => n === this.start.counts[0]) };
+    const { dynamics, per, speed, fading } = this.scheduled;
+    const facts: LimitFacts = {
+      ...raw,
+      ...this.start,
+      dynamics,
+      balanced: this.start.counts.every((n) => n === this.start.counts[0]),
+    };
     const regime = regimeOf(facts);
     const limit = {
       regime,
@@ -192,19 +197,20 @@ class LinearTrajectory extends ComputedTrajectory {
   }
 
   private reachEnd(): void {
-    const { law } = this.course;
-    if (law.end === 'unknown') {
+    const { dynamics } = this.scheduled;
+    if (dynamics.end === 'unknown') {
       throw new LayerpeelError(
         'LP_OPTION',
         'The limit is not known of learning rates and schedules given as functions, of rates of a flow that are functions and not proportional, with momentum of learning rates that are not proportional, or where finding it takes more than 2^28 steps; give rates and schedules as numbers or plain objects.',
       );
     }
-    this.clockAt(law.kind === 'flow' ? 0 : law.endTime);
+    this.tauAt(dynamics.kind === 'flow' ? 0 : dynamics.endTime);
   }
 
   private checkAligned(): void {
     checkBalanced(this.start, 'distanceToAligned');
-    if (this.course.law.kind === 'integrated' || this.course.law.kind === 'stepped') {
+    const { kind } = this.scheduled.dynamics;
+    if (kind === 'integrated' || kind === 'stepped') {
       throw new LayerpeelError('LP_OPTION', 'distanceToAligned needs proportional rates, as UL Cors. 3 and 5 do.');
     }
   }

@@ -7,7 +7,7 @@
  *     exponential  f(t) = e^{−t/timescale}
  *     steps        f(t) = factor^m, m the number of milestones ≤ t
  *
- * The clock of `f` starts at 0 with or without a warm-up; the warm-up only multiplies. In a flow `w(t) = min(1, t/warmup)`. Step
+ * The time of `f` starts at 0 with or without a warm-up; the warm-up only multiplies. In a flow `w(t) = min(1, t/warmup)`. Step
  * `k = 0, 1, …` of a descent uses `f(k) · min(1, (k+1)/warmup)`: the first step already moves, and step `warmup − 1` is the first
  * at the full rate (a `LinearLR` with `start_factor = 1/warmup`, `total_iters = warmup − 1`, times the schedule).
  */
@@ -33,6 +33,14 @@ export type Rate = number | ((time: number) => number) | (Shape & { readonly val
 /** The factor that multiplies learning rates at a step: a rate object without `value`, or a function of the step. */
 export type Schedule = ((step: number) => number) | Shape;
 
+/** `Shape` of native/core/schedule. */
+export type EngineRate = { readonly value: number; readonly warmup?: number } & (
+  | { readonly kind: 'constant' }
+  | { readonly kind: 'cosine'; readonly period: number }
+  | { readonly kind: 'exponential'; readonly timescale: number }
+  | { readonly kind: 'steps'; readonly milestones: Float64Array; readonly factor: number }
+);
+
 /** A rate whose form has been checked. */
 export interface CheckedRate {
   /** Makes what `integral` and `pieces` need up to a time: of a function thousands of calls, between which the event loop turns. */
@@ -49,6 +57,8 @@ export interface CheckedRate {
   readonly breakPoints: readonly number[];
   /** The rate on `[0, horizon]` as the native engine reads it: see `pieces`. */
   pieces(horizon: number): Float64Array;
+  /** The rate at the steps of a descent as the native engine works it out by itself; undefined for a function. */
+  readonly engineRate: EngineRate | undefined;
   /** What `proportion` compares. */
   readonly value: number;
   readonly form: unknown;
@@ -146,6 +156,11 @@ class ObjectRate implements CheckedRate {
   }
 
   *prepare(): Turns<void> {}
+
+  get engineRate(): EngineRate {
+    const { shape, value } = this;
+    return shape.kind === 'steps' ? { ...shape, value, milestones: Float64Array.from(shape.milestones) } : { ...shape, value };
+  }
 
   valueAt(time: number): number {
     const { warmup = 0 } = this.shape;
@@ -256,6 +271,7 @@ class FunctionRate implements CheckedRate {
   readonly form: unknown;
   readonly value = 1;
   readonly total = undefined;
+  readonly engineRate = undefined;
   readonly breakPoints: readonly number[] = [];
   private readonly series: Pieces;
 

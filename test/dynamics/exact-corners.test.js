@@ -1,5 +1,5 @@
 // Exact trajectories at their corners: limits that oscillate, biases behind the end of schedules, states scaled many times over,
-// clocks that go back, and logits of unequal classes.
+// times that go back, steps far out, and logits of unequal classes.
 import { gradientDescentSync, gradientFlowSync, iteratedDescentSync, randomState, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -293,6 +293,53 @@ test('the sign of a loss that is zero is 0', () => {
   const zero = { ...state, features: { ...state.features, data: new Float64Array(36) }, biases: undefined };
   const { loss, lossSign } = gradientFlowSync(zero, { gamma: 0.5, rates: sides(0, 0) }).measureSync([0, 1], ['loss', 'lossSign']);
   assert.equal([...loss, ...lossSign].map(Math.abs), [0, 0, 0, 0]);
+});
+
+test('a step far out costs no more than a near one, and is exact', () => {
+  const state = { ...sample({ counts: [5, 2, 4] }), biases: undefined };
+  const options = { gamma: 0.2, learningRates: sides(0.3, 0.2), weightDecay: 0.01 };
+  for (const more of [{}, { momentum: 0.9 }, { momentum: 0.9, nesterov: true }]) {
+    const trajectory = gradientDescentSync(state, { ...options, ...more });
+    const { exponent, direction } = trajectory.limitSync();
+    const [middle, far] = [1e12, Number.MAX_SAFE_INTEGER].map((step) => trajectory.directionAtSync(step));
+    near(far.logNorm / Number.MAX_SAFE_INTEGER, exponent, 1e-12, 'growth');
+    near(middle.logNorm / 1e12, exponent, 1e-10, 'growth');
+    near(distance(far.features.data, direction.features.data), 0, 1e-12, 'direction');
+    near(distance(far.prototypes.data, direction.prototypes.data), 0, 1e-12, 'direction');
+  }
+  // Rates so small that nothing overflows: the flow after the same time.
+  const tiny = gradientDescentSync(state, { ...options, learningRates: sides(3e-15, 2e-15) }).atSync(1e15);
+  const flow = gradientFlowSync(state, { gamma: 0.2, rates: sides(3, 2), weightDecay: 0.01 }).atSync(1);
+  near(distance(tiny.features.data, flow.features.data), 0, 1e-13, 'as the flow');
+  near(distance(tiny.prototypes.data, flow.prototypes.data), 0, 1e-13, 'as the flow');
+});
+
+test('a schedule that ends is passed at once from there on, for every kind of rate', () => {
+  const state = sample({ counts: [5, 2, 4] });
+  const steps = { kind: 'steps', milestones: [7, 40], factor: 0.5, warmup: 5 };
+  for (const [schedule, features] of [
+    [steps, 0.3],
+    [steps, { kind: 'steps', value: 0.3, milestones: [20], factor: 0.1 }],
+    [{ kind: 'cosine', period: 50 }, 0.3],
+    [
+      { kind: 'cosine', period: 50 },
+      { kind: 'exponential', value: 0.3, timescale: 9 },
+    ],
+  ]) {
+    const options = { gamma: 0.2, learningRates: sides(features, 0.2), schedule };
+    const trajectory = gradientDescentSync(state, options);
+    const far = trajectory.directionAtSync(3e9);
+    const { direction, exponent } = trajectory.limitSync();
+    near(distance(far.features.data, direction.features.data), 0, 1e-12, 'direction');
+    near((trajectory.directionAtSync(6e9).logNorm - far.logNorm) / 3e9, exponent, 1e-12, 'growth');
+    // On the way the steps are those of the loop, wherever the trajectory has been before.
+    for (const count of [45, 60]) {
+      const looped = iteratedDescentSync(state, { ...options, steps: count });
+      const at = trajectory.atSync(count);
+      near(distance(at.features.data, looped.features.data), 0, 1e-12, `features after ${count}`);
+      near(distance(at.biases.data, looped.biases.data), 0, 1e-12, `biases after ${count}`);
+    }
+  }
 });
 
 test('times in any order are measured as one by one', () => {

@@ -8,14 +8,14 @@ namespace {
 // (1 − e^{−x t})/x, t at x = 0
 double decayed(double x, double t) { return x == 0 ? t : -std::expm1(-x * t) / x; }
 
-class Flow final : public Clock {
+class Flow final : public Propagator {
  public:
-  Flow(const Law& law, const std::vector<Mode>& modes) : rates_(law.rates) {
+  Flow(const Dynamics& dynamics, const std::vector<Mode>& modes) : rates_(dynamics.rates) {
     for (const Mode& mode : modes) pairs_.push_back({Pair(mode.sigma, rates_), mode.lifted});
   }
 
-  std::unique_ptr<Clock> clone() const override { return std::make_unique<Flow>(*this); }
-  void advance(double t, const Drive&, const Control&) override { time_ = t; }
+  std::unique_ptr<Propagator> clone() const override { return std::make_unique<Flow>(*this); }
+  void advance(double t, const LearningRates&, const Control&) override { time_ = t; }
 
   void read(Propagation& out) const override {
     const double t = time_;
@@ -48,20 +48,20 @@ class Flow final : public Clock {
 
 }  // namespace
 
-std::unique_ptr<Clock> make_flow(const Law& law, const std::vector<Mode>& modes) {
-  return std::make_unique<Flow>(law, modes);
+std::unique_ptr<Propagator> make_flow(const Dynamics& dynamics, const std::vector<Mode>& modes) {
+  return std::make_unique<Flow>(dynamics, modes);
 }
 
-std::unique_ptr<Clock> make_clock(const Law& law, const std::vector<Mode>& modes) {
-  switch (law.kind) {
-    case Law::Kind::flow:
-      return make_flow(law, modes);
-    case Law::Kind::descent:
-      return make_descent(law, modes);
-    case Law::Kind::stepped:
-      return make_stepped(law, modes);
+std::unique_ptr<Propagator> make_propagator(const Dynamics& dynamics, const std::vector<Mode>& modes) {
+  switch (dynamics.kind) {
+    case Dynamics::Kind::flow:
+      return make_flow(dynamics, modes);
+    case Dynamics::Kind::descent:
+      return make_descent(dynamics, modes);
+    case Dynamics::Kind::stepped:
+      return make_stepped(dynamics, modes);
     default:
-      return make_integrated(law, modes);
+      return make_integrated(dynamics, modes);
   }
 }
 

@@ -4,7 +4,7 @@
 //
 // at a cost that knows neither n nor p. Rates come as Chebyshev series on pieces (core/rate.h). A step stays in one
 // piece, is no longer than what the fastest mode needs to change e-fold, and sums the Taylor series of the solution,
-// whose terms follow from those of the rates, to the last bit. From the law's end on the rates are constant, and
+// whose terms follow from those of the rates, to the last bit. From where the rates are constant on, so is A, and
 // Newton's form of pair.h serves again, started at what has been reached.
 #include <algorithm>
 #include <array>
@@ -49,40 +49,42 @@ void taylor(double& h0, double& w0, double sigma, const Rates& decay, const Seri
   }
 }
 
-class Integrated final : public Clock {
+class Integrated final : public Propagator {
  public:
-  Integrated(const Law& law, const std::vector<Mode>& modes) : law_(law) {
+  Integrated(const Dynamics& dynamics, const std::vector<Mode>& modes) : dynamics_(dynamics) {
     for (const Mode& mode : modes) {
-      entries_.push_back({mode.sigma, Pair(mode.sigma, law.rates), scalar(1), 0});
+      entries_.push_back({mode.sigma, Pair(mode.sigma, dynamics.rates), scalar(1), 0});
       fastest_ = std::max(fastest_, std::abs(mode.sigma));
     }
-    fastest_ += std::max(law.rates.feature_decay, law.rates.prototype_decay);
+    fastest_ += std::max(dynamics.rates.feature_decay, dynamics.rates.prototype_decay);
   }
 
-  std::unique_ptr<Clock> clone() const override { return std::make_unique<Integrated>(*this); }
+  std::unique_ptr<Propagator> clone() const override { return std::make_unique<Integrated>(*this); }
 
-  void advance(double t, const Drive& drive, const Control& control) override {
-    const double until = law_.end == Law::End::unknown ? t : std::min(t, law_.end_time);
-    const bool driven = drive.rate1 && drive.rate2;
-    if (now_ < until && !driven) throw Error("LP_INTERNAL", "A trajectory that is integrated needs both of its rates.");
+  void advance(double t, const LearningRates& rates, const Control& control) override {
+    const double until = dynamics_.end == Dynamics::End::unknown ? t : std::min(t, dynamics_.end_time);
+    const bool known = rates.feature_rate && rates.prototype_rate;
+    if (now_ < until && !known) throw Error("LP_OPTION", "The rates of this flow are not known yet.");
     while (now_ < until) {
       control.poll();
       double stop = until;
-      for (const Rate* rate : {drive.rate1.get(), drive.rate2.get()}) stop = std::min(stop, next_piece(*rate, now_));
-      step(drive, stop - now_ > limit(drive, stop) ? now_ + limit(drive, stop) : stop);
+      for (const Rate* rate : {rates.feature_rate.get(), rates.prototype_rate.get()})
+        stop = std::min(stop, next_piece(*rate, now_));
+      step(rates, stop - now_ > limit(rates, stop) ? now_ + limit(rates, stop) : stop);
     }
-    if (driven) {
-      zeta1_ = drive.rate1->integral(now_);
-      zeta2_ = drive.rate2->integral(now_);
+    if (known) {
+      zeta1_ = rates.feature_rate->integral(now_);
+      zeta2_ = rates.prototype_rate->integral(now_);
     }
     time_ = t;
   }
 
   void read(Propagation& out) const override {
-    const double steady = time_ - now_;  // in the law's end
-    const double zeta1 = zeta1_ + law_.rates.features * steady, zeta2 = zeta2_ + law_.rates.prototypes * steady;
+    const double steady = time_ - now_;  // since the end of what varies
+    const double zeta1 = zeta1_ + dynamics_.rates.features * steady,
+                 zeta2 = zeta2_ + dynamics_.rates.prototypes * steady;
     const auto decayed = [](double x, double t) { return x == 0 ? t : -std::expm1(-x * t) / x; };
-    const bool ended = law_.end != Law::End::unknown && time_ >= law_.end_time;
+    const bool ended = dynamics_.end != Dynamics::End::unknown && time_ >= dynamics_.end_time;
     out.pairs.resize(entries_.size());
     for (size_t g = 0; g < entries_.size(); g++) {
       const Entry& entry = entries_[g];
@@ -95,15 +97,15 @@ class Integrated final : public Clock {
       out.pairs[g] = {p * entry.reached, slow, entry.log + entry.pair.fast * steady};
     }
     out.rest = 1;
-    out.rest_log = -law_.rates.feature_decay * zeta1;
-    out.keep = std::exp(-law_.rates.prototype_decay * zeta2);
-    out.gain = decayed(law_.rates.prototype_decay, zeta2);
+    out.rest_log = -dynamics_.rates.feature_decay * zeta1;
+    out.keep = std::exp(-dynamics_.rates.prototype_decay * zeta2);
+    out.gain = decayed(dynamics_.rates.prototype_decay, zeta2);
   }
 
  private:
   struct Entry {
     double sigma;
-    Pair pair;  // at the law's end
+    Pair pair;  // from then on
     Mat2 reached;
     double log;
   };
@@ -121,21 +123,21 @@ class Integrated final : public Clock {
   }
 
   // A step within [now, stop] on which ‖A‖h ≤ 1, by the largest rate at its ends and middle.
-  double limit(const Drive& drive, double stop) const {
+  double limit(const LearningRates& rates, double stop) const {
     double largest = 0;
-    for (const Rate* rate : {drive.rate1.get(), drive.rate2.get()})
+    for (const Rate* rate : {rates.feature_rate.get(), rates.prototype_rate.get()})
       for (const double share : {0.0, 0.25, 0.5, 0.75, 1.0})
         largest = std::max(largest, rate->value(std::min(now_ + share * (stop - now_), std::nextafter(stop, 0.0))));
     return largest * fastest_ > 0 ? 1 / (largest * fastest_) : INFINITY;
   }
 
-  void step(const Drive& drive, double end) {
+  void step(const LearningRates& rates, double end) {
     const double h = end - now_;
-    const Series rate1 = powers(*drive.rate1, now_, h), rate2 = powers(*drive.rate2, now_, h);
+    const Series rate1 = powers(*rates.feature_rate, now_, h), rate2 = powers(*rates.prototype_rate, now_, h);
     for (Entry& entry : entries_) {
       Mat2& p = entry.reached;
-      taylor(p.hh, p.wh, entry.sigma, law_.rates, rate1, rate2);
-      taylor(p.hw, p.ww, entry.sigma, law_.rates, rate1, rate2);
+      taylor(p.hh, p.wh, entry.sigma, dynamics_.rates, rate1, rate2);
+      taylor(p.hw, p.ww, entry.sigma, dynamics_.rates, rate1, rate2);
       const double size = p.norm();
       if (size > 1e100 || (size < 1e-100 && size > 0)) {
         p = p * (1 / size);
@@ -145,7 +147,7 @@ class Integrated final : public Clock {
     now_ = end;
   }
 
-  Law law_;
+  Dynamics dynamics_;
   std::vector<Entry> entries_;
   double fastest_ = 0;  // of σ + λ
   double now_ = 0;      // where the integration stands
@@ -154,8 +156,8 @@ class Integrated final : public Clock {
 
 }  // namespace
 
-std::unique_ptr<Clock> make_integrated(const Law& law, const std::vector<Mode>& modes) {
-  return std::make_unique<Integrated>(law, modes);
+std::unique_ptr<Propagator> make_integrated(const Dynamics& dynamics, const std::vector<Mode>& modes) {
+  return std::make_unique<Integrated>(dynamics, modes);
 }
 
 }  // namespace lp

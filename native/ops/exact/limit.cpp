@@ -1,5 +1,5 @@
-// Where a trajectory goes (UL Cors. 3 and 5, corrected, for any class sizes, decay and optimizer). From the law's end
-// on the state is a sum of parts, each multiplied by e^{exponent t}: of every group the part along the fast eigenvector
+// Where a trajectory goes (UL Cors. 3 and 5, corrected, for any class sizes, decay and optimizer). From the end
+// of its dynamics on the state is a sum of parts, each multiplied by e^{exponent t}: of every group the part along the fast eigenvector
 // of its A and what remains of it, and the rest. The largest exponent among the parts that the start has wins; the next
 // one says how fast. A flow's exponent is the eigenvalue α itself, a descent's log |z|, z the larger root of its
 // recurrence.
@@ -25,13 +25,13 @@ struct Part {
 
 // Growth of a step's recurrence at eigenvalue α, with momentum μ and a = f α: z = 1 + δ solves δ² + b δ − a = 0,
 // b = 1 − μ − a (heavy ball), 1 − μ − (1 + μ) a (Nesterov). Written in δ it is exact for small steps.
-void grow_in_steps(Part& part, const Law& law) {
-  const double a = law.end_factor * part.alpha, mu = law.momentum;
-  const double b = 1 - mu - (law.nesterov ? 1 + mu : 1) * a;
+void grow_in_steps(Part& part, const Dynamics& dynamics) {
+  const double a = dynamics.end_factor * part.alpha, mu = dynamics.momentum.mu;
+  const double b = 1 - mu - (dynamics.momentum.nesterov ? 1 + mu : 1) * a;
   const double discriminant = b * b + 4 * a;
   if (discriminant < 0) {
     // A conjugate pair: |z|² is the recurrence's determinant.
-    part.exponent = std::log(mu * (law.nesterov ? 1 + a : 1)) / 2;
+    part.exponent = std::log(mu * (dynamics.momentum.nesterov ? 1 + a : 1)) / 2;
     part.oscillates = true;
     return;
   }
@@ -72,33 +72,33 @@ template <class T>
 std::unique_ptr<Limit> Trajectory<T>::find_limit(const Control& control) {
   auto limit = std::make_unique<Limit>();
   const size_t groups = pairs_.size();
-  const bool steps = law_.kind == Law::Kind::descent || law_.kind == Law::Kind::stepped;
-  const bool restarted =
-      law_.kind == Law::Kind::integrated || law_.kind == Law::Kind::stepped || law_.end == Law::End::frozen;
+  const bool steps = dynamics_.kind == Dynamics::Kind::descent || dynamics_.kind == Dynamics::Kind::stepped;
+  const bool restarted = dynamics_.kind == Dynamics::Kind::integrated || dynamics_.kind == Dynamics::Kind::stepped ||
+                         dynamics_.end == Dynamics::End::frozen;
   Propagation begin;
   if (restarted) {
-    begin = propagate(law_.end_time, control);
+    begin = propagate(dynamics_.end_time, control);
   } else {
-    make_clock(law_, pairs_)->read(begin);
+    make_propagator(dynamics_, pairs_)->read(begin);
   }
   const Skeleton origin = skeleton(begin);
   const double norm = std::sqrt(origin.square());
   limit->reference.leads.resize(groups);
   limit->reference.remainder.resize(groups);
   limit->map = begin;
-  if (law_.end == Law::End::frozen || !(norm > 0)) {
+  if (dynamics_.end == Dynamics::End::frozen || !(norm > 0)) {
     limit->kind = Limit::Kind::frozen;
     limit->reference.unit = normalized(origin);
-    limit->log_norm = origin.log + std::log(norm);
+    limit->norm = {norm, origin.log};
     limit->rate = std::numeric_limits<double>::infinity();
     return limit;
   }
 
   std::vector<Part> parts;
-  double scale = std::abs(law_.rates.features * law_.rates.feature_decay);
+  double scale = std::abs(dynamics_.rates.features * dynamics_.rates.feature_decay);
   for (size_t g = 0; g < groups; g++) {
     const Mat2& start = origin.groups[g];
-    const Pair pair(modes_.sigma[g], law_.rates);
+    const Pair pair(modes_.sigma[g], dynamics_.rates);
     scale = std::max({scale, std::abs(pair.slow), std::abs(pair.fast)});
     const double size = start.norm();
     if (size <= kRounding<T> * norm) continue;
@@ -116,12 +116,12 @@ std::unique_ptr<Limit> Trajectory<T>::find_limit(const Control& control) {
       parts.push_back({group, false, pair.slow, false, rest_map * start, 0, rest_map});
   }
   if (origin.rest > kRounding<T> * norm)
-    parts.push_back({-1, false, -law_.rates.feature_decay * law_.rates.features, false, {}, origin.rest});
+    parts.push_back({-1, false, -dynamics_.rates.feature_decay * dynamics_.rates.features, false, {}, origin.rest});
 
   join_close(parts, scale);
   for (Part& part : parts) {
     part.exponent = part.alpha;
-    if (steps) grow_in_steps(part, law_);
+    if (steps) grow_in_steps(part, dynamics_);
   }
   const auto order = [](const Part& a, const Part& b) {
     return a.exponent != b.exponent ? a.exponent < b.exponent : a.polynomial < b.polynomial;
@@ -162,10 +162,10 @@ std::unique_ptr<Limit> Trajectory<T>::find_limit(const Control& control) {
     limit->reference.remainder[part.group] = part.map * begin.pairs[part.group].p * origin_.groups[part.group];
   }
   const double length = std::sqrt(lead.square());
-  limit->log_norm = origin.log + std::log(length);
+  limit->norm = {length, origin.log};
   limit->reference.unit = normalized(std::move(lead));
   // What becomes of the biases: keep and gain in the end.
-  const double pull = law_.rates.prototypes, decay = law_.rates.prototype_decay;
+  const double pull = dynamics_.rates.prototypes, decay = dynamics_.rates.prototype_decay;
   if (pull > 0) {
     limit->map.keep = decay > 0 ? 0 : 1;
     limit->map.gain = decay > 0 ? 1 / decay : std::numeric_limits<double>::infinity();
@@ -186,14 +186,14 @@ std::shared_ptr<const Limit> Trajectory<T>::limit(const Control& control) {
 
 template <class T>
 void Trajectory<T>::limit_state(const Limit& limit, bool unit, const StateOut<T>& out, const Control& control) const {
-  write(limit.map, unit ? limit.log_norm : 0, out, control);
+  write(limit.map, unit ? limit.norm : kUnscaled, out, control);
 }
 
 // Z̄ of UL Cors. 3 and 5: of the differences between balanced classes the part along the fast eigenvector.
 template <class T>
 Reference Trajectory<T>::aligned() const {
   Reference out;
-  const Pair pair(modes_.sigma[0], law_.rates);
+  const Pair pair(modes_.sigma[0], dynamics_.rates);
   const Mat2& start = origin_.groups[0];
   const Mat2 map = pair.lift * (pair.gap > 0 ? 1 / pair.gap : 1);
   out.unit.groups.resize(pairs_.size());

@@ -35,7 +35,7 @@ struct Trajectory<T>::Logits::Weights {
     for (Index r = 0; r < rows; r++) {
       const PairPropagator& pair = time.at.pairs[modes.group_of(r)];
       const bool absent = of.origin_.groups[modes.group_of(r)].norm() == 0;
-      const double scale = absent ? 0 : std::exp(pair.log + time.log - log);
+      const double scale = absent ? 0 : std::exp((pair.log - time.log) + (2 * time.log - log));
       x.push_back(absent ? 0 : scale * pair.p.wh);
       y.push_back(absent ? 0 : scale * pair.p.ww);
     }

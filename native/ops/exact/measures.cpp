@@ -53,13 +53,13 @@ void Trajectory<T>::measure(const std::vector<double>& times, const std::vector<
   // Logits of several times together: a block of samples serves them all.
   std::vector<LogitTime> batch;
   const Index batch_size = Logits::times_at_once(start_.classes());
-  const std::shared_ptr<const Drive> driven = drive();
-  std::unique_ptr<Clock> clock = borrow_clock(times[order[0]]);
+  const LearningRates known = rates();
+  std::unique_ptr<Propagator> propagator = borrow_propagator(times[order[0]]);
   Propagation at;
   for (Index done = 0; done < std::ssize(order); done++) {
     const Index i = order[done];
-    clock->advance(times[i], *driven, control);
-    clock->read(at);
+    propagator->advance(times[i], known, control);
+    propagator->read(at);
     const Skeleton now = skeleton(at);
     double features = now.rest * now.rest, prototypes = 0;
     for (const Mat2& group : now.groups) {
@@ -99,7 +99,7 @@ void Trajectory<T>::measure(const std::vector<double>& times, const std::vector<
       control.progress(static_cast<double>(done + 1) / static_cast<double>(std::ssize(order)));
     }
   }
-  keep_clock(std::move(clock));
+  keep_propagator(std::move(propagator));
 }
 
 template void Trajectory<float>::measure(const std::vector<double>&, const std::vector<TrajectoryMeasure>&,

@@ -12,6 +12,8 @@
 
 #include "core/control.h"
 #include "core/rate.h"
+#include "core/schedule.h"
+#include "ops/exact/momentum.h"
 #include "ops/exact/pair.h"
 
 namespace lp {
@@ -30,17 +32,16 @@ struct Propagation {
 };
 
 // How the parameters move.
-struct Law {
+struct Dynamics {
   enum class Kind {
-    flow,        // z' = A z in the clock's time τ: rates proportional to one function, τ its integral (UL Thms 2, 4, 6)
+    flow,        // z' = A z in its time τ: rates proportional to one function, τ the integral of it (UL Thms 2, 4, 6)
     descent,     // z ← z + f_k A z and its momentum variants (UL Eq. 5 in steps)
     integrated,  // a flow with rates η1(t), η2(t) that are not proportional
     stepped,     // a descent with learning rates that are not proportional
   };
   Kind kind = Kind::flow;
-  Rates rates{};  // per unit of the clock; `integrated`, `stepped`: those from `end_time` on
-  double momentum = 0;
-  bool nesterov = false;
+  Rates rates{};  // per unit of τ, or of f_k; `integrated`, `stepped`: those from `end_time` on
+  Momentum momentum;
 
   // What happens in the end: rates stay constant from end_time on (steady), are zero from then on (frozen), or nobody
   // knows.
@@ -49,11 +50,17 @@ struct Law {
   double end_factor = 1;  // descent: f_k of the steps from end_time on
 };
 
-// What drives a law and may be continued as later times are asked for.
-struct Drive {
-  std::vector<double> factors;               // descent: f_k of the steps 0, 1, …; all 1 where empty. stepped: η1
-  std::vector<double> factors2;              // stepped: η2
-  std::shared_ptr<const Rate> rate1, rate2;  // integrated: η1, η2
+// The rates that a time needs, as far as they are known: those of functions are handed on as later times are asked for.
+struct LearningRates {
+  // Of a descent's steps: f_k, or `stepped` η1 and η2. 1 where there is none; one serves both where there is one.
+  std::shared_ptr<const Schedule> features, prototypes;
+  // Of an `integrated` flow.
+  std::shared_ptr<const Rate> feature_rate, prototype_rate;
+
+  size_t bytes() const {
+    const auto of = [](const auto& part) { return part ? part->bytes() : 0; };
+    return of(features) + of(prototypes) + of(feature_rate) + of(prototype_rate);
+  }
 };
 
 // One mode to propagate.
@@ -65,23 +72,23 @@ struct Mode {
 };
 
 // Runs through time, forward only.
-class Clock {
+class Propagator {
  public:
-  virtual ~Clock() = default;
-  virtual std::unique_ptr<Clock> clone() const = 0;
+  virtual ~Propagator() = default;
+  virtual std::unique_ptr<Propagator> clone() const = 0;
   double time() const { return time_; }
   // t ≥ time()
-  virtual void advance(double t, const Drive& drive, const Control& control) = 0;
+  virtual void advance(double t, const LearningRates& rates, const Control& control) = 0;
   virtual void read(Propagation& out) const = 0;
 
  protected:
   double time_ = 0;
 };
 
-std::unique_ptr<Clock> make_flow(const Law& law, const std::vector<Mode>& modes);
-std::unique_ptr<Clock> make_descent(const Law& law, const std::vector<Mode>& modes);
-std::unique_ptr<Clock> make_stepped(const Law& law, const std::vector<Mode>& modes);
-std::unique_ptr<Clock> make_integrated(const Law& law, const std::vector<Mode>& modes);
-std::unique_ptr<Clock> make_clock(const Law& law, const std::vector<Mode>& modes);
+std::unique_ptr<Propagator> make_flow(const Dynamics& dynamics, const std::vector<Mode>& modes);
+std::unique_ptr<Propagator> make_descent(const Dynamics& dynamics, const std::vector<Mode>& modes);
+std::unique_ptr<Propagator> make_stepped(const Dynamics& dynamics, const std::vector<Mode>& modes);
+std::unique_ptr<Propagator> make_integrated(const Dynamics& dynamics, const std::vector<Mode>& modes);
+std::unique_ptr<Propagator> make_propagator(const Dynamics& dynamics, const std::vector<Mode>& modes);
 
 }  // namespace lp

@@ -33,8 +33,8 @@ double Skeleton::square() const {
 }
 
 template <class T>
-Trajectory<T>::Trajectory(Start<T> start, double gamma, const Law& law, const Control& control)
-    : start_(std::move(start)), modes_(count_labels(start_), gamma), law_(law) {
+Trajectory<T>::Trajectory(Start<T> start, double gamma, const Dynamics& dynamics, const Control& control)
+    : start_(std::move(start)), modes_(count_labels(start_), gamma), dynamics_(dynamics) {
   const double n = static_cast<double>(start_.samples());
   for (const Index size : modes_.size_of) {
     const double count = static_cast<double>(modes_.counts[size]);
@@ -106,7 +106,7 @@ void Trajectory<T>::measure_start(const Control& control) {
   if (origin_.rest <= rounding * norm) origin_.rest = 0;
   for (Index g = 0; g < modes_.groups(); g++) {
     const Mat2& origin = origin_.groups[g];
-    const Pair pair(modes_.sigma[g], law_.rates);
+    const Pair pair(modes_.sigma[g], dynamics_.rates);
     const bool lifted =
         origin.norm() > rounding * norm && (pair.lift * origin).norm() > rounding * pair.lift.norm() * origin.norm();
     pairs_.push_back({modes_.sigma[g], lifted});
@@ -114,37 +114,37 @@ void Trajectory<T>::measure_start(const Control& control) {
 }
 
 template <class T>
-void Trajectory<T>::drive(std::shared_ptr<const Drive> drive) {
+void Trajectory<T>::rates(LearningRates rates) {
   std::lock_guard lock(mutex_);
-  drive_ = std::move(drive);
+  rates_ = std::move(rates);
 }
 
 template <class T>
-std::shared_ptr<const Drive> Trajectory<T>::drive() const {
+LearningRates Trajectory<T>::rates() const {
   std::lock_guard lock(mutex_);
-  return drive_;
+  return rates_;
 }
 
-// A clock that stands at or before a time: a copy of the last one used, if it serves.
+// A propagator at or before a time: a copy of the last one used, if it serves.
 template <class T>
-std::unique_ptr<Clock> Trajectory<T>::borrow_clock(double time) {
+std::unique_ptr<Propagator> Trajectory<T>::borrow_propagator(double time) {
   std::lock_guard lock(mutex_);
-  return latest_ && latest_->time() <= time ? latest_->clone() : make_clock(law_, pairs_);
+  return latest_ && latest_->time() <= time ? latest_->clone() : make_propagator(dynamics_, pairs_);
 }
 
 template <class T>
-void Trajectory<T>::keep_clock(std::unique_ptr<Clock> clock) {
+void Trajectory<T>::keep_propagator(std::unique_ptr<Propagator> propagator) {
   std::lock_guard lock(mutex_);
-  latest_ = std::move(clock);
+  latest_ = std::move(propagator);
 }
 
 template <class T>
 Propagation Trajectory<T>::propagate(double time, const Control& control) {
-  std::unique_ptr<Clock> clock = borrow_clock(time);
-  clock->advance(time, *drive(), control);
+  std::unique_ptr<Propagator> propagator = borrow_propagator(time);
+  propagator->advance(time, rates(), control);
   Propagation at;
-  clock->read(at);
-  keep_clock(std::move(clock));
+  propagator->read(at);
+  keep_propagator(std::move(propagator));
   return at;
 }
 
@@ -203,20 +203,23 @@ void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<c
 }
 
 template <class T>
-void Trajectory<T>::write(const Propagation& at, double log_scale, const StateOut<T>& out,
+void Trajectory<T>::write(const Propagation& at, const Scaled& norm, const StateOut<T>& out,
                           const Control& control) const {
   const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
   const Buffer<double> shift(classes * p), prototypes(classes * p);
-  class_rows(at, log_scale, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
-  const bool still = log_scale == 0 && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
-                       return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
-                     });
+  class_rows(at, norm.log, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
+  for (const Buffer<double>* part : {&shift, &prototypes})
+    for (double& value : *part) value /= norm.value;
+  const bool still =
+      norm.log == 0 && norm.value == 1 && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
+        return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
+      });
   for (Index k = 0; k < classes * p; k++)
     out.prototypes[k] = still ? start_.prototypes[k] : static_cast<T>(prototypes[k]);
   if (out.biases) {
     for (Index c = 0; c < classes; c++) out.biases[c] = static_cast<T>(at.keep * start_.biases[c] + at.gain * pull_[c]);
   }
-  const double rest = rest_factor(at, log_scale);
+  const double rest = rest_factor(at, norm.log) / norm.value;
   const auto blend_rows = LP_SELECT(blend_rows<T>);
   parallel_for(n, row_grain(n, p), control, [&](Index begin, Index end) {
     blend_rows(start_.features.get() + begin * p, start_.labels.data() + begin, end - begin, p, rest, shift.get(),
@@ -228,8 +231,9 @@ template <class T>
 auto Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const Control& control) -> Size {
   const Propagation at = propagate(time, control);
   const Skeleton size = skeleton(at);
-  const double log_norm = size.log + std::log(size.square()) / 2;
-  write(at, unit && std::isfinite(log_norm) ? log_norm : 0, out, control);
+  const Scaled norm{std::sqrt(size.square()), size.log};
+  const double log_norm = norm.log_abs();
+  write(at, unit && std::isfinite(log_norm) ? norm : kUnscaled, out, control);
   // No element exceeds the norm: only a large one calls for a look at every element.
   const double largest = std::log(static_cast<double>(std::numeric_limits<T>::max()));
   const auto finite = [](const T* values, Index count) {
@@ -245,8 +249,8 @@ template <class T>
 size_t Trajectory<T>::bytes() const {
   const size_t n = start_.samples(), p = start_.dim, classes = start_.classes(), rows = modes_.rows();
   std::lock_guard lock(mutex_);
-  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double) +
-         bytes_of(drive_->factors, drive_->factors2) + (logits_ ? logits_->bytes() : 0);
+  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double) + rates_.bytes() +
+         (logits_ ? logits_->bytes() : 0);
 }
 
 template class Trajectory<float>;

@@ -55,6 +55,7 @@ struct Scaled {
   double plain() const { return value == 0 ? 0 : value * std::exp(log); }
   double log_abs() const { return std::log(std::abs(value)) + log; }
 };
+constexpr Scaled kUnscaled{1, 0};
 
 // A direction that distances are measured to.
 struct Reference {
@@ -68,12 +69,12 @@ struct Reference {
 
 struct Limit {
   enum class Kind { steady, frozen, oscillating } kind = Kind::steady;
-  double exponent = 0, rate = 0;                       // per unit of the clock
+  double exponent = 0, rate = 0;                       // per unit of a flow's τ, or step
   bool polynomial = false;                             // whether it also grows like t
   bool within = false, between = false, rest = false;  // which parts lead: groups within sizes, between them, the rest
   Reference reference;
-  Propagation map;      // makes of the start the leading part …
-  double log_norm = 0;  // … of this norm
+  Propagation map;    // makes of the start the leading part …
+  Scaled norm{0, 0};  // … of this norm
 };
 
 enum class TrajectoryMeasure {
@@ -109,12 +110,12 @@ template <class T>
 class Trajectory {
  public:
   // Throws LP_NOT_FINITE.
-  Trajectory(Start<T> start, double gamma, const Law& law, const Control& control);
+  Trajectory(Start<T> start, double gamma, const Dynamics& dynamics, const Control& control);
 
   const Start<T>& start() const { return start_; }
 
-  // What later calls may read of the law's drive; calls that run keep what they began with.
-  void drive(std::shared_ptr<const Drive> drive);
+  // What later calls go by; calls that run keep what they began with.
+  void rates(LearningRates rates);
 
   // The state, or the state over its norm.
   struct Size {
@@ -136,9 +137,9 @@ class Trajectory {
 
   void measure_start(const Control& control);
   Propagation propagate(double time, const Control& control);
-  std::unique_ptr<Clock> borrow_clock(double time);
-  void keep_clock(std::unique_ptr<Clock> clock);
-  std::shared_ptr<const Drive> drive() const;
+  std::unique_ptr<Propagator> borrow_propagator(double time);
+  void keep_propagator(std::unique_ptr<Propagator> propagator);
+  LearningRates rates() const;
 
   Skeleton skeleton(const Propagation& at) const;
   double rest_factor(const Propagation& at, double log_scale) const;
@@ -149,7 +150,8 @@ class Trajectory {
   // out.
   void class_rows(const Propagation& at, double log_scale, Matrix<const double> x, Matrix<const double> y,
                   double* shift, double* prototypes) const;
-  void write(const Propagation& at, double log_scale, const StateOut<T>& out, const Control& control) const;
+  // The state over `norm`. Its logarithm may be so large that the mantissa would be lost in it: both are kept apart.
+  void write(const Propagation& at, const Scaled& norm, const StateOut<T>& out, const Control& control) const;
 
   std::unique_ptr<Limit> find_limit(const Control& control);
   Reference aligned() const;
@@ -158,7 +160,7 @@ class Trajectory {
 
   Start<T> start_;
   Modes modes_;
-  Law law_;
+  Dynamics dynamics_;
   std::vector<double> root_counts_;  // (C) √n_c
   std::vector<double> pull_;         // (C) m_c = (1+γ) n_c/n − γ, what moves the biases
   Buffer<double> x_, y_;             // (C + K, p)
@@ -166,8 +168,8 @@ class Trajectory {
   std::vector<Mode> pairs_;          // (groups)
 
   mutable std::mutex mutex_;  // of everything below
-  std::shared_ptr<const Drive> drive_ = std::make_shared<const Drive>();
-  std::unique_ptr<Clock> latest_;
+  LearningRates rates_;
+  std::unique_ptr<Propagator> latest_;
   std::shared_ptr<const Limit> limit_;
   std::shared_ptr<const Logits> logits_;
 };
