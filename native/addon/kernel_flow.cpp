@@ -125,10 +125,10 @@ Napi::Value kernel_measure(Call& call) {
       features = Input<T>(call, toward["features"], n * p);
       prototypes = Input<T>(call, toward["prototypes"], classes * p);
     }
-    const auto found = std::make_shared<Evaluation>();
+    const auto found = std::make_shared<KernelMeasures>();
     return call.run(
         [=](Control& control) {
-          *found = lp::evaluate(state.get(), DirectionRef<T>{features.get(), prototypes.get()}, control);
+          *found = lp::measure(state.get(), DirectionRef<T>{features.get(), prototypes.get()}, control);
         },
         [=](Napi::Env env) {
           std::vector<Entry> entries{{"meanOwn", found->mean_own},         {"meanTotal", found->mean_total},

@@ -25,9 +25,9 @@ void check_size(Index n, Index p, Index classes, bool biased, double tolerance) 
   for (auto& label : labels) label = static_cast<int32_t>(random() % classes);
   const State<const T> state{{h.data(), n, p}, {w.data(), classes, p}, biased ? b.data() : nullptr, labels.data()};
   const DirectionRef<T> direction{dh.data(), dw.data()};
-  const Evaluation got = evaluate(state, direction, Control()), want = evaluate_ref(state, direction);
+  const KernelMeasures got = measure(state, direction, Control()), want = measure_ref(state, direction);
   const double *g = &got.mean_own, *e = &want.mean_own;
-  for (Index k = 0; k < Evaluation::kNumbers; k++) {
+  for (Index k = 0; k < KernelMeasures::kNumbers; k++) {
     check_close(g[k], e[k], tolerance * (1 + std::abs(e[k])),
                 "number " + std::to_string(k) + " at n = " + std::to_string(n) + ", C = " + std::to_string(classes));
   }

@@ -154,8 +154,8 @@ interface CombinePlan extends KernelLayout {
   readonly lift: Float64Array;
 }
 
-/** `Evaluation` of native/ops/kernel_flow/measure; the distance where it is told to what. */
-interface Evaluation {
+/** `KernelMeasures` of native/ops/kernel_flow/measure; the distance where it is told to what. */
+interface KernelMeasures {
   readonly meanOwn: number;
   readonly meanTotal: number;
   readonly meanSquare: number;
@@ -188,7 +188,7 @@ declare module '../engine/load.js' {
       mode: Mode,
       state: EngineState,
       plan: { readonly toward: RawArrays<Float64Array> | undefined },
-    ): Result<Evaluation>;
+    ): Result<KernelMeasures>;
   }
 }
 
@@ -224,7 +224,7 @@ abstract class KernelFlow extends ComputedTrajectory {
   protected abstract stateAt(zeta: number): Steps<ScaledState>;
   protected abstract endless(): Steps<Ending>;
   /** The loss of a scaled state, divided by `e^{2 logScale}`, from its evaluation. */
-  protected abstract lossOf(evaluation: Evaluation): number;
+  protected abstract lossOf(measured: KernelMeasures): number;
 
   protected release(): void {
     this.foundEnding = this.towards = undefined;
@@ -281,20 +281,21 @@ abstract class KernelFlow extends ComputedTrajectory {
     const toward = names.has('distanceToLimit') ? yield* this.limitDirection() : undefined;
     const { labels, samples, classes, dim } = initial;
     const sizes = { labels, samples, classes, dim };
-    const evaluations: { e: Evaluation; logScale: number }[] = [];
+    const states: { e: KernelMeasures; logScale: number }[] = [];
     for (const time of times) {
       const { features, prototypes, biases, logScale } = yield* this.stateAt(yield* this.zetaAt(time));
       const small = biases && scaled(biases, Math.exp(-2 * logScale));
       const e = yield* step({
         call: (engine, mode) => engine.kernelMeasure(mode, { features, prototypes, biases: small, ...sizes }, { toward }),
-        wrap: (raw: Evaluation) => raw,
+        wrap: (raw: KernelMeasures) => raw,
       });
-      evaluations.push({ e, logScale });
+      states.push({ e, logScale });
     }
-    const column = (of: (e: Evaluation, logScale: number) => number) =>
-      Float64Array.from(evaluations, ({ e, logScale }) => of(e, logScale));
+    const column = (of: (e: KernelMeasures, logScale: number) => number) =>
+      Float64Array.from(states, ({ e, logScale }) => of(e, logScale));
     // 0 · e^∞ is 0 here: a quantity that vanishes does so at any scale.
-    const grown = (name: keyof Evaluation, power: number) => column((e, logScale) => timesExp(e[name] as number, power * logScale));
+    const grown = (name: keyof KernelMeasures, power: number) =>
+      column((e, logScale) => timesExp(e[name] as number, power * logScale));
     const log = (name: 'featureNorm' | 'prototypeNorm') => column((e, logScale) => Math.log(e[name]) + logScale);
     return {
       loss: column((e, logScale) => timesExp(this.lossOf(e), 2 * logScale)),
@@ -414,7 +415,7 @@ class UnhingedFlow extends KernelFlow {
     return this.found;
   }
 
-  protected lossOf({ meanTotal, meanOwn }: Evaluation): number {
+  protected lossOf({ meanTotal, meanOwn }: KernelMeasures): number {
     return this.gamma * meanTotal - (1 + this.gamma) * meanOwn;
   }
 
@@ -553,7 +554,7 @@ class MseFlow extends KernelFlow {
     this.latest = undefined;
   }
 
-  protected lossOf({ meanSquare }: Evaluation): number {
+  protected lossOf({ meanSquare }: KernelMeasures): number {
     return meanSquare;
   }
 

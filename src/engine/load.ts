@@ -73,6 +73,9 @@ export interface Engine {
   dispose(handle: Handle<string>): void;
 }
 
+/** What `scripts/prebuild.mjs` and `scripts/build-arm64.mjs` make. */
+const BINARIES = 'linux-x64 and linux-arm64 (glibc 2.28 or later)';
+
 const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 let loaded: Engine | undefined;
 
@@ -87,8 +90,9 @@ export function engine(): Engine {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
     throw new LayerpeelError(
       'LP_NOT_BUILT',
-      `The native engine cannot be loaded (${reason}). Where no prebuilt binary fits, build it: ` +
-        `cd ${packageRoot} && npx --yes cmake-js@8 compile --out build/cmake (needs a C++20 compiler and CMake).`,
+      `The native engine cannot be loaded on ${process.platform}-${process.arch} (${reason}). The package has binaries for ` +
+        `${BINARIES}; elsewhere build it: cd ${packageRoot} && npx --yes cmake-js@8 compile --out build/cmake ` +
+        '(needs GCC 12 or clang 14, or later, and CMake 3.22).',
       { cause },
     );
   }

@@ -32,8 +32,13 @@ async function loadFrom(files) {
   }
 }
 
-test('no binary', async () => {
-  assert.match(await loadFrom({}), /^LP_NOT_BUILT .*No native build was found.*npx --yes cmake-js/);
+test('no binary: which platform this is, which have one, and what to do', async () => {
+  const said = await loadFrom({});
+  assert.match(said, new RegExp(`^LP_NOT_BUILT .* on ${process.platform}-${process.arch} \\(No native build was found`));
+  assert.match(
+    said,
+    /binaries for linux-x64 and linux-arm64 \(glibc 2\.28 or later\).*npx --yes cmake-js@8 compile.*GCC 12 or clang 14/,
+  );
 });
 
 test('a binary that is none', async () => {

@@ -32,6 +32,7 @@ struct Trajectory<T>::Logits::Weights {
     // Logits shrink and grow like the state's square. Where they are far below the biases, only those count.
     log = biases.empty() ? 2 * time.log : std::max(2 * time.log, -600.0);
     rest = of.rest_factor(time.at, time.log);
+    // (C + K) P_wh and P_ww of each modal row: prototypes at this time, over the scale.
     for (Index r = 0; r < rows; r++) {
       const PairPropagator& pair = time.at.pairs[modes.group_of(r)];
       const bool absent = of.origin_.groups[modes.group_of(r)].norm() == 0;
@@ -39,6 +40,8 @@ struct Trajectory<T>::Logits::Weights {
       x.push_back(absent ? 0 : scale * pair.p.wh);
       y.push_back(absent ? 0 : scale * pair.p.ww);
     }
+    // (C, 2 (C + K)) products of the classes' shifts with the modal rows, from the Gram matrix; then (C, C) row i the
+    // logits of the shift of class i. Biases less that of class 0, which moves no margin.
     of_class.resize(classes * classes);
     const Buffer<double> shift(classes * width);
     of.class_rows(time.at, time.log, {logits.gram_.get(), rows, width},
@@ -136,6 +139,8 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const std::vector<Logi
       }
       for (Index t = 0; t < count; t++) {
         if (t % 16 == 0) control.poll();
+        // ρ P_wh and ρ P_ww (C), and what is shared by the classes of a size (samples, K): logits of the rest's share
+        // of where the samples began. `of_class` adds those of their classes' shifts.
         const Weights& w = *weights[t];
         for (Index c = 0; c < classes; c++) {
           a[c] = w.rest * w.x[c];

@@ -51,6 +51,7 @@ template <class T>
 void Trajectory<T>::measure_start(const Control& control) {
   const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
   const Matrix<const T> features{start_.features.get(), n, p}, prototypes{start_.prototypes.get(), classes, p};
+  // (C, p) each: S_c, then ĥ_c = S_c/√n_c; μ_c; W in double.
   const Buffer<double> sums(classes * p), means(classes * p), w(classes * p);
   class_sums<T>(features, ByClass(start_.labels.data(), n, classes), {sums.get(), classes, p}, control);
   std::copy(start_.prototypes.begin(), start_.prototypes.end(), w.begin());
@@ -65,6 +66,7 @@ void Trajectory<T>::measure_start(const Control& control) {
     }
   }
 
+  // The rest's share of the skeleton: √Σ_i ‖h_i − μ_{y_i}‖².
   constexpr Index kBlock = 256;
   std::vector<double> squares(divide_up(n, kBlock));
   parallel_for(std::ssize(squares), 1 + (1 << 19) / (kBlock * p), control, [&](Index begin, Index end) {
@@ -75,6 +77,7 @@ void Trajectory<T>::measure_start(const Control& control) {
   });
   origin_.rest = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
 
+  // (C + K, p) ĥ and W in modal rows.
   x_ = Buffer<double>(rows * p);
   y_ = Buffer<double>(rows * p);
   modes_.to_rows(Side::features, {sums.get(), classes, p}, {x_.get(), rows, p});
@@ -98,6 +101,7 @@ void Trajectory<T>::measure_start(const Control& control) {
     origin_.groups.push_back({length, 0, length > 0 ? xy[g] / length : 0, std::sqrt(yy[g])});
   }
 
+  // Which groups are there, and which of them have a part along the fast eigenvector.
   const double norm = std::sqrt(origin_.square());
   if (!std::isfinite(norm)) {
     throw Error("LP_OVERFLOW", "The norm of the start leaves the range of a double; scale it down.");
@@ -177,6 +181,7 @@ void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<c
   const Index classes = modes_.classes(), rows = modes_.rows(), p = x.cols;
   const double rest = rest_factor(at, log_scale);
   const auto combine = [&](Side side, double* out) {
+    // (C + K, p) modal rows P_wh x + P_ww y, or (P_hh − ρ) x + P_hw y; then (C, p) classes, features over √n_c.
     const Buffer<double> memory(rows * p);
     const Matrix<double> mixed{memory.get(), rows, p};
     for (Index r = 0; r < rows; r++) {
@@ -206,6 +211,7 @@ template <class T>
 void Trajectory<T>::write(const Propagation& at, const Scaled& norm, const StateOut<T>& out,
                           const Control& control) const {
   const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
+  // (C, p) both. Prototypes that have not moved are given back to the last bit.
   const Buffer<double> shift(classes * p), prototypes(classes * p);
   class_rows(at, norm.log, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
   for (const Buffer<double>* part : {&shift, &prototypes})

@@ -67,7 +67,7 @@ Value over_blocks(Index rows, const Control& control, Part part) {
 }  // namespace
 
 template <class T>
-Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& direction, const Control& control) {
+KernelMeasures measure(const State<const T>& state, const DirectionRef<T>& direction, const Control& control) {
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
   const Sums sums = over_blocks<Sums>(n, control, [&](Index begin, Index end) {
     Sums mine;
@@ -97,7 +97,7 @@ Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& directio
           std::sqrt(sums.norm),    std::sqrt(square),  std::sqrt(distance)};
 }
 
-template Evaluation evaluate(const State<const float>&, const DirectionRef<float>&, const Control&);
-template Evaluation evaluate(const State<const double>&, const DirectionRef<double>&, const Control&);
+template KernelMeasures measure(const State<const float>&, const DirectionRef<float>&, const Control&);
+template KernelMeasures measure(const State<const double>&, const DirectionRef<double>&, const Control&);
 
 }  // namespace lp

@@ -1,5 +1,5 @@
-// What a state is worth, through its logits z_i = W h_i + b, which are made a block of samples at a time and never
-// stored.
+// What a kernel flow measures of a state: losses, accuracy and margins through its logits z_i = W h_i + b, which are
+// made a block of samples at a time and never stored; norms, and the distance to a direction.
 #pragma once
 
 #include "core/array.h"
@@ -7,7 +7,7 @@
 
 namespace lp {
 
-struct Evaluation {
+struct KernelMeasures {
   double mean_own;     // mean_i z_{i, y_i}
   double mean_total;   // mean_i Σ_j z_ij;  the unhinged loss is γ mean_total − (1+γ) mean_own
   double mean_square;  // mean_i ‖z_i − e_{y_i}‖²: the MSE loss (UL Eq. 25)
@@ -30,10 +30,10 @@ struct DirectionRef {
 
 // The state's products and squares must not leave the range of T: pass a scaled one, with biases scaled by the square.
 template <class T>
-Evaluation evaluate(const State<const T>& state, const DirectionRef<T>& direction, const Control& control);
+KernelMeasures measure(const State<const T>& state, const DirectionRef<T>& direction, const Control& control);
 
 // Plain loops: the oracle.
 template <class T>
-Evaluation evaluate_ref(const State<const T>& state, const DirectionRef<T>& direction);
+KernelMeasures measure_ref(const State<const T>& state, const DirectionRef<T>& direction);
 
 }  // namespace lp

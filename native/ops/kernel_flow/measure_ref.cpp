@@ -8,9 +8,9 @@
 namespace lp {
 
 template <class T>
-Evaluation evaluate_ref(const State<const T>& state, const DirectionRef<T>& direction) {
+KernelMeasures measure_ref(const State<const T>& state, const DirectionRef<T>& direction) {
   const Index n = state.samples(), p = state.dim(), classes = state.classes();
-  Evaluation result{};
+  KernelMeasures result{};
   result.min_margin = std::numeric_limits<double>::infinity();
   std::vector<double> z(classes);
   for (Index i = 0; i < n; i++) {
@@ -49,7 +49,7 @@ Evaluation evaluate_ref(const State<const T>& state, const DirectionRef<T>& dire
   return result;
 }
 
-template Evaluation evaluate_ref(const State<const float>&, const DirectionRef<float>&);
-template Evaluation evaluate_ref(const State<const double>&, const DirectionRef<double>&);
+template KernelMeasures measure_ref(const State<const float>&, const DirectionRef<float>&);
+template KernelMeasures measure_ref(const State<const double>&, const DirectionRef<double>&);
 
 }  // namespace lp
