@@ -263,7 +263,7 @@ void descents(const Problem& of, Index steps, Random& random) {
 
 double falling(double t) { return 1 - t / 4; }
 
-// Flows: both sides, prototypes fixed, with and without decay; in closed form, and with rates that are not proportional.
+// Flows: both sides, prototypes fixed, with and without decay; in closed form, and of rates that are not proportional.
 void flows(const Problem& of, Random& random) {
   const Layout layout{of};
   const auto packed = [](double value, double slope) {  // value + slope (t − 1) on [0, 2]
@@ -388,8 +388,8 @@ void far_steps() {
   }
 }
 
-// Every step on the way, in extended precision: powers take over where loops end, and a state does not depend on what was
-// asked for before.
+// Every step on the way, in extended precision: powers take over where loops end, and a state does not depend on what
+// was asked for before.
 void steps_on_the_way() {
   const Far far{0.3, {2e-4, 1e-4, 0.05, 0.1}, 0.9, true, 0, {}};
   LearningRates rates;

@@ -1,8 +1,8 @@
-// Where a trajectory goes (UL Cors. 3 and 5, corrected, for any class sizes, decay and optimizer). From the end
-// of its dynamics on the state is a sum of parts, each multiplied by e^{exponent t}: of every group the part along the fast eigenvector
-// of its A and what remains of it, and the rest. The largest exponent among the parts that the start has wins; the next
-// one says how fast. A flow's exponent is the eigenvalue α itself, a descent's log |z|, z the larger root of its
-// recurrence.
+// Where a trajectory goes (UL Cors. 3 and 5, corrected, for any class sizes, decay and optimizer). From the end of what
+// varies on the state is a sum of parts, each multiplied by e^{exponent t}: of every group the part along the fast
+// eigenvector of its A and what remains of it, and the rest. The largest exponent among the parts that the start has
+// wins; the next one says how fast. A flow's exponent is the eigenvalue α itself, a descent's log |z|, z the larger
+// root of its recurrence.
 #include <algorithm>
 #include <cmath>
 
