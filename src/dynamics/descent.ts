@@ -8,7 +8,8 @@
  * value, whatever `n` and `p`. Where they are not, the 2×2 propagators themselves are iterated.
  */
 
-import { checkState, type State } from '../array/ndarray.js';
+import { allocate, checkState, type State } from '../array/ndarray.js';
+import { atOnce, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkBoolean, inside, option } from '../check/options.js';
 import { checkGamma, checkMomentum, checkWeightDecay } from '../check/quantities.js';
@@ -77,6 +78,7 @@ function common(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, m
   return {
     dynamics: { ...momenta, kind: 'descent', featureRate: rate1.value, prototypeRate: rate2.value, end, endTime, endFactor },
     ...inSteps,
+    prepare: (step) => factors.prepare(step),
     rates: factors.constant ? () => undefined : (step) => ({ features: factors.upTo(step) }),
     fading: factors.fading(),
   };
@@ -100,12 +102,18 @@ function stepped(rate1: CheckedRate, rate2: CheckedRate, schedule: CheckedRate, 
       endFactor: 1,
     },
     ...inSteps,
+    *prepare(step) {
+      for (const side of sides) yield* side.prepare(step);
+    },
     rates: (step) => ({ features: sides[0].upTo(step), prototypes: sides[1].upTo(step) }),
     fading: Math.min(sides[0].fading(), sides[1].fading()),
   };
 }
 
 const inSteps = { stepwise: true, tau: (step: number) => step, per: 'step', speed: 1 } as const;
+
+/** Steps for which functions are asked in one turn of the event loop. */
+const STEPS_PER_TURN = 2 ** 15;
 
 /** Steps that are taken at most to find the end of what fades. */
 const MOST_STEPS = 2 ** 28;
@@ -115,7 +123,8 @@ class Factors {
   readonly constant: boolean;
   /** What the product is made of, where no factor is a function. */
   private readonly forms: EngineRate[] | undefined;
-  private values = new Float64Array();
+  private values: Float64Array = new Float64Array();
+  private known = 0;
 
   constructor(
     private readonly rates: readonly CheckedRate[],
@@ -129,13 +138,29 @@ class Factors {
   /** All of it where it is described; else the values before `step` and no later ones, which a function may not have. */
   upTo(step: number): readonly EngineRate[] | Float64Array {
     if (this.forms) return this.forms;
-    if (step > this.values.length) {
-      const longer = new Float64Array(step);
-      longer.set(this.values);
-      longer.set(this.between(this.values.length, step), this.values.length);
-      this.values = longer;
+    atOnce(this.prepare(step));
+    return this.values.subarray(0, this.known);
+  }
+
+  /** Asks functions for their values before `step`, and lets the event loop turn now and then. */
+  *prepare(step: number): Turns<void> {
+    if (this.forms || step <= this.known) return;
+    this.reserve(step);
+    while (this.known < step) {
+      const to = Math.min(step, this.known + STEPS_PER_TURN);
+      this.values.set(this.between(this.known, to), this.known);
+      this.known = to;
+      yield;
+      this.reserve(step);
     }
-    return this.values;
+  }
+
+  /** Room for the values before `step`, some of which may be there. */
+  private reserve(step: number): void {
+    if (step <= this.values.length) return;
+    const longer = allocate('float64', step, 'Learning rates given by a function') as Float64Array;
+    longer.set(this.values);
+    this.values = longer;
   }
 
   end(): { end: Dynamics['end']; time: number; last: number } {

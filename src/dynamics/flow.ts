@@ -110,6 +110,7 @@ function closed(rate1: CheckedRate, rate2: CheckedRate, decay: { features: numbe
     dynamics: { ...dynamics, end: fades ? 'frozen' : 'steady', endTime: fades ? total / value : 0 },
     stepwise: false,
     tau,
+    prepare: (time) => common.prepare(time),
     rates: () => undefined,
     per: total === undefined ? 'zeta' : 'time',
     speed: value > 0 && total === Number.POSITIVE_INFINITY ? common.valueAt(settlesAt(common)) / value : 1,
@@ -129,6 +130,9 @@ function integrated(rate1: CheckedRate, rate2: CheckedRate, decay: { features: n
     dynamics: { ...dynamics, end: !known ? 'unknown' : featureRate === 0 && prototypeRate === 0 ? 'frozen' : 'steady' },
     stepwise: false,
     tau: (time) => time,
+    *prepare(time) {
+      for (const rate of [rate1, rate2]) yield* rate.prepare(time);
+    },
     rates(time) {
       if (known && horizon >= endTime) return undefined;
       // Functions are asked for no later times than their caller is.

@@ -104,6 +104,7 @@ class LinearTrajectory extends ComputedTrajectory {
   }
 
   private *evaluate(time: number, unit: boolean): Steps<RawState> {
+    yield* this.scheduled.prepare(time);
     const tau = this.tauAt(time);
     return yield* step({
       call: (engine, mode) => engine.trajectoryState(mode, this.handle, { time: tau, unit }),
@@ -130,6 +131,7 @@ class LinearTrajectory extends ComputedTrajectory {
   protected *columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns> {
     if (names.has('distanceToLimit')) this.reachEnd();
     if (names.has('distanceToAligned')) this.checkAligned();
+    yield* this.scheduled.prepare(times.at(-1) as number);
     this.tauAt(times.at(-1) as number);
     const own = [...names].filter(isOwn);
     const others = [...names].filter((name): name is CollapseMeasure => !isOwn(name));

@@ -320,8 +320,8 @@ const FIRST_PANELS = 8;
 const TERMS = 16;
 /** Numbers of a packed piece: start, end, ζ(start), and the terms of the value. */
 export const PIECE_SIZE = 3 + TERMS;
-/** Pieces that are fitted in one turn of the event loop: some milliseconds. */
-const FITS_PER_TURN = 256;
+/** Pieces that are fitted in one turn of the event loop: a millisecond. */
+const FITS_PER_TURN = 64;
 const TOLERANCE = 1e-15;
 const MOST_PIECES = 200_000;
 

@@ -1,6 +1,7 @@
 /**
  * Linear dynamics, on both sides of the binding: what moves the parameters, and how it follows the caller's times and rates.
  */
+import type { Turns } from '../array/rows.js';
 import type { EngineRate } from './rates.js';
 import type { Limit } from './trajectory.js';
 
@@ -35,6 +36,8 @@ export interface ScheduledDynamics {
   readonly stepwise: boolean;
   /** The dynamics' own time at a time: itself, or the integral of what the rates are proportional to. */
   tau(time: number): number;
+  /** Makes what `tau` and `rates` need up to a time: of functions one call after another, between which the event loop turns. */
+  prepare(time: number): Turns<void>;
   /** The rates up to a time; undefined where the dynamics have them all. */
   rates(time: number): LearningRates | undefined;
   readonly per: Limit['per'];

@@ -135,7 +135,8 @@ function separated() {
   return { features: layerpeel.etfOptimum(prototypes, labels()), prototypes, labels: labels() };
 }
 
-const trajectory = () => layerpeel.gradientFlowSync(state(), { gamma: 0.1, rates });
+const trajectory = () =>
+  layerpeel.gradientDescentSync(state(), { gamma: 0.1, learningRates: rates, schedule: { kind: 'exponential', timescale: 5 } });
 /** Methods of what functions return: an interface, an object of it, and how its methods are meant to be called. */
 const returned = {
   Trajectory: {
