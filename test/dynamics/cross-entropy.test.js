@@ -125,6 +125,7 @@ test('errors add up on the way, in one call and in many; reductions are the same
     before = error;
   }
   assert.ok(before > whole / 3 && before < 3 * whole);
+  assert.ok(hops.errorAtSync(1.001e6) >= before, 'a short way further');
   // 20 samples: their sum at rate 1/20 is their mean at rate 1, and so are the measures of the sum.
   const mean = crossEntropyFlowSync(state);
   const sum = crossEntropyFlowSync(state, { reduction: 'sum', rate: 1 / 20 });
