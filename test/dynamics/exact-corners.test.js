@@ -98,6 +98,12 @@ test('biases under decay: everywhere on the way, behind the end of schedules, an
   for (const part of ['features', 'prototypes', 'biases']) {
     assert.ok(distance(end[part].data, late[part].data) < 1e-12, `${part} of the limit`);
   }
+  // And stays there for any time: nothing of the rounding of σ − λ grows.
+  for (const rates of [sides(0.5, 0.7), sides(0.3, 0.9), sides(1.1, 0.2), sides(0.7, 0.7)]) {
+    const flow = gradientFlowSync(sample(), { gamma: 0.3, rates, weightDecay: 1.3 / (3 * Math.sqrt(3)) });
+    const { logNorm } = flow.measureSync([3000, 1e20], ['logNorm']);
+    near(logNorm[1], logNorm[0], 1e-12, `log norm at rates ${rates.features}, ${rates.prototypes}`);
+  }
   near(end.biases.data[0], (1.3 / 3 - 0.3) / (1.3 / (3 * Math.sqrt(3))), 1e-12, 'a bias of the limit');
 });
 

@@ -207,7 +207,7 @@ test('a run is resumed under the problem and options that it began with alone, a
 });
 
 test('a small problem, stepped on vector lanes, follows the rates of every part over thousands of steps', () => {
-  const [n, classes, p] = [63, 7, 13];
+  const [n, classes, p] = [63, 7, 29]; // of which some 500 steps are taken at a time
   const state = sample(n, classes, p);
   const rows = {
     shape: [n, classes],
