@@ -129,7 +129,7 @@ for (const [name, change] of Object.entries({
 }
 
 test('a cross-entropy flow too large to be integrated is not begun', () => {
-  const config = { model: { kind: 'mlp' }, loss: { kind: 'cross-entropy' } };
+  const config = { data: {}, model: { kind: 'mlp' }, loss: { kind: 'cross-entropy' } };
   const sizes = { batch: 16, probe: 1000, classes: 200, dim: 500 };
   assert.equal(theorySetting(config, sizes), { loss: config.loss, fixed: false, weightDecay: 0 });
   assert.match(theorySetting(config, { ...sizes, dim: 501 }), /1000 samples in 200 classes and 501 dimensions is too large/);
