@@ -214,8 +214,10 @@ void Trajectory<T>::write(const Propagation& at, const Scaled& norm, const State
   // (C, p) both. Prototypes that have not moved are given back to the last bit.
   const Buffer<double> shift(classes * p), prototypes(classes * p);
   class_rows(at, norm.log, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
-  for (const Buffer<double>* part : {&shift, &prototypes})
-    for (double& value : *part) value /= norm.value;
+  if (norm.value != 1) {
+    for (const Buffer<double>* part : {&shift, &prototypes})
+      for (double& value : *part) value /= norm.value;
+  }
   const bool still =
       norm.log == 0 && norm.value == 1 && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
         return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
