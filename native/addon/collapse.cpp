@@ -46,6 +46,8 @@ template <class T>
 std::shared_ptr<Measurement> begin(const Argument& given) {
   const Index classes = given["classes"].size(), dim = given["dim"].size(), ddof = given["ddof"].size();
   if (classes < 2 || dim < 1) given.fail("LP_SHAPE", "has less than two classes or one dimension");
+  // More than any machine has, before a part of it is asked for.
+  if (static_cast<double>(classes) * static_cast<double>(dim) > 1e13) throw std::bad_alloc();
   CollapseOptions options;
   options.global_mean_of_samples = given["meanOfSamples"].flag();
   options.ddof = static_cast<int>(ddof);
