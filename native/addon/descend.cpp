@@ -13,7 +13,7 @@ Napi::Value descend(Call& call) {
     const Argument plan = call[2];
     const auto feature_rates = plan["featureRates"].numbers(), prototype_rates = plan["prototypeRates"].numbers();
     if (feature_rates.size() != prototype_rates.size()) throw Error("LP_SHAPE", "The learning rates differ in number.");
-    Descent how{};
+    FusedDescentPlan how{};
     how.gamma = plan["gamma"].number();
     how.decay_features = plan["featureDecay"].number();
     how.decay_prototypes = plan["prototypeDecay"].number();
@@ -31,7 +31,7 @@ Napi::Value descend(Call& call) {
           std::copy_n(from.features.data, from.features.size(), moved.features.data);
           std::copy_n(from.prototypes.data, from.prototypes.size(), moved.prototypes.data);
           if (from.biases) std::copy_n(from.biases, from.classes(), moved.biases);
-          lp::descend<T>(moved, how, control);
+          fused_descent<T>(moved, how, control);
         },
         [=](Napi::Env env) { return named(env, out.entries()); });
   });

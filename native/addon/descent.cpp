@@ -1,4 +1,4 @@
-// Runs of projected descent, one or many of one shape behind a handle: see ops/descent/blocks.
+// Runs of projected descent, one or many of one shape behind a handle: see ops/descent/projected.
 //   descentBegin({ dtype, samples, classes, dim }) → handle
 //   descentAdd(handle, start, plan, target?) → { features, prototypes }: whether they had to be projected
 //   descentAdvance(mode, handle, { rates, steps, shown }) → [{ reason, step, records }] of the runs
@@ -11,13 +11,13 @@
 
 #include "addon/handle.h"
 #include "addon/loss_plan.h"
-#include "ops/descent/blocks.h"
+#include "ops/descent/projected.h"
 
 namespace lp::addon {
 namespace {
 
 template <class T>
-using Runs = std::vector<std::unique_ptr<Descent<T>>>;
+using Runs = std::vector<std::unique_ptr<ProjectedDescent<T>>>;
 
 struct Session {
   static constexpr Kind kKind = Kind::descent;
@@ -72,8 +72,8 @@ DescentMeasure measure_in(const Argument& given) {
                                        {"stationarity", DescentMeasure::stationarity}});
 }
 
-DescentPlan plan_in(const Argument& given, const Sizes& sizes) {
-  DescentPlan plan;
+ProjectedDescentPlan plan_in(const Argument& given, const Sizes& sizes) {
+  ProjectedDescentPlan plan;
   plan.loss = loss_in(given["loss"], sizes.samples, sizes.classes);
   plan.features = part_in(given["features"]);
   plan.prototypes = part_in(given["prototypes"]);
@@ -108,7 +108,7 @@ Napi::Value descent_add(Call& call) {
   return with_float_type(start["features"], [&]<class T>() {
     if (!std::holds_alternative<Runs<T>>(session->runs)) start.fail("LP_DTYPE", "is not of the dtype of the runs");
     const auto [n, classes, p] = session->sizes;
-    const DescentPlan plan = plan_in(call[2], session->sizes);
+    const ProjectedDescentPlan plan = plan_in(call[2], session->sizes);
     const Input<T> features(call, start["features"], n * p), prototypes(call, start["prototypes"], classes * p);
     const auto biases = Input<T>::optional(call, start["biases"], classes);
     const Labels labels(call, start["labels"], n, classes);
@@ -122,7 +122,7 @@ Napi::Value descent_add(Call& call) {
         [=](Control&) {
           const auto [n, classes, p] = session->sizes;
           const State<const T> from{features.matrix(n, p), prototypes.matrix(classes, p), biases.get(), labels.get()};
-          auto run = std::make_unique<Descent<T>>(plan, from, target_features.get(), target_prototypes.get());
+          auto run = std::make_unique<ProjectedDescent<T>>(plan, from, target_features.get(), target_prototypes.get());
           *projected = {run->projected[0], run->projected[1]};
           const auto turn = session->turns.take(false);
           std::get<Runs<T>>(session->runs).push_back(std::move(run));
@@ -207,7 +207,7 @@ Napi::Value descent_state(Call& call) {
   const Index run = call[1]["run"].count();
   const bool of_velocity = call[1]["velocity"].flag();
   const Napi::Env env = call.env();
-  return with_run(session, run, [&]<class T>(Descent<T>& run) -> Napi::Value {
+  return with_run(session, run, [&]<class T>(ProjectedDescent<T>& run) -> Napi::Value {
     const State<T> state = of_velocity ? run.velocity() : run.state();
     const auto [n, classes, p] = session->sizes;
     if (!state.features.data) return env.Undefined();
@@ -225,7 +225,7 @@ Napi::Value descent_restore(Call& call) {
   const Argument given = call[1]["velocity"];
   const auto part = [&](const char* key) { return given.given() ? given[key] : given; };
   const Argument features = part("features"), prototypes = part("prototypes"), biases = part("biases");
-  return with_run(session, run, [&]<class T>(Descent<T>& run) -> Napi::Value {
+  return with_run(session, run, [&]<class T>(ProjectedDescent<T>& run) -> Napi::Value {
     const State<T> velocity = run.velocity();
     const auto [n, classes, p] = session->sizes;
     const auto fill = [](const Argument& from, T* to, Index size) {

@@ -26,14 +26,15 @@ void compare(const std::vector<Index>& counts, Index p, double momentum, bool ne
 
   Array<double> rates1(steps), rates2(steps);
   for (Index k = 0; k < steps; k++) rates1[k] = n * 0.1 / (k + 1), rates2[k] = 0.2 + 0.01 * k;
-  const Descent how{0.3, 0.01, 0.02, momentum, nesterov, steps, rates1.get(), rates2.get()};
-  descend<T>({{features.get(), n, p}, {prototypes.get(), classes, p}, biased ? biases.get() : nullptr, labels.data()},
-             how, Control());
-  descend_ref<T>({{plain_features.get(), n, p},
-                  {plain_prototypes.get(), classes, p},
-                  biased ? plain_biases.get() : nullptr,
-                  labels.data()},
-                 how);
+  const FusedDescentPlan plan{0.3, 0.01, 0.02, momentum, nesterov, steps, rates1.get(), rates2.get()};
+  fused_descent<T>(
+      {{features.get(), n, p}, {prototypes.get(), classes, p}, biased ? biases.get() : nullptr, labels.data()}, plan,
+      Control());
+  fused_descent_ref<T>({{plain_features.get(), n, p},
+                        {plain_prototypes.get(), classes, p},
+                        biased ? plain_biases.get() : nullptr,
+                        labels.data()},
+                       plan);
   const std::string where = "n = " + std::to_string(n) + ", p = " + std::to_string(p) + ", momentum " +
                             std::to_string(momentum) + (nesterov ? " (Nesterov)" : "");
   check_close(distance(features, plain_features), 0, 5 * kRounding<T>, "features, " + where);
@@ -59,9 +60,9 @@ void refuses_overflow() {
   std::fill_n(prototypes.get(), 4, T(1));
   const int32_t labels[] = {0, 1};
   const std::vector<double> rates(2000, 1e6);
-  const Descent how{0, 0, 0, 0, false, 2000, rates.data(), rates.data()};
+  const FusedDescentPlan plan{0, 0, 0, 0, false, 2000, rates.data(), rates.data()};
   try {
-    descend<T>({{features.get(), 2, 2}, {prototypes.get(), 2, 2}, nullptr, labels}, how, Control());
+    fused_descent<T>({{features.get(), 2, 2}, {prototypes.get(), 2, 2}, nullptr, labels}, plan, Control());
     check(false, "overflow passed");
   } catch (const Error& error) {
     check(std::string(error.code()) == "LP_OVERFLOW", error.what());

@@ -52,7 +52,7 @@ export function iteratedDescentSync(state: State, options: IteratedDescentOption
 const keys = ['gamma', 'learningRates', 'weightDecay', 'momentum', 'nesterov', 'schedule', 'steps'];
 
 /** `Descent` of native/ops/descent/fused: learning rates of every step, and what else a descent is told. */
-interface DescendPlan {
+interface FusedDescentPlan {
   readonly gamma: number;
   readonly featureRates: Float64Array;
   readonly prototypeRates: Float64Array;
@@ -65,7 +65,7 @@ interface DescendPlan {
 declare module '../engine/load.js' {
   interface Engine {
     /** The state after all steps. */
-    descend(mode: Mode, state: EngineState, plan: DescendPlan): Result<RawArrays>;
+    descend(mode: Mode, state: EngineState, plan: FusedDescentPlan): Result<RawArrays>;
   }
 }
 

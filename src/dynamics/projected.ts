@@ -229,7 +229,7 @@ const MOST_RATES = 1 << 21;
 
 const names = Object.keys(descentMeasures) as DescentMeasure[];
 
-/** How one part of a state moves: `PartPlan` of native/ops/descent/blocks. */
+/** How one part of a state moves: `PartPlan` of native/ops/descent/plan. */
 interface PartPlan {
   readonly moves: boolean;
   readonly decay: number;
@@ -237,8 +237,8 @@ interface PartPlan {
   readonly radius: number;
 }
 
-/** `DescentPlan` of native/ops/descent/blocks. */
-interface DescentPlan {
+/** `ProjectedDescentPlan` of native/ops/descent/plan. */
+interface ProjectedDescentPlan {
   readonly loss: EngineLoss;
   readonly features: PartPlan;
   readonly prototypes: PartPlan;
@@ -273,7 +273,7 @@ declare module '../engine/load.js' {
     descentAdd(
       handle: DescentHandle,
       start: EngineState,
-      plan: DescentPlan,
+      plan: ProjectedDescentPlan,
       target: RawArrays | undefined,
     ): { readonly features: boolean; readonly prototypes: boolean };
     /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`; `shown`: whether the state is looked at afterwards. */
@@ -296,7 +296,7 @@ declare module '../engine/load.js' {
 /** One run, checked. */
 interface Prepared {
   readonly state: CheckedState;
-  readonly plan: DescentPlan;
+  readonly plan: ProjectedDescentPlan;
   readonly rates: readonly CheckedRate[];
   readonly schedule: CheckedRate | undefined;
   readonly text: string;
@@ -531,7 +531,12 @@ function checkLooks(
   return { steps, snapshots, names: checkNames(wanted, names, inside(here, 'names')) };
 }
 
-function checkPlan(problem: DescentProblem, options: ProjectedDescentOptions, state: CheckedState, places: Places): DescentPlan {
+function checkPlan(
+  problem: DescentProblem,
+  options: ProjectedDescentOptions,
+  state: CheckedState,
+  places: Places,
+): ProjectedDescentPlan {
   const place = places.problem;
   const { moves = {}, constraints = {} } = problem;
   checkKeys(moves, parts, inside(place, 'moves'));
@@ -589,7 +594,7 @@ function checkMeasurable(watched: readonly DescentMeasure[], { loss, target }: D
   }
 }
 
-function checkEvent(event: unknown, place: Place): DescentPlan['event'] {
+function checkEvent(event: unknown, place: Place): ProjectedDescentPlan['event'] {
   if (event === undefined) return undefined;
   const { measure: given, below, above } = checkKeys(event, ['measure', 'below', 'above'], place);
   const measure = checkChoice(given, names, inside(place, 'measure'));
@@ -603,7 +608,7 @@ function checkEvent(event: unknown, place: Place): DescentPlan['event'] {
   return { measure, below: side === 'below', value: checkNumber(below ?? above, inside(place, side)) };
 }
 
-function checkLearningRates(learningRates: unknown, plan: DescentPlan, place: Place): CheckedRate[] {
+function checkLearningRates(learningRates: unknown, plan: ProjectedDescentPlan, place: Place): CheckedRate[] {
   const given = checkKeys(learningRates, parts, place);
   return parts.map((part) => {
     const rate = given[part] ?? (part === 'biases' ? given.prototypes : undefined);
@@ -638,7 +643,7 @@ const listed = (array: Float64Array): unknown =>
     : `${array.length} numbers of SHA-256 ${createHash('sha256').update(array).digest('hex')}`;
 
 /** What makes a run, as text to compare: with defaults filled in, in one order. Functions are named only. */
-function describePlan(plan: DescentPlan, rates: readonly CheckedRate[], schedule: CheckedRate | undefined): string {
+function describePlan(plan: ProjectedDescentPlan, rates: readonly CheckedRate[], schedule: CheckedRate | undefined): string {
   const partOf = ({ constraint, ...rest }: PartPlan) => ({ ...rest, constraint });
   const rateOf = ({ value, form }: CheckedRate) =>
     typeof form === 'function' ? 'a function' : { value, ...JSON.parse(form as string) };
@@ -699,7 +704,7 @@ function parsePlan(text: unknown, place: Place): Record<string, unknown> {
  * `L = a/n · {κ‖w_y‖², 2‖W‖₂², ½‖W‖₂²}` for dot regression, MSE and cross-entropy, and rates below `2/(L + λ)` are stable;
  * `n` is the size of the smallest batch where there are batches.
  */
-function advise(problem: DescentProblem, plan: DescentPlan, state: CheckedState): string {
+function advise(problem: DescentProblem, plan: ProjectedDescentPlan, state: CheckedState): string {
   const { prototypes, labels, samples, classes, dim } = state;
   const { loss } = problem;
   const linear = adviseLinear(loss.kind, plan, labels, classes);
@@ -730,7 +735,7 @@ function advise(problem: DescentProblem, plan: DescentPlan, state: CheckedState)
  * `I − η [[λ_H, −s], [−s, λ_W]]`, `s` up to `σ`, the largest singular value of `M/n` (UL Eq. 5 in steps). It is stable below
  * `2/μ`, `μ` the larger eigenvalue at `σ`, and nowhere if `λ_H λ_W ≤ σ²`.
  */
-function adviseLinear(kind: Loss['kind'], plan: DescentPlan, labels: Int32Array, classes: number): string | undefined {
+function adviseLinear(kind: Loss['kind'], plan: ProjectedDescentPlan, labels: Int32Array, classes: number): string | undefined {
   const { features, prototypes, momentum, batch, rescaled } = plan;
   const free = features.moves && prototypes.moves && features.constraint === 'none' && prototypes.constraint === 'none';
   if (kind !== 'unhinged' || !free || momentum > 0 || batch > 0 || rescaled) return undefined;

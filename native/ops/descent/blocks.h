@@ -1,138 +1,71 @@
-// Projected stochastic gradient descent on features, prototypes and biases under any of the losses of ops/loss/losses:
-// with x one of the parts that move, g its gradient over the batch and λ its decay,
-//
-//   d = g + λ x     v ← μ v + d  (v = 0 at first)     x ← P(x − η_k v),   Nesterov: x ← P(x − η_k (d + μ v)),
-//
-// the update rule of the usual SGD optimizer. P is the projection onto the constraint of the part: each row into a ball
-// or onto a sphere, or all rows together into a ball of the Frobenius norm (LP §2, ETF Eq. 10). `rescaled` multiplies
-// η_k of a feature by ‖h_i‖ (UL §3.4). All parts move at once, from gradients at the old state.
+// A step of projected descent under any loss, a block of samples at a time: the pass of ops/loss/losses hands out the
+// gradients of a block's features as soon as nobody needs these any more, and they move at once. So a step reads and
+// writes each feature once or twice, and gradients of features are never stored whole.
 //
 // A batch is a stretch of a permutation of the samples that is a function of seed and epoch alone (every epoch takes
 // each sample once; its last batch may be short). It moves prototypes, biases and its own features.
-//
-// A run is a function of its plan, its start and its rates: where it is cut into calls, saved and restored, or how many
-// threads take part, changes no bit of it.
 #pragma once
 
-#include <memory>
-#include <optional>
+#include <functional>
 #include <vector>
 
-#include "core/array.h"
-#include "core/control.h"
-#include "core/dispatch.h"
-#include "ops/loss/losses.h"
+#include "ops/descent/plan.h"
 
 namespace lp {
 
-struct Constraint {
-  enum Kind { none, ball, sphere, frobenius } kind = none;
-  double radius = 1;
-};
-
-struct PartPlan {
-  bool moves = true;
-  double decay = 0;
-  Constraint constraint;
-};
-
-// What is measured of a state, over all samples, in this order.
-enum class DescentMeasure {
-  loss,       // without regularization
-  objective,  // with it
-  accuracy,
-  min_margin,
-  feature_norm,        // ‖H‖_F
-  prototype_norm,      // ‖W‖_F
-  gradient_norm,       // of the objective by all parts that move, without decay
-  normalized_margin,   // q_min/(‖W‖² + ‖H‖²)
-  smoothed_margin,     // −log(e^L − 1)/(‖W‖² + ‖H‖²), L the sum of the losses; NaN unless L < log 2 (LP §3.1)
-  gradient_alignment,  // ⟨θ, −∇⟩/(‖θ‖ ‖∇‖) of features and prototypes
-  distance,            // ‖Z − D‖_F to the target D
-  feature_gradient_norm,
-  prototype_gradient_norm,
-  // Norm of d = g + λ x by the parts that move, without what their constraints take up: the component of d along x on a
-  // sphere, and where −d points out of a ball x is at the rim of. 0 at the stationary points of the problem.
-  stationarity,
-};
-
-struct DescentPlan {
-  Loss loss;
-  PartPlan features, prototypes, biases;
-  double momentum = 0;
-  bool nesterov = false;
-  bool rescaled = false;
-  Index batch = 0;  // 0: all samples
-  uint64_t seed = 0;
-  bool as_it_is = false;  // the start is of a saved run and not projected, lest its last bits change
-
-  std::vector<DescentMeasure> measures;
-  Index every = 1;  // steps between two measurements, of steps that are multiples of it
-
-  struct Stop {
-    DescentMeasure measure;
-    bool below;  // or above
-    double value;
-  };
-  std::optional<Stop> event;  // looked at where measures are taken
-  double stationary = -1;     // stops where `stationarity` is at most this; likewise
-};
-
-// How a call of `advance` ended.
-struct DescentOutcome {
-  enum Reason { steps, event, stationary, diverged } reason = steps;
-  std::vector<double> records;  // a row for each measurement: step, then the measures
+struct StepRates {
+  double features, prototypes, biases;
 };
 
 template <class T>
-class Descent {
+class BlockDescent {
  public:
-  // Copies the start, and projects it onto the constraints (unless as_it_is). target (n, p) and (C, p) or null.
-  Descent(const DescentPlan& plan, const State<const T>& start, const T* target_features, const T* target_prototypes);
-  ~Descent();
+  // The plan must outlive it; its batch is 0 or below the number of samples.
+  BlockDescent(const ProjectedDescentPlan& plan, Index samples, Index classes, Index p);
 
-  // Parts of the start that were outside of their constraints, in the order features, prototypes.
-  bool projected[2] = {false, false};
+  // Sees each sample of a pass, with ∂L/∂h (p), before it moves; in parallel.
+  using Look = std::function<void(Index sample, const T* gradient)>;
 
-  // Goes `steps` steps on, or less where it stops; rates (steps) of each part. Of a divergence − the loss is no longer
-  // finite − it keeps the last state whose loss was; where the state is `shown` afterwards, its own loss is looked at
-  // as well. A `quiet` run tells no progress.
-  DescentOutcome advance(const double* rates_features, const double* rates_prototypes, const double* rates_biases,
-                         Index steps, bool shown, const Control& control, bool quiet = false);
-  // The measures of the state as it is: step, then the measures.
-  std::vector<double> observe(const Control& control);
+  // Sees the loss of a pass, and `gradient`, before prototypes and biases move.
+  using Summarize = std::function<void(const LossSummary& loss)>;
 
-  // The state, its velocities (null without momentum), and the number of steps behind it; whoever writes to them
-  // restores a run.
-  State<T> state() const;
-  State<T> velocity() const;
-  Index step() const;
-  void restore(Index step);
+  // Moves state and velocity (null without momentum) by step `step`. Returns the loss of the state before, over its
+  // batch, accuracy and margins only where somebody summarizes. Where the loss is not finite, nothing of the state is
+  // to be used.
+  LossSummary step(const State<T>& state, const State<T>& velocity, Index step, const StepRates& rates,
+                   const Look& look, const Summarize& summarize, const Control& control);
+  // The loss of the state, over all samples; and its gradients where somebody looks at them.
+  LossSummary observe(const State<T>& state, const Look& look, const Control& control);
 
-  size_t bytes() const;
+  // ∂L/∂W (C, p) and ∂L/∂b (C) of the last pass that had them made.
+  State<T> gradient() const { return {{}, {gradient_.get(), classes_, p_}, gradient_.get() + classes_ * p_, nullptr}; }
 
-  // Whether an event, stationarity or divergence has ended it.
-  bool ended = false;
+  // ‖h_i‖² (n), kept up to date by steps where anything asks for them at every step; else from `measure_squares`.
+  const Buffer<double>& squares() const { return squares_; }
+  double largest_square() const { return largest_square_; }  // or above it, once rows have become smaller
+  void measure_squares(const State<T>& state);
+
+  size_t bytes() const { return bytes_of(gradient_, squares_, order_) + pass_.bytes(); }
 
  private:
-  struct Run;
-  std::unique_ptr<Run> run_;
+  void raise_largest_square(const Index* chosen, Index count);
+  void move_others(const State<T>& state, const State<T>& velocity, const StepRates& rates) const;
+  void shrink_features(const State<T>& state, const Control& control);
+
+  const ProjectedDescentPlan& plan_;
+  const Index samples_, classes_, p_;
+  LossPass<T> pass_;
+  Buffer<T> gradient_;
+  Buffer<double> squares_;
+  double largest_square_ = 0;
+  const bool squares_kept_;
+  std::vector<Index> order_;  // of the samples, in epoch `epoch_`
+  Index epoch_ = -1;
 };
 
-// Takes many runs on at once, each by one thread, that its working set stay in that thread's cache. rates (3, steps) a
-// run, or of all; runs that have ended stand still. Errors name the run.
+// Brings a part of a start into its constraint; says whether it was outside. Throws LP_OPTION of a zero row that has to
+// lie on a sphere.
 template <class T>
-void advance_all(const std::vector<std::unique_ptr<Descent<T>>>& runs, const double* rates, bool rates_of_each,
-                 Index steps, bool shown, std::vector<DescentOutcome>& outcomes, const Control& control);
-
-// What a kernel needs to know of one step of one part.
-struct MoveFactors {
-  double rate, decay, momentum;
-  bool nesterov;
-  Constraint constraint;
-};
+bool project(Matrix<T> rows, const Constraint& constraint, const char* name);
 
 }  // namespace lp
-
-// One step of a row x (p) with gradient g, velocity v or null without momentum.
-LP_DECLARE(template <class T> void move_row(T* x, T* v, const T* g, Index p, const MoveFactors& factors);)

@@ -1,6 +1,7 @@
 #include "ops/descent/lanes.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace lp {
 namespace {
@@ -26,9 +27,9 @@ void copy_rows(const T* from, Index from_stride, T* to, Index to_stride, Index r
   for (Index i = 0; i < rows; i++) std::copy_n(from + i * from_stride, cols, to + i * to_stride);
 }
 
-MoveFactors factors_of(const DescentPlan& plan, const PartPlan& part) {
-  return {0, part.decay, plan.momentum, plan.nesterov, part.constraint};
-}
+// Parameters whose products and squares a float can hold.
+bool small(double value) { return std::abs(value) <= kSmallLogits; }
+bool ordinary(double radius) { return small(radius) && radius >= 1 / kSmallLogits; }
 
 }  // namespace
 
@@ -36,17 +37,23 @@ MoveFactors factors_of(const DescentPlan& plan, const PartPlan& part) {
 // (6e6) of the time of blocks on both threads, up to 3 MB of arrays. The bounds are lower, for machines with more cores
 // and smaller caches: about 0.1 ms a step, and arrays that stay in or near a second-level cache.
 template <class T>
-bool Quick<T>::suits(const DescentPlan& plan, Index samples, Index classes, Index p) {
+bool LaneDescent<T>::suits(const ProjectedDescentPlan& plan, Index samples, Index classes, Index p) {
   const Loss& loss = plan.loss;
   const bool kind = loss.kind == LossKind::cross_entropy || loss.kind == LossKind::mse ||
                     loss.kind == LossKind::hinge || loss.kind == LossKind::unhinged;
   if (!kind || !loss.soft_labels.empty() || (plan.batch > 0 && plan.batch < samples)) return false;
+  for (const Constraint& constraint : {plan.features.constraint, plan.prototypes.constraint}) {
+    if (!ordinary(constraint.radius)) return false;
+  }
+  if (!ordinary(loss.radius) || !small(loss.gamma) || !small(loss.margin) || !small(loss.regularization)) return false;
+  if (!std::ranges::all_of(loss.class_weights, small)) return false;
   const double n = static_cast<double>(samples), c = static_cast<double>(classes), d = static_cast<double>(p);
   return n * c * d <= 1 << 21 && (n * (2 * d + c) + c * d) * sizeof(T) <= 1 << 21;
 }
 
 template <class T>
-Quick<T>::Quick(const DescentPlan& plan, const State<const T>& shape) : run_{}, samples_(shape.samples()) {
+LaneDescent<T>::LaneDescent(const ProjectedDescentPlan& plan, const State<const T>& shape)
+    : run_{}, samples_(shape.samples()) {
   const Loss& loss = plan.loss;
   run_.lanes = round_up(samples_, kLaneBytes / sizeof(T));
   run_.classes = shape.classes();
@@ -100,16 +107,16 @@ Quick<T>::Quick(const DescentPlan& plan, const State<const T>& shape) : run_{}, 
   run_.moves_features = plan.features.moves;
   run_.moves_prototypes = plan.prototypes.moves;
   run_.moves_biases = plan.biases.moves;
-  run_.features_factors = factors_of(plan, plan.features);
+  run_.features_factors = plan.factors_of(plan.features, 0);
   run_.features_factors.decay += 2 * loss.regularization;  // ∂ρ‖h‖²/∂h
-  run_.prototypes_factors = factors_of(plan, plan.prototypes);
-  run_.biases_factors = factors_of(plan, plan.biases);
+  run_.prototypes_factors = plan.factors_of(plan.prototypes, 0);
+  run_.biases_factors = plan.factors_of(plan.biases, 0);
 }
 
 template <class T>
-Index Quick<T>::advance(const State<T>& state, const State<T>& velocity, const double* rates_features,
-                        const double* rates_prototypes, const double* rates_biases, Index steps,
-                        const Control& control) {
+Index LaneDescent<T>::advance(const State<T>& state, const State<T>& velocity, const double* rates_features,
+                              const double* rates_prototypes, const double* rates_biases, Index steps,
+                              const Control& control) {
   const Index n = run_.lanes, classes = run_.classes, p = run_.dim, stride = run_.padded_dim;
   const bool moving = run_.features_velocity != nullptr;
   lay_out(state.features, run_.features, n);
@@ -122,7 +129,7 @@ Index Quick<T>::advance(const State<T>& state, const State<T>& velocity, const d
   }
   // About half a millisecond.
   const Index slice = 1 + (Index{1} << 23) / (n * run_.padded_classes * stride);
-  const auto go = LP_SELECT(quick_steps<T>);
+  const auto go = LP_SELECT(lane_steps<T>);
   Index done = 0;
   while (done < steps) {
     control.poll();
@@ -142,7 +149,7 @@ Index Quick<T>::advance(const State<T>& state, const State<T>& velocity, const d
   return done;
 }
 
-template class Quick<float>;
-template class Quick<double>;
+template class LaneDescent<float>;
+template class LaneDescent<double>;
 
 }  // namespace lp

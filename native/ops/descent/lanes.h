@@ -8,10 +8,12 @@
 // loss is summed: whoever wants to know it measures the state. With normalized features, u = r h/‖h‖, z and G are
 // scaled lane by lane by r/‖h‖, and what the gradient loses along h joins the lane's decay.
 //
-// What it does not do: minibatches, soft labels, dot regression and the adjusted margin.
+// What it does not do: minibatches, soft labels, dot regression and the adjusted margin; and steps from logits that are
+// not small, or from features to be normalized that are nearly zero.
 #pragma once
 
-#include "ops/descent/blocks.h"
+#include "core/control.h"
+#include "ops/descent/plan.h"
 
 namespace lp {
 
@@ -31,7 +33,7 @@ struct LaneLabel<double> {
 
 // What the kernel works on: N lanes, padded; P and K: p and C, padded.
 template <class T>
-struct QuickRun {
+struct LaneRun {
   Index lanes, classes, dim, padded_classes, padded_dim;
   T *features, *prototypes, *biases;                             // (P, N), (K, P), (K)
   T *features_velocity, *prototypes_velocity, *biases_velocity;  // likewise; null without momentum
@@ -47,23 +49,22 @@ struct QuickRun {
 };
 
 template <class T>
-class Quick {
+class LaneDescent {
  public:
   // Whether a run of this plan and shape is to be made of such steps. A function of the problem alone.
-  static bool suits(const DescentPlan& plan, Index samples, Index classes, Index p);
+  static bool suits(const ProjectedDescentPlan& plan, Index samples, Index classes, Index p);
 
-  Quick(const DescentPlan& plan, const State<const T>& shape);
+  LaneDescent(const ProjectedDescentPlan& plan, const State<const T>& shape);
 
-  // Takes the state and its velocity (null without momentum) `steps` steps on, or up to the first state that has a
-  // logit that is not finite, or features without the direction that is asked of them: whether such a step can be
-  // made is for others to say. Returns the number of steps taken.
+  // Takes the state and its velocity (null without momentum) `steps` steps on, or up to the first state from which it
+  // does not: whether a step can be made there is for blocks to say. Returns the number of steps taken.
   Index advance(const State<T>& state, const State<T>& velocity, const double* rates_features,
                 const double* rates_prototypes, const double* rates_biases, Index steps, const Control& control);
 
   size_t bytes() const { return bytes_of(memory_, labels_); }
 
  private:
-  QuickRun<T> run_;
+  LaneRun<T> run_;
   Index samples_;
   Buffer<T> memory_;
   Buffer<typename LaneLabel<T>::type> labels_;
@@ -71,7 +72,7 @@ class Quick {
 
 }  // namespace lp
 
-// Takes `steps` steps; returns how many before a state whose logits or loss are not finite.
-LP_DECLARE(template <class T> Index quick_steps(QuickRun<T>& run, const double* rates_features,
-                                                const double* rates_prototypes, const double* rates_biases,
-                                                Index steps);)
+// Takes `steps` steps, or up to a state from which there is none; returns how many.
+LP_DECLARE(template <class T> Index lane_steps(LaneRun<T>& run, const double* rates_features,
+                                               const double* rates_prototypes, const double* rates_biases,
+                                               Index steps);)

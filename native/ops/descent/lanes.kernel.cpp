@@ -1,5 +1,6 @@
 #include "ops/descent/lanes.h"
 #include "core/vector.h"
+#include "ops/descent/move-inl.h"
 #include "ops/loss/exponential.h"
 
 namespace lp::LP_ISA {
@@ -13,6 +14,9 @@ constexpr int kVectorBytes = 32, kClassTile = 5, kMoveTile = 4, kGradientTile = 
 #else
 constexpr int kVectorBytes = 16, kClassTile = 5, kMoveTile = 4, kGradientTile = 4;
 #endif
+
+// Squares of norms from here on keep their digits in a float.
+constexpr double kLeastSquare = 1e-30;
 
 template <class T>
 struct Lanes {
@@ -36,7 +40,7 @@ inline const Vector<T>& at(const T* x, int v = 0) {
 // With their biases, unless features are yet to be normalized.
 
 template <class T, int kVectors, int kClasses>
-void logits_tile(const QuickRun<T>& run, Index lane, Index first) {
+void logits_tile(const LaneRun<T>& run, Index lane, Index first) {
   const Index stride = run.padded_dim;
   const T *w = run.prototypes + first * stride, *h = run.features + lane;
   Vector<T> z[kClasses][kVectors];
@@ -62,7 +66,7 @@ void logits_tile(const QuickRun<T>& run, Index lane, Index first) {
 }
 
 template <class T, int kVectors, int kClasses = kClassTile>
-void logits_of(const QuickRun<T>& run, Index lane, Index first, Index count) {
+void logits_of(const LaneRun<T>& run, Index lane, Index first, Index count) {
   if constexpr (kClasses > 1) {
     if (count < kClasses) return logits_of<T, kVectors, kClasses - 1>(run, lane, first, count);
   }
@@ -70,7 +74,7 @@ void logits_of(const QuickRun<T>& run, Index lane, Index first, Index count) {
 }
 
 template <class T>
-void logits(const QuickRun<T>& run) {
+void logits(const LaneRun<T>& run) {
   constexpr Index width = Lanes<T>::count;
   const Index tiles = (run.classes + kClassTile - 1) / kClassTile;
   for (Index lane = 0; lane < run.lanes; lane += 2 * width) {
@@ -95,24 +99,20 @@ inline Vector<double> exponential_of(Vector<double> x) {
 }
 
 // Of softmax(z) − t, t = (1−s) e_y + s/C: 1 − p_y is the sum of the others, which keeps its digits where y dominates.
-// False where a logit is not finite.
 template <class T>
-bool cross_entropy_slopes(const QuickRun<T>& run) {
+void cross_entropy_slopes(const LaneRun<T>& run) {
   const Index lanes = run.lanes, classes = run.classes;
   const T even = run.smoothing / static_cast<T>(classes), certain = run.smoothing - even;
   using Label = typename LaneLabel<T>::type;
-  Vector<T> broken = {};
   for (Index lane = 0; lane < lanes; lane += Lanes<T>::count) {
     T* z = run.slopes + lane;
     const Vector<Label> labels = at(run.labels + lane);
     const Vector<T> weights = at(run.weights + lane), zero = {};
-    Vector<T> top = at(z), sum = top, rest = zero, own = zero;
+    Vector<T> top = at(z), rest = zero, own = zero;
     for (Index c = 1; c < classes; c++) {
       const Vector<T> x = at(z + c * lanes);
       top = x > top ? x : top;
-      sum += x;
     }
-    broken += zero * sum;
     for (Index c = 0; c < classes; c++) {
       const Vector<T> e = exponential_of(at(z + c * lanes) - top);
       const auto mine = labels == static_cast<Label>(c);
@@ -128,13 +128,10 @@ bool cross_entropy_slopes(const QuickRun<T>& run) {
       at(z + c * lanes) = labels == static_cast<Label>(c) ? of_own : other;
     }
   }
-  T total = 0;
-  for (int i = 0; i < Lanes<T>::count; i++) total += broken[i];
-  return total == 0;
 }
 
 template <class T>
-void mse_slopes(const QuickRun<T>& run) {
+void mse_slopes(const LaneRun<T>& run) {
   for (Index c = 0; c < run.classes; c++) {
     T* __restrict z = run.slopes + c * run.lanes;
     const T* __restrict weights = run.weights;
@@ -144,7 +141,7 @@ void mse_slopes(const QuickRun<T>& run) {
 }
 
 template <class T>
-void hinge_slopes(const QuickRun<T>& run) {
+void hinge_slopes(const LaneRun<T>& run) {
   const Index lanes = run.lanes, classes = run.classes;
   T* __restrict edge = run.top, * __restrict count = run.rest;
   const T* __restrict weights = run.weights;
@@ -169,7 +166,7 @@ void hinge_slopes(const QuickRun<T>& run) {
 }
 
 template <class T>
-void unhinged_slopes(const QuickRun<T>& run) {
+void unhinged_slopes(const LaneRun<T>& run) {
   for (Index c = 0; c < run.classes; c++) {
     T* __restrict z = run.slopes + c * run.lanes;
     const T* __restrict weights = run.weights;
@@ -180,7 +177,7 @@ void unhinged_slopes(const QuickRun<T>& run) {
 
 // ‖h‖² of each lane.
 template <class T>
-void square(const QuickRun<T>& run) {
+void square(const LaneRun<T>& run) {
   T* __restrict squares = run.squares;
   for (Index i = 0; i < run.lanes; i++) squares[i] = 0;
   for (Index j = 0; j < run.dim; j++) {
@@ -189,10 +186,11 @@ void square(const QuickRun<T>& run) {
   }
 }
 
-// Logits to slopes, the biases' among them; the lanes' rates and decays. False where a logit, or the loss, is not
-// finite − 0 times it is not 0 − or features to be normalized are zero.
+// Whether a step can be made from these logits, which get their biases and the lengths of normalized features here: not
+// from one that is not small, nor of a feature to be normalized whose square comes near to vanishing. Fills the lanes'
+// rates and decays.
 template <class T>
-bool slopes(const QuickRun<T>& run) {
+bool prepare(const LaneRun<T>& run) {
   const Index lanes = run.lanes, classes = run.classes;
   T* __restrict scale = run.scale, * __restrict decay = run.decay, * __restrict rate = run.rate;
   const T base = static_cast<T>(run.features_factors.decay), step = static_cast<T>(run.features_factors.rate);
@@ -208,24 +206,29 @@ bool slopes(const QuickRun<T>& run) {
       const T norm = static_cast<T>(__builtin_sqrt(static_cast<double>(run.squares[i])));
       if (run.rescaled) rate[i] *= norm;
       scale[i] = norm > 0 ? run.radius / norm : T(0);
-      if (run.normalized) broken[i] = norm > 0 ? T(0) : run.weights[i];
+      if (run.normalized) broken[i] = run.squares[i] > kLeastSquare || run.labels[i] < 0 ? T(0) : T(1);
     }
   }
-  const bool squared = sizeof(T) == sizeof(double) && run.kind == LossKind::mse;
+  const T small = static_cast<T>(kSmallLogits);
   for (Index c = 0; c < classes; c++) {
     T* __restrict z = run.slopes + c * lanes;
     const T bias = run.biases[c];
     if (run.normalized) {
       for (Index i = 0; i < lanes; i++) z[i] = z[i] * scale[i] + bias;
     }
-    if (run.kind == LossKind::cross_entropy) continue;  // sees to it itself
-    for (Index i = 0; i < lanes; i++) broken[i] += T(0) * (squared ? z[i] * z[i] : z[i]);
+    for (Index i = 0; i < lanes; i++) broken[i] += z[i] < small && z[i] > -small ? T(0) : T(1);  // a NaN counts
   }
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (Index i = 0; i < lanes; i++) sum += broken[i];
-  if (!(sum == 0)) return false;
+  return sum == 0;
+}
 
+// Logits to slopes, the biases' among them.
+template <class T>
+void slopes(const LaneRun<T>& run) {
+  const Index lanes = run.lanes, classes = run.classes;
+  T* __restrict scale = run.scale, * __restrict decay = run.decay;
   T* __restrict logits = run.normalized ? run.slopes + run.padded_classes * lanes : nullptr;
   if (logits) {
     for (Index k = 0; k < classes * lanes; k++) logits[k] = run.slopes[k];
@@ -241,7 +244,7 @@ bool slopes(const QuickRun<T>& run) {
       unhinged_slopes(run);
       break;
     default:
-      if (!cross_entropy_slopes(run)) return false;
+      cross_entropy_slopes(run);
   }
   if (run.biased && run.moves_biases) {
     for (Index c = 0; c < classes; c++) {
@@ -252,7 +255,7 @@ bool slopes(const QuickRun<T>& run) {
       run.biases_slope[c] = total;
     }
   }
-  if (!logits) return true;
+  if (!logits) return;
   // ∂/∂h = (r/‖h‖) (g − û ûᵀg), and ûᵀg = Σ_c G_c (z_c − b_c)/r.
   for (Index c = 0; c < classes; c++) {
     T* __restrict g = run.slopes + c * lanes;
@@ -263,7 +266,6 @@ bool slopes(const QuickRun<T>& run) {
       g[i] *= scale[i];
     }
   }
-  return true;
 }
 
 // ---- gradient of the prototypes -------------------------------------------------------------------------------------
@@ -295,7 +297,7 @@ inline V fold(const V* x) {
 }
 
 template <class T>
-void prototypes_slope(const QuickRun<T>& run) {
+void prototypes_slope(const LaneRun<T>& run) {
   constexpr int width = Lanes<T>::count, tile = kGradientTile, sums = tile < width ? tile : width;
   const Index lanes = run.lanes;
   for (Index c = 0; c < run.padded_classes; c += kClassPair) {
@@ -332,12 +334,10 @@ void prototypes_slope(const QuickRun<T>& run) {
 
 // ---- gradient of the features, and their move -----------------------------------------------------------------------
 
-template <class T, int kVectors>
-void move_lanes(const QuickRun<T>& run, Index lane) {
+template <Rule rule, class T, int kVectors>
+void move_lanes(const LaneRun<T>& run, Index lane) {
   const Index lanes = run.lanes;
-  const MoveFactors& factors = run.features_factors;
-  const T momentum = static_cast<T>(factors.momentum);
-  const T look = factors.nesterov ? momentum : T(1), direct = factors.nesterov ? T(1) : T(0);
+  const T momentum = static_cast<T>(run.features_factors.momentum);
   Vector<T> squares[kVectors] = {};
   for (Index first = 0; first < run.padded_dim; first += kMoveTile) {
     Vector<T> gradient[kMoveTile][kVectors] = {};
@@ -351,19 +351,15 @@ void move_lanes(const QuickRun<T>& run, Index lane) {
       }
     }
     T* h = run.features + first * lanes + lane;
-    T* velocity = run.features_velocity ? run.features_velocity + first * lanes + lane : nullptr;
+    T* velocity = rule == Rule::plain ? nullptr : run.features_velocity + first * lanes + lane;
 #pragma GCC unroll 8
     for (int j = 0; j < kMoveTile; j++) {
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; v++) {
-        const Vector<T> x = at(h + j * lanes, v);
-        Vector<T> d = gradient[j][v] + at(run.decay + lane, v) * x;
-        if (velocity) {
-          const Vector<T> speed = momentum * at(velocity + j * lanes, v) + d;
-          at(velocity + j * lanes, v) = speed;
-          d = direct * d + look * speed;
-        }
-        const Vector<T> moved = x - at(run.rate + lane, v) * d;
+        Vector<T> moved = at(h + j * lanes, v), speed = {};
+        if constexpr (rule != Rule::plain) speed = at(velocity + j * lanes, v);
+        move_by<rule>(moved, speed, gradient[j][v], at(run.rate + lane, v), at(run.decay + lane, v), momentum);
+        if constexpr (rule != Rule::plain) at(velocity + j * lanes, v) = speed;
         at(h + j * lanes, v) = moved;
         squares[v] += moved * moved;
       }
@@ -373,7 +369,7 @@ void move_lanes(const QuickRun<T>& run, Index lane) {
 }
 
 template <class T>
-void constrain(const QuickRun<T>& run) {
+void constrain(const LaneRun<T>& run) {
   const Constraint& constraint = run.features_factors.constraint;
   const Index lanes = run.lanes;
   const T radius = static_cast<T>(constraint.radius);
@@ -401,16 +397,18 @@ void constrain(const QuickRun<T>& run) {
 }
 
 template <class T>
-void move_features(const QuickRun<T>& run) {
+void move_features(const LaneRun<T>& run) {
   constexpr Index width = Lanes<T>::count;
-  Index lane = 0;
-  for (; lane + width < run.lanes; lane += 2 * width) move_lanes<T, 2>(run, lane);
-  if (lane < run.lanes) move_lanes<T, 1>(run, lane);
+  with_rule(run.features_factors, [&]<Rule rule>() {
+    Index lane = 0;
+    for (; lane + width < run.lanes; lane += 2 * width) move_lanes<rule, T, 2>(run, lane);
+    if (lane < run.lanes) move_lanes<rule, T, 1>(run, lane);
+  });
   if (run.features_factors.constraint.kind != Constraint::none) constrain(run);
 }
 
 template <class T>
-void move_prototypes(const QuickRun<T>& run) {
+void move_prototypes(const LaneRun<T>& run) {
   const MoveFactors& factors = run.prototypes_factors;
   T *w = run.prototypes, *v = run.prototypes_velocity, *g = run.prototypes_slope;
   const Index p = run.padded_dim, size = run.classes * p;
@@ -430,14 +428,15 @@ void move_prototypes(const QuickRun<T>& run) {
 }  // namespace
 
 template <class T>
-Index quick_steps(QuickRun<T>& run, const double* rates_features, const double* rates_prototypes,
-                  const double* rates_biases, Index steps) {
+Index lane_steps(LaneRun<T>& run, const double* rates_features, const double* rates_prototypes,
+                 const double* rates_biases, Index steps) {
   for (Index k = 0; k < steps; k++) {
     run.features_factors.rate = rates_features[k];
     run.prototypes_factors.rate = rates_prototypes[k];
     run.biases_factors.rate = rates_biases[k];
     logits(run);
-    if (!slopes(run)) return k;
+    if (!prepare(run)) return k;
+    slopes(run);
     if (run.moves_prototypes) prototypes_slope(run);
     if (run.moves_features) move_features(run);
     if (run.moves_prototypes) move_prototypes(run);
@@ -448,7 +447,7 @@ Index quick_steps(QuickRun<T>& run, const double* rates_features, const double* 
   return steps;
 }
 
-template Index quick_steps(QuickRun<float>&, const double*, const double*, const double*, Index);
-template Index quick_steps(QuickRun<double>&, const double*, const double*, const double*, Index);
+template Index lane_steps(LaneRun<float>&, const double*, const double*, const double*, Index);
+template Index lane_steps(LaneRun<double>&, const double*, const double*, const double*, Index);
 
 }  // namespace lp::LP_ISA

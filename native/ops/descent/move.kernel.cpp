@@ -1,6 +1,5 @@
-#include "ops/descent/blocks.h"
-
 #include "core/vector.h"
+#include "ops/descent/move-inl.h"
 
 namespace lp::LP_ISA {
 
@@ -8,18 +7,14 @@ template <class T>
 void move_row(T* x, T* v, const T* g, Index p, const MoveFactors& factors) {
   const T rate = static_cast<T>(factors.rate), decay = static_cast<T>(factors.decay);
   const T momentum = static_cast<T>(factors.momentum);
-  if (!v) {
-#pragma omp simd
-    for (Index j = 0; j < p; j++) x[j] -= rate * (g[j] + decay * x[j]);
-  } else {
-    const T look = factors.nesterov ? momentum : T(1), direct = factors.nesterov ? T(1) : T(0);
+  with_rule(factors, [=]<Rule rule>() {
 #pragma omp simd
     for (Index j = 0; j < p; j++) {
-      const T d = g[j] + decay * x[j], velocity = momentum * v[j] + d;
-      v[j] = velocity;
-      x[j] -= rate * (direct * d + look * velocity);
+      T velocity = rule == Rule::plain ? T(0) : v[j];
+      move_by<rule>(x[j], velocity, g[j], rate, decay, momentum);
+      if constexpr (rule != Rule::plain) v[j] = velocity;
     }
-  }
+  });
   const Constraint& constraint = factors.constraint;
   if (constraint.kind != Constraint::ball && constraint.kind != Constraint::sphere) return;
   const double square = squared_norm(x, p), radius = constraint.radius;
