@@ -117,7 +117,9 @@ class Steps {
   static constexpr Index kMostSteps = 4096;
 
   static void fill(const LearningRates& rates, Index first, Index count, double* features, double* prototypes) {
-    (rates.features ? *rates.features : Schedule()).fill(first, count, features);
+    static const Schedule ones;  // a copy of the listed rates a call would cost as much as all steps together
+    const Schedule& listed = rates.features ? *rates.features : ones;
+    listed.fill(first, count, features);
     if (rates.prototypes)
       rates.prototypes->fill(first, count, prototypes);
     else
