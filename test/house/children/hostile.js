@@ -3,7 +3,7 @@
  * arguments (or entries of object arguments) replaced by something hostile. The last call is on standard error.
  */
 import { writeSync } from 'node:fs';
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import {
   anchoredFlowSync,
   augmentSync,
@@ -41,8 +41,10 @@ const functions = Object.fromEntries(
 for (const name of Object.keys(functions)) {
   const original = native[name];
   native[name] = (...args) => {
+    // What is disposed of is of no use to the calls to come: a few of these calls are enough.
+    if (name === 'dispose' && honest.some((call) => call.name === name)) return;
     honest.push({ name, original, args });
-    return original(...args);
+    return name === 'dispose' ? undefined : original(...args);
   };
 }
 const pictures = { images: new Uint8Array(90).fill(7), shape: [3, 5, 2, 3], labels: new Int32Array(3), classes: ['a'], source: '' };
@@ -125,39 +127,66 @@ const values = [
   () => new Int32Array(pick([3, 12])).fill(pick([-1, 3, 2 ** 31 - 1, -(2 ** 31)])),
   () => new Float64Array([pick([-1, 2 ** 62, Number.NaN]), pick([0, -(2 ** 40), 2 ** 62]), 2 ** 40]),
 ];
+const { isExternal } = types;
 const isPlain = (value) => value !== null && typeof value === 'object' && Object.getPrototypeOf(value) === Object.prototype;
 
-/** `args` with something in it replaced: an argument, or an entry of one that is an object. */
+/** `args` with something in it replaced: an argument, or an entry of one that is an object, however deep. */
 function spoil(args) {
   const spoilt = [...args];
   const at = below(args.length);
   if (isPlain(args[at]) && Object.keys(args[at]).length && below(4)) {
-    spoilt[at] = Object.defineProperties({}, Object.getOwnPropertyDescriptors(args[at]));
-    spoilEntry(spoilt[at], pick(Object.keys(args[at])), spoilt);
+    let object = args[at];
+    let key = pick(Object.keys(object));
+    while (isPlain(value(object, key)) && Object.keys(value(object, key)).length && below(4)) {
+      object = value(object, key);
+      key = pick(Object.keys(object));
+    }
+    spoilEntry(object, key, arraysOf(args));
   } else {
-    spoilt[at] = pick(values)();
+    // A handle of another kind, or something else.
+    spoilt[at] = below(6) === 0 ? pick(handles) : pick(values)();
   }
   return spoilt;
 }
 
+const value = (object, key) => Object.getOwnPropertyDescriptor(object, key)?.value;
+
+/** The typed arrays in arguments and their entries, none of which is read by a getter. */
+function arraysOf(args) {
+  return args.flatMap((each) => {
+    if (ArrayBuffer.isView(each)) return [each];
+    return isPlain(each) || Array.isArray(each) ? arraysOf(Object.keys(each).map((key) => value(each, key))) : [];
+  });
+}
+
 /** Deletes an entry, or replaces it, or makes its reading take away the memory of the call's arrays. */
-function spoilEntry(object, key, args) {
-  const value = Object.getOwnPropertyDescriptor(object, key)?.value;
+function spoilEntry(object, key, arrays) {
+  const honest = value(object, key);
   const way = below(8);
   delete object[key];
   if (way === 0) return;
   if (way > 1) object[key] = pick(values)();
   else {
     const get = () => {
-      for (const array of args) if (ArrayBuffer.isView(array) && array.length) structuredClone(array, { transfer: [array.buffer] });
-      return value;
+      for (const { buffer, length } of arrays) {
+        if (length && buffer instanceof ArrayBuffer) structuredClone(null, { transfer: [buffer] });
+      }
+      return honest;
     };
     Object.defineProperty(object, key, { get, enumerable: true, configurable: true });
   }
 }
 
-/** The arguments of an honest call, with arrays of their own. */
-const fresh = (args) => args.map((value) => (ArrayBuffer.isView(value) ? value.slice() : value));
+/** An argument of an honest call, with objects and arrays of its own. */
+function own(given) {
+  if (ArrayBuffer.isView(given)) return given.slice();
+  if (Array.isArray(given)) return given.map(own);
+  return isPlain(given) ? Object.fromEntries(Object.entries(given).map(([key, entry]) => [key, own(entry)])) : given;
+}
+const fresh = (args) => args.map(own);
+
+/** Handles as the honest calls had them, alive and disposed of. */
+const handles = honest.flatMap(({ args }) => args.filter(isExternal));
 
 /** Calls a function in a job, that can be stopped, since what is not refused may be valid and endless; then at once. */
 async function call(original, mode, args) {
