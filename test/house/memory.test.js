@@ -6,7 +6,7 @@ import { startNode } from '../process.js';
 
 const child = fileURLToPath(new URL('./children/growth.js', import.meta.url));
 
-for (const [work, most] of Object.entries({ finished: 250, left: 250, abandoned: 500, collapse: 150, trajectories: 150 })) {
+for (const [work, most] of Object.entries({ finished: 400, left: 400, abandoned: 500, collapse: 150, trajectories: 150 })) {
   test(`60 rounds of work that is over: ${work}`, async () => {
     const { code, stdout, stderr } = await startNode([child, work]).ended;
     assert.is(code, 0, stderr);

@@ -29,4 +29,4 @@ const round = {
 for (let i = 0; i < 4; i++) await round();
 const before = process.memoryUsage.rss();
 for (let i = 0; i < 60; i++) await round();
-console.log(Math.round((process.memoryUsage.rss() - before) / 2 ** 20));
+console.log(`${Math.round((process.memoryUsage.rss() - before) / 2 ** 20)}`);
