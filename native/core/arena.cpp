@@ -68,8 +68,13 @@ void Arena::trim() {
 
 // A free block from the system, of `bytes` at least; end() where there is none.
 Arena::Blocks::iterator Arena::grow(std::size_t bytes) {
-  bytes = std::max<std::size_t>(kPiece, round_up(bytes, kHugePage));
-  void* piece = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto map = [](std::size_t size) {
+    return mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  };
+  const std::size_t least = round_up(bytes, kHugePage);
+  bytes = std::max(kPiece, least);
+  void* piece = map(bytes);
+  if (piece == MAP_FAILED && bytes > least) piece = map(bytes = least);  // where the address space is limited
   if (piece == MAP_FAILED) return blocks_.end();
   prefer_huge_pages(piece, bytes);
   free_.emplace(bytes, static_cast<char*>(piece));

@@ -40,8 +40,7 @@ class Buffer {
   explicit Buffer(Index size) : size_(size) {
     if (size <= 0) return;
     if (size > std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(T))) throw std::bad_array_new_length();
-    data_.reset(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{64})));
-    prefer_huge_pages(data_.get(), size * sizeof(T));
+    data_ = {static_cast<T*>(take_memory(size * sizeof(T))), Free{size * sizeof(T)}};
   }
   T* get() const { return data_.get(); }
   Index size() const { return size_; }
@@ -51,7 +50,8 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); }
+    std::size_t bytes = 0;
+    void operator()(T* data) const { give_memory(data, bytes); }
   };
   std::unique_ptr<T, Free> data_;
   Index size_ = 0;

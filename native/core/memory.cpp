@@ -1,10 +1,48 @@
 #include "core/memory.h"
 
+#include <atomic>
+#include <new>
+
+#include "core/arena.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 namespace lp {
+namespace {
+
+constexpr std::align_val_t kCacheLine{64};
+
+// Blocks of this size and more come from the arena, which gives back what lies idle beyond the other.
+constexpr std::size_t kLarge = 1 << 20, kMostIdle = 256 << 20;
+
+std::atomic<std::size_t> used = 0, most_used = 0;  // of the arena; the most since it was trimmed
+
+Arena& arena() {
+  static Arena* const arena = new Arena;  // operations may outlive the process's static objects
+  return *arena;
+}
+
+}  // namespace
+
+void* take_memory(std::size_t bytes) {
+  if (bytes < kLarge) return ::operator new(bytes, kCacheLine);
+  void* data = arena().take(bytes);
+  if (!data) throw std::bad_alloc();
+  const std::size_t now = used += bytes;
+  for (std::size_t most = most_used; most < now && !most_used.compare_exchange_weak(most, now);) continue;
+  return data;
+}
+
+void give_memory(void* data, std::size_t bytes) noexcept {
+  if (bytes < kLarge) return ::operator delete(data, kCacheLine);
+  arena().give(data);
+  const std::size_t now = used -= bytes;
+  if (most_used <= now + kMostIdle) return;
+  most_used = now;
+  arena().trim();
+}
 
 void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

@@ -1,4 +1,5 @@
-// Two things about large memory that an operation streaming through it wants to tell the machine.
+// Memory of an operation's own, and two things about large memory that one streaming through it wants to tell the
+// machine.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +11,11 @@
 #endif
 
 namespace lp {
+
+// Aligned to a cache line, not initialized. Throws bad_alloc. Large blocks come from one arena: malloc would keep those
+// of each thread to itself, and jobs run now on this thread and now on that.
+void* take_memory(std::size_t bytes);
+void give_memory(void* data, std::size_t bytes) noexcept;
 
 // Asks for huge pages behind fresh memory that will be filled whole: its first touch then costs a fault every 2 MiB
 // instead of every 4 KiB, which for results of a gigabyte is most of the time. Does nothing to small ones.
