@@ -582,14 +582,27 @@ function checkPlan(
 }
 
 /** Refuses measures that the problem does not have. */
-function checkMeasurable(watched: readonly DescentMeasure[], { loss, target }: DescentProblem, place: Place): void {
+function checkMeasurable(
+  watched: readonly DescentMeasure[],
+  { loss, target, state, normalizeFeatures }: DescentProblem,
+  place: Place,
+): void {
   if (watched.includes('distance') && target === undefined) {
     throw new LayerpeelError(place.code, `${place.path} has no target to measure the distance to; give target.`);
   }
-  if (watched.includes('smoothedMargin') && loss.kind !== 'cross-entropy') {
+  if (!watched.includes('smoothedMargin')) return;
+  if (loss.kind !== 'cross-entropy') {
     throw new LayerpeelError(
       place.code,
       `The smoothed margin is one of cross-entropy, but ${place.path}.loss is '${loss.kind}'; take minMargin or normalizedMargin.`,
+    );
+  }
+  const plain = (loss.classWeights ?? []).every((weight) => weight === 1) && !loss.labelSmoothing && loss.softLabels === undefined;
+  if (!plain || state.biases !== undefined || normalizeFeatures) {
+    throw new LayerpeelError(
+      place.code,
+      'The smoothed margin is of plain cross-entropy without biases (LP Lemma B.2): of class weights, label smoothing, soft labels, ' +
+        'biases and normalized features it says nothing; take minMargin or normalizedMargin.',
     );
   }
 }

@@ -1,5 +1,13 @@
 // Projected descent at its corners: divergence with a velocity, values met exactly, batches under every option, measures of a sum.
-import { batchedDescent, lossAndGradientSync, projectedDescentSync, seededRandom } from 'layerpeel';
+import {
+  batchedDescent,
+  crossEntropyFlowSync,
+  kktCertificateSync,
+  lossAndGradientSync,
+  projectedDescentSync,
+  randomState,
+  seededRandom,
+} from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { array, distance, refuses } from '../helpers.js';
@@ -242,6 +250,47 @@ test('runs side by side move at their own rates and schedules, stretch after str
   for (const [r, { state }] of ends.entries()) {
     const whole = last(projectedDescentSync(problems[r], { ...options[r], snapshots: 30 }));
     assert.equal(state, whole.state, `run ${r}`);
+  }
+});
+
+test('margins and alignment of a loss far below the range of numbers, in logarithms; no smoothed margin of other losses', async () => {
+  const start = crossEntropyFlowSync(randomState({ classes: 4, perClass: 2, dim: 6, seed: 5 })).atSync(1e3);
+  for (const [Type, scale, tolerance] of [
+    [Float64Array, 1e3, 1e-12],
+    [Float32Array, 40, 1e-5],
+  ]) {
+    const wide = (x, factor) => ({ shape: x.shape, data: Type.from(x.data, (value) => factor * value) });
+    const state = { ...start, features: wide(start.features, scale), prototypes: wide(start.prototypes, 1) };
+    const problem = { loss: { kind: 'cross-entropy' }, state };
+    const options = {
+      learningRates: { features: 1e-3, prototypes: 1e-3 },
+      steps: 2,
+      measure: { names: ['loss', 'smoothedMargin', 'gradientAlignment'] },
+    };
+    const { measures } = last(projectedDescentSync(problem, options));
+    const { smoothedMargin, gradientAlignment } = kktCertificateSync(state);
+    assert.is(measures.loss[0], 0);
+    for (const row of [0, 1, 2]) {
+      near(measures.smoothedMargin[row] / smoothedMargin, 1, tolerance, 'smoothed margin');
+      near(measures.gradientAlignment[row] / gradientAlignment, 1, tolerance, 'alignment');
+    }
+  }
+  const biases = { shape: [4], data: new Float64Array(4) };
+  for (const problem of [
+    { loss: { kind: 'cross-entropy', classWeights: [1, 2, 1, 1] }, state: start },
+    { loss: { kind: 'cross-entropy', labelSmoothing: 0.1 }, state: start },
+    { loss: { kind: 'cross-entropy' }, state: { ...start, biases } },
+    { loss: { kind: 'cross-entropy' }, state: start, normalizeFeatures: true },
+  ]) {
+    await refuses('LP_OPTION', /Lemma B\.2/, () =>
+      last(
+        projectedDescentSync(problem, {
+          learningRates: { features: 1, prototypes: 1 },
+          steps: 1,
+          measure: { names: ['smoothedMargin'] },
+        }),
+      ),
+    );
   }
 });
 

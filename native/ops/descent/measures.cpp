@@ -7,6 +7,7 @@
 
 #include "core/thread_pool.h"
 #include "core/vector.h"
+#include "ops/cross_entropy/margins.h"
 
 namespace lp {
 namespace {
@@ -22,6 +23,12 @@ bool asks_for_gradients(const ProjectedDescentPlan& plan) {
     if (plan.asks_for(measure)) return true;
   }
   return false;
+}
+
+// Whether the loss is −log p_y itself, of features as they are.
+bool is_plain(const Loss& loss) {
+  return loss.kind == LossKind::cross_entropy && loss.class_weights.empty() && loss.smoothing == 0 &&
+         loss.soft_labels.empty() && !loss.normalized && loss.regularization == 0;
 }
 
 // Whether a constraint holds x, of which ‖x‖² and ⟨d, x⟩ are given, against d = g + λ x.
@@ -56,7 +63,9 @@ DescentMeasures<T>::DescentMeasures(const ProjectedDescentPlan& plan, Index samp
       classes_(classes),
       p_(p),
       differentiates_(asks_for_gradients(plan)),
-      stationarity_(plan.asks_for(DescentMeasure::stationarity)) {
+      stationarity_(plan.asks_for(DescentMeasure::stationarity)),
+      in_logarithms_(is_plain(plan.loss) && (plan.asks_for(DescentMeasure::smoothed_margin) ||
+                                             plan.asks_for(DescentMeasure::gradient_alignment))) {
   if (!target_features || !target_prototypes) return;
   target_ = Buffer<T>((samples + classes) * p);
   std::copy_n(target_features, samples * p, target_.get());
@@ -71,6 +80,9 @@ void DescentMeasures<T>::before(const State<T>& state, const Buffer<double>& squ
   }
   sums.features = total(squares);
   sums.prototypes = squared_norm(state.prototypes.data, classes_ * p_);
+  if (in_logarithms_ && !state.biases) {
+    in_logarithms(state, *std::max_element(squares.begin(), squares.end()), sums, control);
+  }
   if (target_.size() == 0) return;
   if (distances_.size() == 0) distances_ = Buffer<double>(samples_);
   parallel_for(samples_, even_grain(samples_, 1 + 8192 / p_), control, [&](Index begin, Index end) {
@@ -80,6 +92,23 @@ void DescentMeasures<T>::before(const State<T>& state, const Buffer<double>& squ
   });
   sums.distance = squared_distance(state.prototypes.data, target_.get() + samples_ * p_, classes_ * p_);
   sums.distance += total(distances_);
+}
+
+// Margins are at most max ‖h‖ √2 ‖W‖: below kFarMargin no loss leaves the range of float, nor do its gradients.
+template <class T>
+void DescentMeasures<T>::in_logarithms(const State<T>& state, double largest_square, StateSums& sums,
+                                       const Control& control) const {
+  constexpr double kFarMargin = 60;
+  if (2 * largest_square * sums.prototypes < kFarMargin * kFarMargin) return;
+  Buffer<double> wide((samples_ + classes_) * p_);  // (n, p), then (C, p)
+  std::copy_n(state.features.data, samples_ * p_, wide.get());
+  std::copy_n(state.prototypes.data, classes_ * p_, wide.get() + samples_ * p_);
+  const State<const double> z{
+      {wide.get(), samples_, p_}, {wide.get() + samples_ * p_, classes_, p_}, nullptr, state.labels};
+  if (Weights(z, control).smallest() < kFarMargin) return;
+  const Certificate certificate = kkt_certificate(z, nullptr, control);
+  sums.log_loss = certificate.log_loss;
+  sums.alignment = certificate.alignment;
 }
 
 template <class T>
@@ -148,11 +177,13 @@ double DescentMeasures<T>::value(DescentMeasure measure, const StateSums& sums) 
     case DescentMeasure::normalized_margin:
       return sums.loss.min_margin / square;
     case DescentMeasure::smoothed_margin: {
+      if (!std::isnan(sums.log_loss)) return -sums.log_loss / square;  // e^L − 1 is L
       const double sum =
           (sums.loss.value - sums.loss.regularizer) * (plan_.loss.sum ? 1 : static_cast<double>(samples_));
       return sum < std::log(2.0) ? -std::log(std::expm1(sum)) / square : kNaN;
     }
     case DescentMeasure::gradient_alignment:
+      if (!std::isnan(sums.alignment)) return sums.alignment;
       return -sums.along / std::sqrt(square * sums.slope);
     case DescentMeasure::distance:
       return target_.size() > 0 ? std::sqrt(sums.distance) : kNaN;

@@ -2,6 +2,8 @@
 // each sample with its gradient, `after` it. A pass that also moves the state can be looked at as well.
 #pragma once
 
+#include <limits>
+
 #include "ops/descent/plan.h"
 
 namespace lp {
@@ -15,6 +17,10 @@ struct StateSums {
   double along = 0;                                          // ⟨θ, ∇⟩ of features and prototypes
   double distance = 0;                                       // ‖Z − D‖²
   double residual = 0;                                       // stationarity²
+  // Of plain cross-entropy whose loss may be far below the range of T, in logarithms: log L of the sum, and the cosine
+  // of θ and −∇L; NaN where they are not needed.
+  double log_loss = std::numeric_limits<double>::quiet_NaN();
+  double alignment = std::numeric_limits<double>::quiet_NaN();
 };
 
 template <class T>
@@ -38,12 +44,13 @@ class DescentMeasures {
   size_t bytes() const { return bytes_of(slopes_, alongs_, residuals_, distances_, target_); }
 
  private:
+  void in_logarithms(const State<T>& state, double largest_square, StateSums& sums, const Control& control) const;
   double residual_of_features(const StateSums& sums) const;
   double residual_of_prototypes(Matrix<T> x, Matrix<T> g) const;
 
   const ProjectedDescentPlan& plan_;
   const Index samples_, classes_, p_;
-  const bool differentiates_, stationarity_;
+  const bool differentiates_, stationarity_, in_logarithms_;
   Buffer<double> slopes_, alongs_, residuals_, distances_;  // of each sample: ‖g‖², ⟨h, g⟩, residual², ‖h − d‖²
   Buffer<T> target_;                                        // D: (n, p), then (C, p); or empty
 };
