@@ -41,6 +41,10 @@ export function distance(x, y) {
   return largest;
 }
 
+/** Asserts that a number is another one to within a tolerance; `what` it is. */
+export const near = (actual, expected, tolerance, what) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+
 /** Asserts that a call throws or rejects with an error of the package that has this code and fits the pattern. */
 export async function refuses(code, pattern, body) {
   let thrown;

@@ -31,7 +31,7 @@ import { fit, freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import type { FlowState, Followed, FollowPlan } from './followed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
-import type { Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
+import { type Limit, type ScaledDirection, type Trajectory, type TrajectoryMeasure, trajectoryMeasureNames } from './trajectory.js';
 
 export interface KernelOptions extends Control {
   /** `unhinged`: UL Eq. 1, a mean over samples; `mse`: `‖HWᵀ + 1bᵀ − Yᵀ‖²_F/n`. */
@@ -192,23 +192,8 @@ declare module '../engine/load.js' {
   }
 }
 
-const measures = [
-  'loss',
-  'logAbsLoss',
-  'lossSign',
-  'accuracy',
-  'minMargin',
-  'meanMargin',
-  'logNorm',
-  'logFeatureNorm',
-  'logPrototypeNorm',
-  'featureNorm',
-  'prototypeNorm',
-  'distanceToLimit',
-] as const;
-
 abstract class KernelFlow extends ComputedTrajectory {
-  protected readonly known = measures;
+  protected readonly known = trajectoryMeasureNames.filter((name) => name !== 'distanceToAligned');
   protected readonly stepwise = false;
   private checked = false;
   private foundEnding: Ending | undefined;

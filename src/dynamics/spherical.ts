@@ -19,7 +19,14 @@ import { drive, driveSync, type Steps, step } from '../engine/run.js';
 import { freshState, normOf, ofShape, scaled } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type CheckedRate, checkRate, type Rate } from './rates.js';
-import type { Direction, Limit, ScaledDirection, Trajectory, TrajectoryMeasure } from './trajectory.js';
+import {
+  type Direction,
+  type Limit,
+  type ScaledDirection,
+  type Trajectory,
+  type TrajectoryMeasure,
+  trajectoryMeasureNames,
+} from './trajectory.js';
 
 export interface SphericalOptions extends Control {
   /** Weight of the other classes' logits, at least 0. */
@@ -89,22 +96,6 @@ interface Logits {
   readonly biases: Float64Array;
 }
 
-const measures = [
-  'loss',
-  'logAbsLoss',
-  'lossSign',
-  'accuracy',
-  'minMargin',
-  'meanMargin',
-  'logNorm',
-  'logFeatureNorm',
-  'logPrototypeNorm',
-  'featureNorm',
-  'prototypeNorm',
-  'distanceToLimit',
-  'distanceToAligned',
-] as const;
-
 /** Cosines, sines and norms of all samples one after the other, their pulls `[n]`, and their unit targets `[C, p]`. */
 interface SphericalStart {
   readonly angles: Float64Array;
@@ -173,7 +164,7 @@ const ALIGNED = 1e-8;
 const LONGEST = 2 ** 20;
 
 class Spherical extends ComputedTrajectory<SphericalLimit> {
-  protected readonly known = measures;
+  protected readonly known = trajectoryMeasureNames;
   protected readonly stepwise = true;
   private begun: SphericalStart | undefined;
   private latest: Position | undefined;

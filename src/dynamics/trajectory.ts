@@ -26,6 +26,9 @@ export const trajectoryMeasures = {
 
 export type TrajectoryMeasure = keyof typeof trajectoryMeasures;
 
+/** Their names. */
+export const trajectoryMeasureNames = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
+
 /** What `crossEntropyFlow` measures beside these (LP §3.1); `ρ² = ‖H‖² + ‖W‖²`. */
 export const marginMeasures = {
   normalizedMargin: 'q_min/ρ², q_min the smallest margin',

@@ -9,10 +9,7 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { distance, refuses } from '../helpers.js';
-
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+import { distance, near, refuses } from '../helpers.js';
 
 const biased = (state) => ({
   ...state,

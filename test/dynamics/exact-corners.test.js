@@ -3,11 +3,9 @@
 import { gradientDescentSync, gradientFlowSync, iteratedDescentSync, randomState, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance, shuffle } from '../helpers.js';
+import { array, distance, near, shuffle } from '../helpers.js';
 
 const sides = (features, prototypes) => ({ features, prototypes });
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
 
 function sample({ counts = [3, 3, 3], dim = 4, seed = 1, dtype = 'float64' } = {}) {
   const state = randomState({ counts, dim, seed, dtype });

@@ -10,10 +10,8 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance, refuses } from '../helpers.js';
+import { array, distance, near, refuses } from '../helpers.js';
 
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
 const last = (iterator) => [...iterator].at(-1);
 
 const random = seededRandom(4);

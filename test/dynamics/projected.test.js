@@ -20,10 +20,8 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance, golden, refuses, shuffle, stateOf } from '../helpers.js';
+import { array, distance, golden, near, refuses, shuffle, stateOf } from '../helpers.js';
 
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
 const last = (iterator) => {
   let snapshot;
   for (snapshot of iterator);

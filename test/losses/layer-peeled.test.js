@@ -15,10 +15,7 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance, golden, refuses } from '../helpers.js';
-
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+import { array, distance, golden, near, refuses } from '../helpers.js';
 
 /** Neural collapse with features `ratio` times the prototypes. */
 function collapsed(classes, perClass, dim, scale = 1, ratio = 1 / Math.sqrt(perClass)) {

@@ -2,11 +2,8 @@
 import { lossAndGradient, lossAndGradientSync, lossKinds, randomState, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, distance, golden, refuses, shuffle, stateOf } from '../helpers.js';
+import { array, distance, golden, near, refuses, shuffle, stateOf } from '../helpers.js';
 import { startNode } from '../process.js';
-
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
 
 const settings = {
   unhinged: ({ gamma }) => [{ kind: 'unhinged', gamma }],

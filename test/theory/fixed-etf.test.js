@@ -15,10 +15,8 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { distance, golden, refuses, stateOf } from '../helpers.js';
+import { distance, golden, near, refuses, stateOf } from '../helpers.js';
 
-const near = (actual, expected, tolerance, what) =>
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
 const random = seededRandom(21);
 const row = ({ data, shape }, i) => data.subarray(i * shape[1], (i + 1) * shape[1]);
 const last = (iterator) => {
