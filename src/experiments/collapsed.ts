@@ -20,5 +20,5 @@ export function collapsed({ classes, perClass, dim, seed = 0, square, ratio = 1 
   const scale = Math.sqrt(square / (1 + ratio ** 2) / classes);
   const prototypes = simplexETF(classes, dim, { seed, scale });
   const labels = Int32Array.from({ length: classes * perClass }, (_, i) => Math.floor(i / perClass));
-  return { features: etfOptimum(prototypes, labels, { featureEnergy: ratio ** 2 / perClass }), prototypes, labels };
+  return { features: etfOptimum(prototypes, labels, { featureEnergy: (ratio * scale) ** 2 / perClass }), prototypes, labels };
 }

@@ -91,8 +91,8 @@ export const experiment: Experiment = {
     const anchored = await solve(true, 0.5);
     const cosines = learned.map(({ prototypes }) => minorityCosine(prototypes));
     const anchoredCosines = anchored.map(({ features }) => minorityCosine(features));
-    const distances = anchored.map(({ features, prototypes, labels }) =>
-      distance(features, etfOptimum(prototypes, labels as Int32Array)),
+    const distances = anchored.map(({ features, prototypes, labels }, k) =>
+      distance(features, etfOptimum(prototypes, labels as Int32Array, { featureEnergy: (grid[k] as (typeof grid)[0]).energy })),
     );
     await folder.metrics({
       energy: grid.map(({ energy }) => energy),
