@@ -548,14 +548,14 @@ test('simulate: an iterated descent writes what the function measures, at its ro
 test('simulate: an iterated descent measures the rows and the quantities that it is asked for', async () => {
   const problem = { loss: { kind: 'cross-entropy' } };
   const options = { learningRates: { features: 0.4, prototypes: 0.1 }, steps: 50 };
-  const measure = { names: ['featuresNorm', 'loss'], every: 7 };
+  const measure = { names: ['featureNorm', 'loss'], every: 7 };
   const config = { dynamics: 'projectedDescent', state: { random }, problem, options: { ...options, measure } };
   await writeFile(at('asked.json'), JSON.stringify(config));
   const { metrics, figures } = await record(simulateCommand, [at('asked.json')], {}, folder);
   const [{ measures }] = projectedDescentSync({ ...problem, state: randomState(random) }, { ...options, measure });
   assert.equal(metrics.metrics.step, [0, 7, 14, 21, 28, 35, 42, 49, 50]);
-  assert.equal(Object.keys(figures), ['featuresNorm', 'loss']);
-  for (const name of ['step', 'featuresNorm', 'loss']) near(metrics.metrics[name], measures[name], name, 0);
+  assert.equal(Object.keys(figures), ['featureNorm', 'loss']);
+  for (const name of ['step', 'featureNorm', 'loss']) near(metrics.metrics[name], measures[name], name, 0);
 });
 
 test.run();
