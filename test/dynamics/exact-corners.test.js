@@ -368,4 +368,33 @@ test('times in any order are measured as one by one', () => {
   }
 });
 
+test('one learning rate that varies beside one that stays: every step is its own, however many are asked for', () => {
+  const state = randomState({ classes: 3, perClass: 2, dim: 4, seed: 6 });
+  const steps = 3000;
+  const fading = Float64Array.from({ length: steps }, (_, k) => 0.05 * Math.exp(-k / 900));
+  const object = { kind: 'exponential', value: 0.05, timescale: 900 };
+  for (const [features, prototypes, rateOf] of [
+    [object, 0.02, (k) => [fading[k], 0.02]],
+    [0.02, object, (k) => [0.02, fading[k]]],
+  ]) {
+    const exact = gradientDescentSync(state, { gamma: 0.2, learningRates: { features, prototypes } }).atSync(steps);
+    const [n, C, p] = [6, 3, 4];
+    const [h, w] = [state.features.data.slice(), state.prototypes.data.slice()];
+    for (let k = 0; k < steps; k++) {
+      const [a, b] = rateOf(k);
+      const [oldH, oldW] = [h.slice(), w.slice()];
+      for (let i = 0; i < n; i++)
+        for (let c = 0; c < C; c++) {
+          const m = (c === state.labels[i] ? 1 : -0.2) / n;
+          for (let j = 0; j < p; j++) {
+            h[i * p + j] += a * m * oldW[c * p + j];
+            w[c * p + j] += b * m * oldH[i * p + j];
+          }
+        }
+    }
+    assert.ok(distance(exact.features.data, h) < 1e-11 * Math.max(...h.map(Math.abs)));
+    assert.ok(distance(exact.prototypes.data, w) < 1e-11 * Math.max(...w.map(Math.abs)));
+  }
+});
+
 test.run();
