@@ -370,7 +370,7 @@ test('times in any order are measured as one by one', () => {
 
 test('one learning rate that varies beside one that stays: every step is its own, however many are asked for', () => {
   const state = randomState({ classes: 3, perClass: 2, dim: 4, seed: 6 });
-  const steps = 3000;
+  const steps = 20_000; // more than a block of those that are passed at once where rates stay the same
   const fading = Float64Array.from({ length: steps }, (_, k) => 0.05 * Math.exp(-k / 900));
   const object = { kind: 'exponential', value: 0.05, timescale: 900 };
   for (const [features, prototypes, rateOf] of [
