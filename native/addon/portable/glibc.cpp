@@ -38,6 +38,7 @@ LP_BIND(pthread_getspecific)
 LP_BIND(pthread_join)
 LP_BIND(pthread_key_create)
 LP_BIND(pthread_key_delete)
+LP_BIND(pthread_mutex_trylock)
 LP_BIND(pthread_once)
 LP_BIND(pthread_setspecific)
 
