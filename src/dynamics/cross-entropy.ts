@@ -198,12 +198,13 @@ class Flow extends ComputedTrajectory implements CrossEntropyTrajectory {
           'biases it says nothing; normalizedMargin does.',
       );
     }
+    const inLogarithms = names.has('logAbsLoss') || names.has('smoothedMargin');
     const columns = Object.fromEntries([...names].map((name) => [name, new Float64Array(times.length)]));
     for (const [row, time] of times.entries()) {
       const reached = yield* this.reach(time);
       const { features, prototypes } = this.split(reached);
       const { loss, accuracy, minMargin } = yield* this.look(reached);
-      const logLoss = yield* this.logLoss(reached, loss, minMargin);
+      const logLoss = inLogarithms ? yield* this.logLoss(reached, loss, minMargin) : Number.NaN;
       const [featureNorm, prototypeNorm] = [normOf(features), normOf(prototypes)];
       const square = featureNorm ** 2 + prototypeNorm ** 2;
       const all: Record<(typeof measures)[number], number> = {
