@@ -31,9 +31,9 @@ LP_EXPORT("sphericalStart(mode, state, plan)", spherical_start)
 
 // sphericalAdvance(mode, { angles, pull, samples }, { rates, rescaled }) → { angles }
 Napi::Value spherical_advance(Call& call) {
-  const Argument stand = call[1], plan = call[2];
-  const Index n = stand["samples"].size();
-  const Input<double> start(call, stand["angles"], 3 * n), pull(call, stand["pull"], n);
+  const Argument position = call[1], plan = call[2];
+  const Index n = position["samples"].size();
+  const Input<double> start(call, position["angles"], 3 * n), pull(call, position["pull"], n);
   const auto rates = plan["rates"].numbers();
   const bool rescaled = plan["rescaled"].flag();
   const Output<double> angles(call, 3 * n);
@@ -44,7 +44,7 @@ Napi::Value spherical_advance(Call& call) {
       },
       [=](Napi::Env env) { return named(env, {{"angles", angles}}); });
 }
-LP_EXPORT("sphericalAdvance(mode, stand, plan)", spherical_advance)
+LP_EXPORT("sphericalAdvance(mode, position, plan)", spherical_advance)
 
 // sphericalFeatures(mode, state, { targets, start, now, scale }) → { features }
 Napi::Value spherical_features(Call& call) {
@@ -89,9 +89,9 @@ LP_EXPORT("sphericalLogits(mode, state, plan)", spherical_logits)
 // → { pulled, squaredDistance, squaredNorm, angles }, with `logits` { ahead, aside, biases, labels, classes } also
 // { correct, marginSum, minMargin }: the measures at the wanted steps, and the angles at the last of them
 Napi::Value spherical_measure(Call& call) {
-  const Argument stand = call[1], plan = call[2];
-  const Index n = stand["samples"].size();
-  const Input<double> start(call, stand["angles"], 3 * n), pull(call, stand["pull"], n);
+  const Argument position = call[1], plan = call[2];
+  const Index n = position["samples"].size();
+  const Input<double> start(call, position["angles"], 3 * n), pull(call, position["pull"], n);
   const auto rates = plan["rates"].numbers(), wanted = plan["wanted"].numbers();
   for (size_t i = 0; i < wanted.size(); i++) {
     if (!(wanted[i] >= (i == 0 ? 0 : wanted[i - 1]) && wanted[i] <= static_cast<double>(rates.size()))) {
@@ -143,7 +143,7 @@ Napi::Value spherical_measure(Call& call) {
         return named(env, entries);
       });
 }
-LP_EXPORT("sphericalMeasure(mode, stand, plan)", spherical_measure)
+LP_EXPORT("sphericalMeasure(mode, position, plan)", spherical_measure)
 
 }  // namespace
 }  // namespace lp::addon

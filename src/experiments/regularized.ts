@@ -36,7 +36,7 @@ const quantities = {
   normDifference: ['|‖H‖ − ‖W‖| / ‖Z‖', 'log'],
 } as const;
 
-export type Quantity = keyof typeof quantities;
+type Quantity = keyof typeof quantities;
 
 /** Runs every curve from the same start and keeps the columns as they come. */
 async function traceAll(
