@@ -2,8 +2,10 @@
  * Files: reading at any position with errors that name the file, and writing whole or not at all.
  */
 import { randomBytes } from 'node:crypto';
+import { close, constants, fstat, open as openDescriptor, read } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { checkPath, show } from '../check/options.js';
 
@@ -13,26 +15,40 @@ const LONGEST_READ = 2 ** 30;
 /** Fills the whole target with the bytes that come next. */
 export type Fill = (target: Uint8Array) => Promise<void>;
 
-/** A regular file opened for reading. Its size is known, so that what a header claims can be compared before memory is asked for. */
+/** Closes the files that nobody can read any more and nobody has closed. (Node's own handles make this an error.) */
+const forgotten = new FinalizationRegistry<number>((descriptor) => close(descriptor, () => {}));
+
+const [opened, statOf, readFrom, closed] = [promisify(openDescriptor), promisify(fstat), promisify(read), promisify(close)];
+
+/**
+ * A regular file opened for reading. Its size is known, so that what a header claims can be compared before memory is asked for.
+ * What is no regular file is refused without waiting for it: a pipe would hold the thread that opens it until somebody writes.
+ */
 export class InputFile {
+  private open = true;
+  /** What is being read: only after it may the descriptor go, whose number the next file gets. */
+  private readonly reading = new Set<Promise<unknown>>();
+
   private constructor(
     readonly path: string,
     readonly size: number,
-    private readonly handle: FileHandle,
-  ) {}
+    private readonly descriptor: number,
+  ) {
+    forgotten.register(this, descriptor, this);
+  }
 
   static async open(path: string): Promise<InputFile> {
     if (typeof path !== 'string') {
       throw new LayerpeelError('LP_FILE', `${showPath(path)} cannot be read: expected the path of a file.`);
     }
-    let handle: FileHandle | undefined;
+    let descriptor: number | undefined;
     try {
-      handle = await open(path, 'r');
-      const stat = await handle.stat();
-      if (!stat.isFile()) throw new LayerpeelError('LP_FILE', `${path} is not a regular file; expected the path of an array file.`);
-      return new InputFile(path, stat.size, handle);
+      descriptor = await opened(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+      const stat = await statOf(descriptor);
+      if (!stat.isFile()) throw new LayerpeelError('LP_FILE', `${path} is not a regular file; expected the path of a file.`);
+      return new InputFile(path, stat.size, descriptor);
     } catch (error) {
-      await handle?.close();
+      if (descriptor !== undefined) await closed(descriptor);
       throw fileError(path, 'read', error);
     }
   }
@@ -40,10 +56,15 @@ export class InputFile {
   /** Fills `target` with the bytes from `position` on. */
   async readAt(position: number, target: Uint8Array): Promise<void> {
     for (let done = 0; done < target.length; ) {
+      if (!this.open) throw new LayerpeelError('LP_FILE', `${this.path} cannot be read: it has been closed.`);
       const length = Math.min(target.length - done, LONGEST_READ);
-      const { bytesRead } = await this.handle.read(target, done, length, position + done).catch((error) => {
-        throw fileError(this.path, 'read', error);
-      });
+      const piece = readFrom(this.descriptor, target, done, length, position + done);
+      this.reading.add(piece);
+      const { bytesRead } = await piece
+        .catch((error) => {
+          throw fileError(this.path, 'read', error);
+        })
+        .finally(() => this.reading.delete(piece));
       if (bytesRead === 0) {
         throw new LayerpeelError(
           'LP_FILE',
@@ -63,13 +84,12 @@ export class InputFile {
     };
   }
 
-  /** For libraries that read by descriptor; it stays this object's to close. */
-  get descriptor(): number {
-    return this.handle.fd;
-  }
-
   async close(): Promise<void> {
-    await this.handle.close();
+    if (!this.open) return;
+    this.open = false;
+    forgotten.unregister(this);
+    await Promise.allSettled(this.reading);
+    await closed(this.descriptor);
   }
 }
 
@@ -82,6 +102,14 @@ export async function withFile<T>(path: string, use: (file: InputFile) => Promis
     await file.close();
   }
 }
+
+/** The bytes of a whole file. */
+export const readWhole = (path: string): Promise<Buffer> =>
+  withFile(path, async (file) => {
+    const bytes = Buffer.alloc(file.size);
+    await file.readAt(0, bytes);
+    return bytes;
+  });
 
 /**
  * Makes a folder and those above it; one that is there already will do. (`mkdir` of Node with `recursive` tries for ever where a

@@ -72,7 +72,8 @@ export function inflatedPass(file: InputFile, begin: number, end: number, format
   );
 }
 
-async function* pieces(file: InputFile, begin: number, end: number): AsyncGenerator<Uint8Array> {
+/** The bytes `begin … end` of a file. */
+export async function* pieces(file: InputFile, begin: number, end: number): AsyncGenerator<Uint8Array> {
   for (let position = begin; position < end; position += CHUNK) {
     const piece = new Uint8Array(Math.min(CHUNK, end - position));
     await file.readAt(position, piece);

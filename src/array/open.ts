@@ -2,6 +2,7 @@
  * Arrays by the path of their file, whatever its kind: `.npy`, `.npz` and `.safetensors` by the extension. A file of several
  * arrays is addressed by a name, in the options or after a colon: `features.npz:train`.
  */
+import { stat } from 'node:fs/promises';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, checkText, option } from '../check/options.js';
 import { drive } from '../engine/run.js';
@@ -72,7 +73,7 @@ export interface ArraySource extends AsyncDisposable {
  * @throws as `readFloats`; LP_FILE for other than two dimensions
  */
 export async function openArray(path: string, options: ReadArrayOptions = {}): Promise<ArraySource> {
-  const address = parseAddress(path, options);
+  const address = await parseAddress(path, options);
   const file = await InputFile.open(address.path);
   try {
     return makeSource(await locate(file, address), file);
@@ -146,7 +147,7 @@ function floatType({ stored: { element, where } }: Located): DType {
 }
 
 async function withArray<T>(path: string, options: ReadArrayOptions, use: (located: Located) => Promise<T>): Promise<T> {
-  const address = parseAddress(path, options);
+  const address = await parseAddress(path, options);
   return withFile(address.path, async (file) => use(await locate(file, address)));
 }
 
@@ -156,23 +157,39 @@ interface Address {
   readonly name: string | undefined;
 }
 
-function parseAddress(path: string, options: ReadArrayOptions): Address {
+/** Where a path may end that an array's name follows. */
+const ENDS = /\.(?:npy|npz|safetensors)(?=:|$)/gi;
+
+/**
+ * Anything may stand after the colon (`f.npz:params/kernel:0`), and a folder's name may hold one: of all the ways to read the
+ * path the longest file that is there is meant.
+ */
+async function parseAddress(path: string, options: ReadArrayOptions): Promise<Address> {
   checkKeys(options as unknown, ['name'], option('options'));
   if (options.name !== undefined) checkText(options.name, option('options.name'), 'the name of an array');
-  const match = typeof path === 'string' ? /^(.*(\.npy|\.npz|\.safetensors))(?::([^/\\]+))?$/is.exec(path) : null;
-  if (!match) {
+  const ends = typeof path === 'string' ? Array.from(path.matchAll(ENDS), ({ index, 0: end }) => index + end.length) : [];
+  if (ends.length === 0) {
     throw new LayerpeelError(
       'LP_FILE',
       `${showPath(path)} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.`,
     );
   }
-  const [, file, extension, suffix] = match as unknown as [string, string, string, string | undefined];
-  const name = options.name ?? suffix;
-  if (extension.toLowerCase() === '.npy' && name !== undefined) {
+  let end = ends[0] as number;
+  for (const one of ends.length > 1 ? ends : []) if (await isFile(path.slice(0, one))) end = one;
+  const file = path.slice(0, end);
+  const extension = file.slice(file.lastIndexOf('.')).toLowerCase();
+  const name = options.name ?? (end < path.length ? path.slice(end + 1) : undefined);
+  if (extension === '.npy' && name !== undefined) {
     throw new LayerpeelError('LP_OPTION', `${file} holds one array without a name, but ${JSON.stringify(name)} is asked for.`);
   }
-  return { path: file, extension: extension.toLowerCase(), name };
+  return { path: file, extension, name };
 }
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 
 function locate(file: InputFile, { extension, name }: Address): Promise<Located> {
   if (extension === '.npy') return locateNpy(file);

@@ -60,7 +60,7 @@ export const readSafetensors = (path: string): Promise<Tensors> =>
   withFile(path, async (file) => {
     const header = await readHeader(file);
     const tensors: [string, NDArray | IntArray][] = [];
-    for (const [name, entry] of header.entries) tensors.push([name, await readLocated(locate(file, name, entry))]);
+    for (const [name, entry] of header.entries) tensors.push([checkName(name, file.path), await readLocated(locate(file, name, entry))]);
     return { tensors: Object.fromEntries(tensors), metadata: header.metadata };
   });
 
@@ -75,7 +75,7 @@ export function parseSafetensors(bytes: Uint8Array, where = 'The .safetensors da
   const { entries, metadata } = parseHeader(bytes.subarray(PREFIX, end), end, bytes.length, where);
   const tensors = [...entries].map(([name, entry]) => {
     const stored = storedTensor(entry, `${where}:${name}`);
-    return [name, decode(stored, bytes.subarray(entry.begin, entry.end))] as const;
+    return [checkName(name, where), decode(stored, bytes.subarray(entry.begin, entry.end))] as const;
   });
   return { tensors: Object.fromEntries(tensors), metadata };
 }
@@ -169,7 +169,7 @@ function parseHeader(bytes: Uint8Array, offset: number, fileSize: number, where:
   let keys = Object.keys(header).length + Object.keys(given).length;
   for (const [name, value] of Object.entries(header)) {
     if (name === METADATA) continue;
-    entries.set(checkName(name, where), parseEntry(value, offset, `${where}:${name}`));
+    entries.set(name, parseEntry(value, offset, `${where}:${name}`));
     keys += 3;
   }
   // JSON.parse keeps the last of equal keys in silence; two readers could then see different tensors.

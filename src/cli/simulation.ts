@@ -12,7 +12,7 @@
  * `options` are those of the function named by `dynamics` (`projectedDescent` has a form of its own: see `iterate.ts`); a state may
  * also be read from files, by paths relative to the configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
  */
-import { dirname, resolve } from 'node:path';
+import { dirname, isAbsolute, resolve, sep } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -207,7 +207,8 @@ async function readNamed<T>(path: unknown, place: Place, folder: string, read: (
     );
   }
   try {
-    return await read(resolve(folder, path));
+    // Not resolved: what follows a colon is a name, in which `a/../b` is no path.
+    return await read(isAbsolute(path) ? path : `${folder}${sep}${path}`);
   } catch (error) {
     if (!(error instanceof LayerpeelError)) throw error;
     throw new LayerpeelError(error.code, `${place.path}: ${error.message}`, { cause: error });

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { crc32, deflateRawSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
 
 /** The elements of the fixtures; see make-fixtures.py. */
@@ -25,6 +26,38 @@ export function safetensorsBytes(header, size) {
   bytes.writeBigUInt64LE(BigInt(json.length));
   json.copy(bytes, 8);
   return bytes;
+}
+
+/** A zip of members `[name, bytes]` under any names, straight from the format's description. */
+export function zipBytes(members, { deflate = false } = {}) {
+  const [local, central] = [[], []];
+  let at = 0;
+  for (const [name, bytes] of members) {
+    const path = Buffer.from(name);
+    const data = deflate ? deflateRawSync(bytes) : bytes;
+    // Version 2.0, names in UTF-8, the method, the first day of the calendar, checksum, sizes, length of the name.
+    const fields = Buffer.alloc(26);
+    fields.writeUInt16LE(20, 0);
+    fields.writeUInt16LE(0x800, 2);
+    fields.writeUInt16LE(deflate ? 8 : 0, 4);
+    fields.writeUInt16LE(0x21, 8);
+    fields.writeUInt32LE(crc32(bytes), 10);
+    fields.writeUInt32LE(data.length, 14);
+    fields.writeUInt32LE(bytes.length, 18);
+    fields.writeUInt16LE(path.length, 22);
+    const place = Buffer.alloc(14);
+    place.writeUInt32LE(at, 10);
+    local.push(Buffer.from('PK\x03\x04'), fields, path, data);
+    central.push(Buffer.from('PK\x01\x02\x14\x00'), fields, place, path);
+    at += 30 + path.length + data.length;
+  }
+  const end = Buffer.alloc(22);
+  end.write('PK\x05\x06');
+  end.writeUInt16LE(members.length, 8);
+  end.writeUInt16LE(members.length, 10);
+  end.writeUInt32LE(Buffer.concat(central).length, 12);
+  end.writeUInt32LE(at, 16);
+  return Buffer.concat([...local, ...central, end]);
 }
 
 function check(error, code, pattern) {

@@ -7,7 +7,7 @@ import { formatNpy, readArray, readNpz, writeNpz } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import yazl from 'yazl';
-import { FLOATS, fixture, INTS, rejects, sameArray } from './cases.js';
+import { FLOATS, fixture, INTS, rejects, sameArray, zipBytes } from './cases.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'layerpeel-npz-'));
 const path = join(folder, 'test.npz');
@@ -132,30 +132,95 @@ test('entries that share their data cannot multiply it beyond what deflate can',
   await rejects(readNpz(path), 'LP_FILE', /members claim 320005120 bytes/);
 });
 
-test('names twice, names out of the archive and members that are no .npy inside', async () => {
+/** Names that would lead an unpacker elsewhere, and others that archives have: of JAX, of TensorFlow, of a careless hand. */
+const NAMES = [
+  'params/head/kernel',
+  'dense/kernel:0',
+  'W:0',
+  '/abs/w',
+  '../w',
+  'a/../../w',
+  'a\\w',
+  'C:\\w',
+  '',
+  ' w ',
+  'w/',
+  'w.npy',
+  'ß/\u6f22\n',
+  'constructor',
+];
+
+test('an array is read under its own name, whatever the name, and spoils no neighbour', async () => {
+  const [npy, other] = [Buffer.from(formatNpy(INTS)), Buffer.from(formatNpy({ shape: [3, 4], data: FLOATS }))];
+  for (const deflate of [false, true]) {
+    for (const name of NAMES) {
+      writeFileSync(
+        path,
+        zipBytes(
+          [
+            ['h.npy', npy],
+            [`${name}.npy`, other],
+          ],
+          { deflate },
+        ),
+      );
+      sameArray(await readArray(`${path}:h`), { shape: [6], data: INTS });
+      sameArray(await readArray(path, { name }), { shape: [3, 4], data: FLOATS });
+      if (name) sameArray(await readArray(`${path}:${name}`), { shape: [3, 4], data: FLOATS });
+      assert.equal(Object.keys(await readNpz(path)), ['h', name]);
+    }
+  }
+});
+
+test('a name that nothing can have, a name given twice, what is no array: faults of their own, not of the neighbours', async () => {
   const npy = Buffer.from(formatNpy(INTS));
-  await zipOf([
-    ['a.npy', npy],
-    ['a.npy', npy],
-  ]);
-  await rejects(readNpz(path), 'LP_FILE', /two of its members/);
-  await zipOf([['__proto__.npy', npy]]);
-  await rejects(readNpz(path), 'LP_FILE', /__proto__/);
-  await zipOf([['a.npy', Buffer.from('no array')]]);
-  await rejects(readNpz(path), 'LP_FILE', /test\.npz:a: it does not begin as a \.npy/);
-  await zipOf([['aa/b.npy', npy]]);
-  const bytes = readFileSync(path);
-  for (let at = bytes.indexOf('aa/b'); at >= 0; at = bytes.indexOf('aa/b', at)) bytes.write('../b', at);
-  writeFileSync(path, bytes);
-  await rejects(readNpz(path), 'LP_FILE', /relative path/);
+  for (const [members, pattern] of [
+    [[['__proto__.npy', npy]], /named __proto__/],
+    [
+      [
+        ['a.npy', npy],
+        ['a.npy', npy],
+      ],
+      /two of its members are named a\.npy/,
+    ],
+    [[['a.npy', Buffer.from('no array')]], /test\.npz:a: it does not begin as a \.npy/],
+  ]) {
+    writeFileSync(path, zipBytes([['h.npy', npy], ...members]));
+    assert.equal((await readArray(`${path}:h`)).data, INTS);
+    await rejects(readNpz(path), 'LP_FILE', pattern);
+  }
+  await rejects(readArray(`${path}:a`), 'LP_FILE', /does not begin as a \.npy/);
+  await rejects(readArray(`${path}:b`), 'LP_OPTION', /has no array b/);
+});
+
+test('what was read can be written, under the same names', async () => {
+  const arrays = Object.fromEntries(NAMES.map((name, i) => [name, { shape: [1], data: Int32Array.of(i) }]));
+  for (const compress of [false, true]) {
+    await writeNpz(path, arrays, { compress });
+    const read = await readNpz(path);
+    assert.equal(Object.keys(read), NAMES);
+    for (const name of NAMES) sameArray(read[name], arrays[name]);
+    // Both places where a zip has a name: other readers compare them.
+    const bytes = readFileSync(path);
+    for (const signature of ['PK\x03\x04', 'PK\x01\x02']) {
+      const [length, start] = signature === 'PK\x03\x04' ? [26, 30] : [28, 46];
+      const names = [];
+      for (let at = bytes.indexOf(signature); at >= 0; at = bytes.indexOf(signature, at + 1)) {
+        names.push(bytes.toString('utf8', at + start, at + start + bytes.readUInt16LE(at + length)));
+      }
+      assert.equal(
+        names,
+        NAMES.map((name) => `${name}.npy`),
+      );
+    }
+  }
 });
 
 test('writing checks options, names and arrays, and leaves no trace when it fails', async () => {
   const before = readdirSync(folder);
   const other = join(folder, 'other.npz');
   await rejects(writeNpz(other, { a: INTS }, { compressed: true }), 'LP_OPTION', /did you mean compress/);
-  await rejects(writeNpz(other, { '../a': INTS }), 'LP_OPTION');
-  await rejects(writeNpz(other, { '/a': INTS }), 'LP_OPTION');
+  await rejects(writeNpz(other, { ['a'.repeat(65532)]: INTS }), 'LP_OPTION', /65536 bytes/);
   await rejects(writeNpz(other, { ['__proto__']: INTS }), 'LP_OPTION');
   await rejects(writeNpz(other, { a: { shape: [2], data: new Float64Array(3) } }), 'LP_SHAPE', /a\.shape/);
   await rejects(writeNpz(join(folder, 'none', 'a.npz'), { a: INTS }), 'LP_FILE');

@@ -65,6 +65,24 @@ test('a colon in a folder is no name', async () => {
   assert.equal(await readLabels(join(inner, 'b.npy')), INTS);
 });
 
+test('anything may stand after the colon; of several ways to read a path the longest file that is there is meant', async () => {
+  const [a, b] = [Int32Array.of(1), Int32Array.of(2)];
+  const names = ['params/head/kernel', 'dense/kernel:0', 'x.npy', 'x.npz:y', '../w', ':', 'a\nb'];
+  const arrays = Object.fromEntries(names.map((name) => [name, b]));
+  await writeNpz(join(folder, 'f.npz'), arrays);
+  await writeSafetensors(join(folder, 'f.safetensors'), arrays);
+  for (const file of ['f.npz', 'f.safetensors']) {
+    for (const name of names) assert.equal(await readLabels(join(folder, `${file}`) + `:${name}`), b);
+  }
+  const inner = join(folder, 'f.npz:x.npz');
+  await writeNpz(inner, { y: a });
+  assert.equal(await readLabels(`${inner}:y`), a);
+  rmSync(inner);
+  assert.equal(await readLabels(`${inner}:y`), b);
+  await rejects(readArray(`${folder}/none.npz:a/b.npy`), 'LP_FILE', /none\.npz cannot be read: it does not exist/);
+  await rejects(readArray(`${folder}/f.npz:a/b`), 'LP_OPTION', /f\.npz has no array a\/b/);
+});
+
 test('a matrix is read in blocks of rows, as often as wanted', async () => {
   const addresses = ['little-f2.npy', 'little-f4.npy', 'little-f8.npy', 'big-f2.npy', 'big-f8.npy', 'fortran.npy']
     .concat(['stored.npz:features', 'deflated.npz:features'])
