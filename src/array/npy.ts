@@ -14,6 +14,7 @@ import {
   fileFault,
   type IntArray,
   type Located,
+  locatedIn,
   readLocated,
   type Stored,
   storable,
@@ -72,8 +73,7 @@ export const formatNpy = (array: NDArray | IntArray | Int32Array): Uint8Array =>
 
 /** The array of a `.npy` file. */
 export async function locateNpy(file: InputFile): Promise<Located> {
-  const stored = await npyLayout(file.from(0), file.size, file.path);
-  return { stored, begin: async () => ({ fill: file.from(stored.offset), close() {} }), file };
+  return locatedIn(file, await npyLayout(file.from(0), file.size, file.path));
 }
 
 /**

@@ -3,15 +3,30 @@
  * The zip itself is read by yauzl and written by yazl, loaded with what they need when first used. Whatever a file claims is bounded:
  * deflate expands at most 1032 times, so no claim beyond that is believed, and each member's length and CRC are checked.
  */
+import { randomBytes } from 'node:crypto';
+import { open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type Readable, Readable as Stream } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkKeys, checkObject, checkPath, option } from '../check/options.js';
-import { type InputFile, withFile, writeFileAtomic } from './files.js';
+import { fileError, InputFile, withFile, writeAll, writeFileAtomic } from './files.js';
 import { MOST_EXPANSION, pieces, streamPass } from './inflate.js';
 import type { NDArray } from './ndarray.js';
 import { npyLayout, npyPieces } from './npy.js';
-import { checkName, fileFault, type IntArray, type Located, type Pass, pick, readLocated } from './stored.js';
+import {
+  checkName,
+  fileFault,
+  type IntArray,
+  type Located,
+  type Pass,
+  PIECE,
+  pick,
+  readLocated,
+  type Seekable,
+  storedBytes,
+} from './stored.js';
 
 /**
  * Reads every array of a `.npz` file, by name. Members that are no `.npy` are left out.
@@ -147,8 +162,10 @@ async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry)
   if (entry.uncompressedSize > MOST_EXPANSION * file.size) {
     throw fileFault(where, `it claims ${entry.uncompressedSize} bytes, more than a file of ${file.size} bytes can hold.`);
   }
-  const beginMember = () =>
-    entry.compressionMethod === 0 ? beginStored(file, zip, entry, where) : beginDeflated(zip, entry, where);
+  const compressed = entry.compressionMethod !== 0;
+  const start = compressed ? 0 : await storedStart(zip, entry, where);
+  const beginMember = async (): Promise<Pass> =>
+    compressed ? beginDeflated(zip, entry, where) : { fill: file.from(start), close() {} };
   const head = await beginMember();
   const stored = await npyLayout(head.fill, entry.uncompressedSize, where).finally(head.close);
   const begin = async (): Promise<Pass> => {
@@ -156,15 +173,24 @@ async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry)
     await pass.fill(new Uint8Array(stored.offset));
     return pass;
   };
-  return { stored, begin };
+  return {
+    stored,
+    begin,
+    async seek() {
+      const elements = elementsOf(begin, storedBytes(stored));
+      if (compressed) return unpacked(elements);
+      for await (const _ of elements); // compares the checksum
+      return { file, offset: start + stored.offset, close: async () => {} };
+    },
+  };
 }
 
-/** Reads a stored member, whose bytes lie in the file as they are. */
-async function beginStored(file: InputFile, zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
+/** Where the bytes of a stored member begin, which lie in the file as they are. */
+async function storedStart(zip: ZipFile, entry: Entry, where: string): Promise<number> {
   const { fileDataStart } = await zip.readLocalFileHeaderPromise(entry, { minimal: true }).catch((error) => {
     throw zipFault(where, error);
   });
-  return { fill: file.from(fileDataStart), close() {} };
+  return fileDataStart;
 }
 
 /** Reads a deflated member from the stream of its inflated bytes. */
@@ -190,6 +216,41 @@ function checked({ fill, close }: Pass, entry: Entry, where: string, crc32: (byt
       }
     },
   };
+}
+
+/** The bytes of a member's elements, in pieces. */
+async function* elementsOf(begin: () => Promise<Pass>, size: number): AsyncGenerator<Uint8Array> {
+  const pass = await begin();
+  try {
+    const piece = new Uint8Array(Math.min(PIECE, size));
+    for (let start = 0; start < size; start += PIECE) {
+      const bytes = piece.subarray(0, Math.min(PIECE, size - start));
+      await pass.fill(bytes);
+      yield bytes;
+    }
+  } finally {
+    pass.close();
+  }
+}
+
+/** Puts bytes into a temporary file that has no name, so that it is gone when it is closed. */
+async function unpacked(bytes: AsyncIterable<Uint8Array>): Promise<Seekable> {
+  const path = join(tmpdir(), `layerpeel-${randomBytes(12).toString('hex')}`);
+  const refuse = (error: unknown): never => {
+    throw fileError(path, 'written', error);
+  };
+  const handle = await open(path, 'wx', 0o600).catch(refuse);
+  try {
+    try {
+      for await (const piece of bytes) await writeAll(handle, piece).catch(refuse);
+    } finally {
+      await handle.close();
+    }
+    const file = await InputFile.open(path);
+    return { file, offset: 0, close: () => file.close() };
+  } finally {
+    await rm(path, { force: true });
+  }
 }
 
 /** What yauzl and zlib say, as the file's fault. */

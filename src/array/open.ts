@@ -20,6 +20,8 @@ import {
   PIECE,
   readInto,
   readLocated,
+  type Seekable,
+  type Stored,
   transposed,
 } from './stored.js';
 
@@ -69,7 +71,7 @@ export interface ArraySource extends AsyncDisposable {
 
 /**
  * Opens a matrix of floats to be read in blocks of rows, as often as wanted, with a block in memory at a time. A matrix in
- * Fortran order is read column by column, unless it is a member of a `.npz`, which has to be read from its beginning.
+ * Fortran order is read column by column; of a compressed `.npz` it is unpacked into a temporary file for that, at the first pass.
  * @throws as `readFloats`; LP_FILE for other than two dimensions
  */
 export async function openArray(path: string, options: ReadArrayOptions = {}): Promise<ArraySource> {
@@ -87,17 +89,25 @@ function makeSource(located: Located, file: InputFile): ArraySource {
   const { shape, where, fortran } = located.stored;
   const dtype = floatType(located);
   if (shape.length !== 2) throw fileFault(where, `its shape is ${showShape(shape)}; expected two dimensions, [rows, columns].`);
-  if (fortran && !located.file) {
-    throw fileFault(where, 'it is in Fortran order inside a .npz; save numpy.ascontiguousarray(array), or read it whole.');
-  }
   const [rows, columns] = shape as [number, number];
-  const close = () => file.close();
+  let found: Promise<Seekable> | undefined;
+  const seek = () => {
+    found ??= located.seek().catch((error) => {
+      found = undefined;
+      throw error;
+    });
+    return found;
+  };
+  const close = async () => {
+    await (await found?.catch(() => undefined))?.close();
+    await file.close();
+  };
   return {
     shape: [rows, columns],
     dtype,
     chunks(rowsPerChunk = Math.max(1, Math.floor(PIECE / Math.max(1, columns * ELEMENTS[dtype].size)))) {
       checkNumber(rowsPerChunk, option('rowsPerChunk'), { min: 1, integer: true });
-      return fortran ? columnBlocks(located, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
+      return fortran ? columnBlocks(located.stored, seek, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -119,14 +129,20 @@ async function* rowBlocks(located: Located, dtype: DType, rowsPerChunk: number):
 }
 
 /** Blocks of rows of a matrix whose columns lie one after another. */
-async function* columnBlocks({ stored, file }: Located, dtype: DType, rowsPerChunk: number): AsyncGenerator<NDArray> {
+async function* columnBlocks(
+  stored: Stored,
+  seek: () => Promise<Seekable>,
+  dtype: DType,
+  rowsPerChunk: number,
+): AsyncGenerator<NDArray> {
   const { size } = ELEMENTS[stored.element];
   const rows = stored.shape[0] as number;
+  const { file, offset } = await seek();
   for (const [first, count, columns] of blocks(stored.shape, rowsPerChunk)) {
     const data = allocate(dtype, count * columns, stored.where, 'ask for fewer rows a chunk') as Float;
     const bytes = new Uint8Array(count * size);
     for (let j = 0; j < columns; j++) {
-      await (file as InputFile).readAt(stored.offset + (j * rows + first) * size, bytes);
+      await file.readAt(offset + (j * rows + first) * size, bytes);
       decodeInto(data, j * count, bytes, stored);
     }
     yield { shape: [count, columns], data: await drive(transposed(data, columns, count)) };

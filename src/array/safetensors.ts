@@ -7,7 +7,7 @@
 
 import { LayerpeelError } from '../check/errors.js';
 import { checkText, option } from '../check/options.js';
-import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
+import { type InputFile, withFile, writeFileAtomic } from './files.js';
 import { describe, type NDArray, showShape } from './ndarray.js';
 import {
   bytesOf,
@@ -18,6 +18,7 @@ import {
   fileFault,
   type IntArray,
   type Located,
+  locatedIn,
   pick,
   readLocated,
   type Stored,
@@ -60,7 +61,8 @@ export const readSafetensors = (path: string): Promise<Tensors> =>
   withFile(path, async (file) => {
     const header = await readHeader(file);
     const tensors: [string, NDArray | IntArray][] = [];
-    for (const [name, entry] of header.entries) tensors.push([checkName(name, file.path), await readLocated(locate(file, name, entry))]);
+    for (const [name, entry] of header.entries)
+      tensors.push([checkName(name, file.path), await readLocated(locate(file, name, entry))]);
     return { tensors: Object.fromEntries(tensors), metadata: header.metadata };
   });
 
@@ -118,10 +120,8 @@ interface Header {
   readonly metadata: Record<string, string>;
 }
 
-function locate(file: InputFile, name: string, entry: Entry): Located {
-  const stored = storedTensor(entry, `${file.path}:${name}`);
-  return { stored, begin: async () => ({ fill: file.from(stored.offset) as Fill, close() {} }), file };
-}
+const locate = (file: InputFile, name: string, entry: Entry): Located =>
+  locatedIn(file, storedTensor(entry, `${file.path}:${name}`));
 
 const elementOf = (dtype: string): Element | undefined => (Object.hasOwn(CODES, dtype) ? CODES[dtype] : undefined);
 

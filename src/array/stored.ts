@@ -123,9 +123,25 @@ export interface Located {
   readonly stored: Stored;
   /** Starts to read at the first element. */
   begin(): Promise<Pass>;
-  /** The file, where the elements lie in it as they are and can be reached at any position. */
-  readonly file?: InputFile;
+  /** Makes the elements reachable at any position. */
+  seek(): Promise<Seekable>;
 }
+
+/** Elements that lie in a file as they are. */
+export interface Seekable {
+  readonly file: InputFile;
+  /** Of the first element, in bytes from the beginning. */
+  readonly offset: number;
+  /** Frees what was made for this. */
+  close(): Promise<void>;
+}
+
+/** An array whose elements lie in a file as they are, from `stored.offset` on. */
+export const locatedIn = (file: InputFile, stored: Stored): Located => ({
+  stored,
+  begin: async () => ({ fill: file.from(stored.offset), close() {} }),
+  seek: async () => ({ file, offset: stored.offset, close: async () => {} }),
+});
 
 export interface Pass {
   readonly fill: Fill;
@@ -172,6 +188,7 @@ const TILE = 32;
 
 /** The transpose of `[rows, columns]`. */
 export function* transposed<T extends Target>(data: T, rows: number, columns: number): Turns<T> {
+  if (data.length === 0) return data; // whatever the extents beside a zero
   const result = new (data.constructor as new (size: number) => T)(data.length);
   yield* eachRow(Math.ceil(rows / TILE), TILE * columns, (strip) => {
     const [first, last] = [strip * TILE, Math.min(rows, (strip + 1) * TILE)];

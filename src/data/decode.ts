@@ -1,6 +1,6 @@
 /** Image files as 8-bit sRGB pixels without transparency, decoded by sharp, which is loaded when first used. */
-import { readFile } from 'node:fs/promises';
 import type Sharp from 'sharp';
+import { readWhole } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 
@@ -35,7 +35,7 @@ export type Decode = (path: string, size: Size | undefined, stretch: boolean) =>
 export async function decoder(): Promise<Decode> {
   const sharp = await loadSharp();
   return async (path, size, stretch) => {
-    const file = await readFile(path);
+    const file = await readWhole(path);
     const limitInputPixels = size ? size[0] * size[1] : MOST_PIXELS;
     const image = sharp(file, stretch ? {} : { limitInputPixels })
       .removeAlpha()

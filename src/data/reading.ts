@@ -3,12 +3,11 @@
  */
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type Fill, InputFile } from '../array/files.js';
+import { type Fill, InputFile, readWhole } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
 import type { Control } from '../check/control.js';
-import { aborted, LayerpeelError } from '../check/errors.js';
+import { aborted, type LayerpeelError } from '../check/errors.js';
 
 export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
 
@@ -198,12 +197,13 @@ export function interleave(
 /** Names that stand one a line in a file of the folder; the numbers where there is no such file. */
 export async function classNames(folder: string, name: string, count: number): Promise<string[]> {
   const path = join(folder, name);
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return undefined;
-    throw new LayerpeelError('LP_FILE', `${path} cannot be read: ${cause.message}.`, { cause });
+  const text = await readWhole(path).catch((error) => {
+    if (isMissing(error)) return undefined;
+    throw error;
   });
   if (text === undefined) return numbers(count);
   const names = text
+    .toString('utf8')
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
