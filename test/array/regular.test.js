@@ -76,7 +76,7 @@ test('a source that nobody closes closes itself without a word', async () => {
       if ((await chunks.next()).value.shape[0] !== 1) throw new Error('no row');
     }
     for (let k = 0; k < 50 && process.platform === 'linux' && open() > before; k++) { gc(); await new Promise((r) => setTimeout(r, 20)); }
-    console.log(process.platform === 'linux' ? open() - before : 0);`;
+    console.log(String(process.platform === "linux" ? open() - before : 0));`;
   const { code, stdout, stderr } = await ends(['--expose-gc', '--input-type=module', '-e', source]);
   assert.is(code, 0, stderr);
   assert.is(stderr, '');
