@@ -1,0 +1,47 @@
+// What tests of kernels share: arrays on the device, and calls that must succeed.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/runtime.h"
+#include "test/check.h"
+
+namespace lp::test {
+
+inline void check(cudaError_t error, const std::string& what) {
+  check(error == cudaSuccess, what + ": " + cudaGetErrorString(error));
+}
+inline void check_is(cudaError_t error, cudaError_t expected, const std::string& what) {
+  check(error == expected, what + ": " + cudaGetErrorName(error) + " is not " + cudaGetErrorName(expected));
+}
+
+// An array on the device; `read` waits for the default stream, and says whether anything went wrong on the way.
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(std::size_t size) : size_(size) { check(cudaMalloc(&data_, size * sizeof(T)), "cudaMalloc"); }
+  explicit OnDevice(const std::vector<T>& values) : OnDevice(values.size()) {
+    check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "to the device");
+  }
+  OnDevice(OnDevice&& other) : data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  OnDevice& operator=(OnDevice&&) = delete;
+  ~OnDevice() { cudaFree(data_); }
+
+  T* get() const { return data_; }
+  std::size_t size() const { return size_; }
+  std::vector<T> read() const {
+    std::vector<T> values(size_);
+    check(cudaGetLastError(), "launches");
+    check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "from the device");
+    return values;
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_;
+};
+
+}  // namespace lp::test
