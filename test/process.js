@@ -4,8 +4,14 @@ import { spawn } from 'node:child_process';
 const [node, ...before] = JSON.parse(process.env.LAYERPEEL_TEST_NODE ?? JSON.stringify([process.execPath]));
 
 /** Starts Node.js on `args` (its own flags, a file, the file's arguments); `ended` resolves when it is over. */
-export function startNode(args, { env = {}, cwd, stdio } = {}) {
-  const child = spawn(node, [...before, ...args], { cwd, stdio, env: { ...process.env, CI: '', ...env } });
+export const startNode = (args, options) => startProgram(node, [...before, ...args], options);
+
+/** The same under what a shell's `ulimit` (or another of its commands) sets before. */
+export const startLimited = (limit, args, options) =>
+  startProgram('/bin/sh', ['-c', `${limit}; exec "$0" "$@"`, node, ...before, ...args], options);
+
+function startProgram(program, args, { env = {}, cwd, stdio } = {}) {
+  const child = spawn(program, args, { cwd, stdio, env: { ...process.env, CI: '', ...env } });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) {
     child[stream]?.setEncoding('utf8');

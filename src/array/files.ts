@@ -2,9 +2,9 @@
  * Files: reading at any position with errors that name the file, and writing whole or not at all.
  */
 import { randomBytes } from 'node:crypto';
-import { close, constants, fstat, open as openDescriptor, read } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { close, constants, fstat, open as openDescriptor, read, type Stats } from 'node:fs';
+import { access, type FileHandle, mkdir, open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { checkPath, show } from '../check/options.js';
@@ -133,32 +133,79 @@ export const showPath = (path: unknown): string =>
 /** What a file is written from: text, bytes, or pieces of bytes as they come. */
 export type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
+const TEMPORARY = /^\.layerpeel-[0-9a-f]{12}\.tmp$/;
+/** Short, so that it may stand wherever its target may. */
+const temporaryName = (): string => `.layerpeel-${randomBytes(6).toString('hex')}.tmp`;
+
+export const isTemporary = (name: string): boolean => TEMPORARY.test(name);
+
+/** Removes the temporary files that killed processes left in a folder where nobody else writes. */
+export async function clearTemporaries(folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (entry.isFile() && isTemporary(entry.name)) await rm(join(folder, entry.name), { force: true }).catch(() => {});
+  }
+}
+
 /**
  * Writes a file whole or not at all: into a temporary file of the same folder, flushed to the disk and then renamed
  * over `path`. When anything fails, the content's own source included, the temporary file is removed and what stood
- * at `path` before still stands.
- * @throws LP_FILE when the folder or the disk refuses; errors of the content's source pass through
+ * at `path` before still stands. A file that is replaced leaves its mode and, where the system allows it, its owner to the
+ * new one; of a symbolic link the file that it leads to is written.
+ * @throws LP_FILE when the folder or the disk refuses, for a file that may not be written, and for what is no regular file;
+ *   errors of the content's source pass through
  */
 export async function writeFileAtomic(path: string, content: Content): Promise<void> {
   checkPath(path);
   const pieces = piecesOf(content);
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   const refuse = (error: unknown): never => {
     throw fileError(path, 'written', error);
   };
-  const handle = await open(temporary, 'wx').catch(refuse);
+  const { target, before } = await whatStands(path).catch(refuse);
+  const temporary = join(dirname(target), temporaryName());
+  // Nobody reads along who could not read the file before.
+  const handle = await open(temporary, 'wx', before && before.mode & 0o600).catch(refuse);
   try {
     try {
+      if (before) await inherit(handle, before).catch(refuse);
       for await (const piece of pieces) await writeAll(handle, checkPiece(piece)).catch(refuse);
       await handle.sync().catch(refuse);
-    } finally {
-      await handle.close();
+    } catch (error) {
+      await handle.close().catch(() => {}); // what came first is told
+      throw error;
     }
-    await rename(temporary, path).catch(refuse);
+    await handle.close().catch(refuse);
+    await rename(temporary, target).catch(refuse);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {});
     throw error;
   }
+}
+
+/** The file that writing `path` replaces, links followed, and what it is now. */
+async function whatStands(path: string): Promise<{ target: string; before?: Stats }> {
+  const before = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  if (!before) {
+    const link = await readlink(path).catch(() => undefined);
+    return link === undefined ? { target: path } : whatStands(resolve(await realpath(dirname(path)), link));
+  }
+  if (before.isDirectory()) throw new LayerpeelError('LP_FILE', `${path} cannot be written: it is a folder.`);
+  if (!before.isFile()) {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} cannot be written: it is a device, a pipe or a socket, and files are written whole by replacing what stands there; give the path of a file.`,
+    );
+  }
+  await access(path, constants.W_OK);
+  return { target: await realpath(path), before };
+}
+
+async function inherit(handle: FileHandle, { mode, uid, gid }: Stats): Promise<void> {
+  const own = await handle.stat();
+  if (own.uid !== uid || own.gid !== gid) await handle.chown(uid, gid).catch(() => {}); // only the superuser may
+  await handle.chmod(mode & 0o777);
 }
 
 function piecesOf(content: Content): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
@@ -184,21 +231,31 @@ export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<v
   }
 }
 
+/** What the system says of files, in words. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission is denied',
+  EPERM: 'permission is denied',
+  EROFS: 'its file system is read-only',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota of the disk is used up',
+  EFBIG: 'it would be larger than files may be',
+  EMFILE: 'too many files are open in this process (ulimit -n)',
+  ENFILE: 'too many files are open on this machine',
+  EISDIR: 'it is a folder',
+  ENOTDIR: 'a part of the path is a file',
+  ENAMETOOLONG: 'its name is too long',
+  ELOOP: 'its symbolic links lead in a circle',
+  EIO: 'the device reports an error',
+};
+
+/** Why the system refused, in words. */
+export const reasonOf = ({ code = '', message }: NodeJS.ErrnoException): string =>
+  Object.hasOwn(REASONS, code) ? (REASONS[code] as string) : message;
+
 /** A system error as one sentence that names the path. */
 export function fileError(path: string, verb: 'read' | 'written', error: unknown): unknown {
   if (error instanceof LayerpeelError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  const reason =
-    code === 'ENOENT'
-      ? verb === 'read'
-        ? 'it does not exist'
-        : `the folder ${dirname(path)} does not exist`
-      : code === 'EISDIR'
-        ? 'it is a folder'
-        : code === 'EACCES' || code === 'EPERM'
-          ? 'permission is denied'
-          : code === 'ENOSPC'
-            ? 'the disk is full'
-            : message;
+  const missing = verb === 'read' ? 'it does not exist' : `the folder ${dirname(path)} does not exist`;
+  const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? missing : reasonOf(error as NodeJS.ErrnoException);
   return new LayerpeelError('LP_FILE', `${path} cannot be ${verb}: ${reason}.`, { cause: error });
 }

@@ -29,8 +29,11 @@ export interface Context {
   readonly options: Readonly<Record<string, string | true | undefined>>;
   /** Stops the run; what was computed until then stays in the run folder. */
   readonly signal: AbortSignal;
-  /** Opens the run folder (`--out`, or a new one) and writes its `config.json`. */
-  folder(id: string, config: unknown): Promise<RunFolder>;
+  /**
+   * Makes the run folder (`--out`, or a new one), before anything is computed: what is wrong with it is told first. Its `begin`
+   * is for when all has been found sound.
+   */
+  folder(id: string): Promise<RunFolder>;
   /** Says how much is done, 0 … 1, and what is being done. */
   progress(share: number, doing: string): void;
   /** A line for people, on standard error. */
@@ -49,6 +52,7 @@ export class UsageError extends Error {}
 /** Options of every command. */
 const COMMON: Readonly<Record<string, Option>> = {
   out: { value: 'DIR', short: 'o', help: 'Folder for the run; default: a new one under runs/' },
+  force: { help: 'Overwrite a finished run in the folder of --out' },
   json: { help: 'One JSON document on standard output, everything else on standard error' },
   verbose: { help: 'Say where an error came from' },
   help: { short: 'h', help: 'Show this help' },
@@ -114,6 +118,9 @@ export function endOf(error: unknown, signal: AbortSignal): unknown {
   const cause = (error as Error | undefined)?.cause;
   return signal.aborted && cause instanceof Error ? cause : error;
 }
+
+/** Keeps what was computed of a run that has ended early. What ended it is told, whatever becomes of that. */
+export const kept = (keep: () => Promise<unknown>): Promise<unknown> => keep().catch(() => {});
 
 export function unknown(kind: string, word: string, candidates: readonly string[]): UsageError {
   const guess = nearest(word, candidates);

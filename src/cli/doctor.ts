@@ -17,7 +17,7 @@ export const command: Command = {
   examples: ['layerpeel doctor', 'LAYERPEEL_ISA=avx2 LAYERPEEL_THREADS=4 layerpeel doctor --json'],
   async run(context: Context): Promise<Outcome> {
     const facts = { ...machine(), libtorch: torchState().statement };
-    if (context.options.out) await context.folder('', facts);
+    if (context.options.out) await (await context.folder('')).begin(facts);
     return { text: aligned(Object.entries(facts)), json: { ...facts, engine: engineInfo() } };
   },
 };

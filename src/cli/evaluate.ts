@@ -58,15 +58,16 @@ export const command: Command = {
       throw new UsageError('--many and --few are given without --counts: the training samples of each class.');
     }
     const settings = settingsOf(options);
+    const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
+    const config = { ...files, ...settings };
+    const folder = await context.folder(name);
     const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
     const result = await evaluate(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
     });
-    const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
-    const config = { ...files, ...settings };
-    const folder = await context.folder(name, config);
+    await folder.begin(config);
     for (const [file, columns] of Object.entries(evaluationColumns(result))) await folder.metrics(columns, file);
     const { predicted, confidences, ...rest } = result;
     await folder.array('predicted', { shape: [predicted.length], data: predicted });

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 /**
  * The command line: finds the command, hands it its arguments, and turns its end into an exit code:
- * 0 done, 1 failed with one sentence, 2 wrong usage, 130 stopped by Ctrl-C (143 by SIGTERM).
+ * 0 done, 1 failed with one sentence, 2 wrong usage, 128 and the signal's number where one stopped it (130: Ctrl-C).
  */
+import { constants } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
 import { RunFolder } from '../report/run-folder.js';
 import { version } from '../version.js';
-import { aligned, type Command, type Context, endOf, helpOf, type Outcome, parse, UsageError, unknown } from './command.js';
+import { aligned, type Command, type Context, endOf, helpOf, kept, type Outcome, parse, UsageError, unknown } from './command.js';
+import { underNohup } from './nohup.js';
 import { Progress } from './progress.js';
 
 const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
@@ -40,48 +42,63 @@ async function main(argv: readonly string[]): Promise<void> {
 /** Runs a command and notes in its run folder how it ended. */
 async function run(command: Command, args: readonly string[], options: Context['options']): Promise<Outcome> {
   let folder: RunFolder | undefined;
+  const log = (line: string) => progress.log(line);
+  const text = (name: string) => (typeof options[name] === 'string' ? options[name] : undefined);
   const context: Context = {
     args,
     options,
     signal: stopOnSignal(),
     progress: (share, doing) => progress.update(share, doing),
-    log: (line) => progress.log(line),
-    async folder(id, config) {
-      const out = options.out;
-      folder = await RunFolder.create(
-        [command.name, id].filter(Boolean).join(' '),
-        config,
-        typeof out === 'string' ? out : undefined,
-      );
+    log,
+    async folder(id) {
+      folder = await RunFolder.claim({
+        command: [command.name, id].filter(Boolean).join(' '),
+        ...{ out: text('out'), resume: text('resume'), force: options.force === true, log },
+      });
       return folder;
     },
   };
   try {
-    if (typeof options.out === 'string') await RunFolder.check(options.out);
     const outcome = await command.run(context);
     await folder?.finish('complete');
     return outcome;
   } catch (caught) {
     const error = endOf(caught, context.signal);
-    await folder?.finish(isAbort(error) ? 'stopped' : 'failed', error);
-    if (folder) progress.log(`What was computed is kept in ${folder.path}`);
+    await kept(async () => folder?.finish(isAbort(error) ? 'stopped' : 'failed', error));
+    if (folder?.begun) log(`What was computed is kept in ${folder.path}`);
     throw error;
   } finally {
     progress.clear();
+    await folder?.release();
   }
 }
 
 const isAbort = (error: unknown): boolean => error instanceof LayerpeelError && error.code === 'LP_ABORTED';
 
-let stoppedBy: 'SIGINT' | 'SIGTERM' | undefined;
+/**
+ * What asks a run to stop: Ctrl-C, `kill` and time limits, a terminal that is closed, and the warnings of batch systems.
+ * (SIGUSR1 is Node.js's own: it opens the debugger.)
+ */
+const STOPS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2', 'SIGXCPU'] as const;
+type Stop = (typeof STOPS)[number];
 
-/** The first Ctrl-C stops the run in good order, the second at once. */
+let stoppedBy: Stop | undefined;
+/** Signals of one cause come in twos: of a terminal and of the shell or `npx` in it. */
+const ONE_CAUSE = 500;
+
+/** The first signal stops the run in good order, another Ctrl-C or `kill` at once. */
 function stopOnSignal(): AbortSignal {
   const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  let first = 0;
+  for (const signal of STOPS) {
     process.on(signal, () => {
-      if (stoppedBy) process.exit(exitCodeOf(signal));
-      stoppedBy = signal;
+      if (signal === 'SIGHUP' && underNohup()) return;
+      if (stoppedBy) {
+        const meant = ['SIGINT', 'SIGTERM'].includes(signal) && performance.now() - first > ONE_CAUSE;
+        if (meant) process.exit(exitCodeOf(signal));
+        return;
+      }
+      [stoppedBy, first] = [signal, performance.now()];
       progress.log('Stopping …');
       controller.abort(new LayerpeelError('LP_ABORTED', `The run was stopped by ${signal}.`));
     });
@@ -89,7 +106,7 @@ function stopOnSignal(): AbortSignal {
   return controller.signal;
 }
 
-const exitCodeOf = (signal: 'SIGINT' | 'SIGTERM'): number => (signal === 'SIGINT' ? 130 : 143);
+const exitCodeOf = (signal: Stop): number => 128 + constants.signals[signal];
 
 function fail(error: unknown, argv: readonly string[]): number {
   const message = error instanceof Error ? error.message : String(error);
@@ -135,14 +152,14 @@ function print(text: string): void {
 const toJson = (value: unknown): string =>
   JSON.stringify(value, (_key, entry) => (ArrayBuffer.isView(entry) ? Array.from(entry as Float64Array) : entry), 2);
 
-// A reader that has seen enough (`| head`) is no error.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
-    if (stream === process.stdout) progress.log(`layerpeel: Standard output cannot be written: ${error.message}.`);
-    process.exit(1);
-  });
-}
+// A reader that has seen enough (`| head`) and a terminal that is closed are no errors: a run goes on, and ends as it ends.
+const GONE = ['EPIPE', 'EIO'];
+process.stderr.on('error', () => {});
+process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+  if (GONE.includes(code ?? '')) return;
+  progress.log(`layerpeel: Standard output cannot be written: ${message}.`);
+  process.exitCode ||= 1;
+});
 
 const argv = process.argv.slice(2);
 try {

@@ -44,6 +44,7 @@ export const command: Command = {
     if (globalMean !== 'classes' && globalMean !== 'samples') {
       throw new UsageError(`--global-mean is ${globalMean}; expected classes or samples.`);
     }
+    const folder = await context.folder(basename(path).replace(/\.[^.]*$/, ''));
     await using features = await openArray(path, name === undefined ? {} : { name });
     const like = async (file: string | undefined) =>
       file === undefined ? undefined : withDtype(await readFloats(file), features.dtype);
@@ -56,7 +57,7 @@ export const command: Command = {
     });
 
     const config = { features: path, name, labels, prototypes, biases, globalMean };
-    const folder = await context.folder(basename(path).replace(/\.[^.]*$/, ''), config);
+    await folder.begin(config);
     const values = collapseValues(measured);
     await folder.metrics(Object.fromEntries(values.map(([measure, value]) => [measure, [value]])));
     await saveArrays(measured, folder);

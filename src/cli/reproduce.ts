@@ -28,7 +28,7 @@ export const command: Command = {
         experiments.map((each) => each.id),
       );
     const { title, source, config, summary } = experiment;
-    const folder = await context.folder(experiment.id, config);
+    const folder = await (await context.folder(experiment.id)).begin(config);
     const { signal, progress } = context;
     const findings = await experiment.run({ signal, progress, folder });
     const { verdicts } = findings;

@@ -9,7 +9,7 @@ import type { PageFigure } from '../report/page.js';
 import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
-import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { aligned, type Command, type Context, endOf, kept, type Outcome, UsageError } from './command.js';
 import { iterate } from './iterate.js';
 import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
@@ -46,14 +46,15 @@ export const command: Command = {
   async run(context: Context): Promise<Outcome> {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const [path = ''] = context.args;
+    const name = basename(path, '.json');
+    const folder = await context.folder(name);
     const { config, simulation, iteration } = await readSimulation(path);
-    if (iteration) return await iterate(path, config, iteration, context);
+    if (iteration) return await iterate(name, config, iteration, folder, context);
     if (context.options.resume !== undefined)
       throw new UsageError('--resume goes on with a run of projectedDescent; other dynamics are computed at any time at once.');
     if (!simulation) throw new UsageError('The configuration names no dynamics.');
     using trajectory = await makeTrajectory(simulation, context.signal);
-    const name = basename(path, '.json');
-    const folder = await context.folder(name, config);
+    await folder.begin(config);
     return await simulate(name, config, simulation, trajectory, folder, context);
   },
 };
@@ -72,14 +73,23 @@ async function simulate(
     const { [clock]: done = [], ...measured } = columns;
     return { clock, times: done, logarithmic, measured };
   };
-  let figures: PageFigure[];
+  const about = { name, parameters: config };
+  const figures: PageFigure[] = [];
+  const keep = async () => {
+    await folder.metrics(columns);
+    figures.push(...(await folder.draw(trajectoryFigures(sofar()))));
+  };
   try {
     await measure(trajectory, simulation, columns, context);
-  } finally {
-    // Whatever ended it, what was measured is kept.
-    await folder.metrics(columns);
-    figures = await folder.draw(trajectoryFigures(sofar()));
+  } catch (error) {
+    const ending = (endOf(error, context.signal) as Error).message;
+    await kept(async () => {
+      await keep();
+      await folder.report(simulationPage({ dynamics, state, ...sofar(), ending }, about, figures));
+    });
+    throw error;
   }
+  await keep();
   context.progress(1, 'limit and events');
   const limit = await trajectory.limit({ signal: context.signal });
   const events = await happenings(trajectory, simulation, context.signal);
@@ -90,7 +100,7 @@ async function simulate(
   );
   const { regime, exponent, rate, per, statement } = limit;
   const result = { dynamics, state, ...sofar(), limit, events };
-  const report = await folder.report(simulationPage(result, { name, parameters: config }, figures));
+  const report = await folder.report(simulationPage(result, about, figures));
   const rows = Object.keys(columns).map((key) => [key, ...[first, last].map((row) => formatNumber(row?.[key] ?? Number.NaN, 6))]);
   return {
     text: [

@@ -8,20 +8,20 @@
  * Columns, report and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with
  * `--resume` from its folder.
  */
-import { readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
-import { LayerpeelError } from '../check/errors.js';
 import { EventWriter } from '../report/events.js';
 import { theoryColumns, trainingPage } from '../report/pages/training.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
-import { checkpointFile, checkSpace } from '../training/checkpoint.js';
+import { checkpointFile } from '../state/checkpoint.js';
+import { checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
-import { aligned, type Command, type Context, endOf, type Outcome } from './command.js';
+import { aligned, type Command, type Context, endOf, kept, type Outcome } from './command.js';
 import { readConfigFile } from './config-file.js';
+import { completeAlready } from './iterate.js';
 
 const EXAMPLE: TrainingConfig = {
   data: { kind: 'cifar10', path: 'cifar-10-batches-bin', augmentation: { padding: 4, flip: true } },
@@ -51,7 +51,10 @@ export const command: Command = {
   async run(context: Context): Promise<Outcome> {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const path = context.args[0] as string;
+    const name = basename(path, '.json');
+    const folder = await context.folder(name);
     const config = await readConfig(path);
+    if (await folder.isComplete(config)) return completeAlready(folder);
     const resume = context.options.resume as string | undefined;
     let records: Records | undefined;
     const began = performance.now();
@@ -59,13 +62,11 @@ export const command: Command = {
       signal: context.signal,
       onStage: context.progress,
       ...(resume !== undefined && { resume }),
-      // The folder is made when all has been found sound.
       async onReady(ready) {
-        const name = basename(path, '.json');
-        records = new Records(await context.folder(name, config), { name, config, ...ready });
+        records = new Records(await folder.begin(config), { name, config, ...ready });
         const { parameters, dim, samples } = ready;
         context.log(`${config.model.kind}: ${parameters} parameters, features of ${dim} dimensions; ${samples} images`);
-        await records.begin();
+        await records.begin(context.log);
       },
     });
     try {
@@ -74,16 +75,13 @@ export const command: Command = {
         await records?.add(epoch);
       }
     } catch (error) {
-      // What ended the run is told, whatever becomes of its report.
-      await records?.end((endOf(error, context.signal) as Error).message).catch(() => {});
+      await kept(async () => records?.end((endOf(error, context.signal) as Error).message));
       throw error;
     }
     const ended = records as unknown as Records;
     await ended.end();
-    const { last, folder, report } = ended;
-    if (!last) {
-      throw new LayerpeelError('LP_CONFIG', `The run has done its ${config.epochs} epochs; ask for more of them to go on.`);
-    }
+    const { report } = ended;
+    const last = ended.last as Epoch; // there is at least one, a resumed run's own last one included
     const rows = Object.entries(last.measures).map(([name, value]) => [name, formatNumber(value)]);
     const seconds = (performance.now() - began) / 1000;
     return {
@@ -106,9 +104,9 @@ class Records {
     private readonly about: { readonly name: string; readonly config: TrainingConfig } & Ready,
   ) {}
 
-  async begin(): Promise<void> {
+  async begin(log: Context['log']): Promise<void> {
     const { config, checkpointBytes, history } = this.about;
-    await checkSpace(this.folder.path, checkpointBytes);
+    await checkSpace(this.folder.path, checkpointBytes, log);
     if (config.tensorboard) {
       this.events = await freshEvents(this.folder);
       for (const row of history) await this.write(row);
@@ -118,10 +116,9 @@ class Records {
 
   async add(epoch: Epoch): Promise<void> {
     this.last = epoch;
-    await epoch.save(join(this.folder.path, checkpointFile));
-    this.folder.add(checkpointFile);
+    await epoch.save(await this.folder.add(checkpointFile));
     await this.folder.metrics(columnsOf(epoch.history));
-    await this.write(epoch.measures);
+    if (epoch.epoch > this.about.history.length) await this.write(epoch.measures);
     const { epochs } = this.about.config;
     const ended = epoch.epoch === epochs;
     if (ended) await keepArrays(epoch, this.folder);
@@ -155,10 +152,9 @@ class Records {
 
 /** An event file in place of those of a run before in this folder: TensorBoard would draw both. */
 async function freshEvents(folder: RunFolder): Promise<EventWriter> {
-  const before = (await readdir(folder.path)).filter((file) => file.startsWith('events.out.tfevents.'));
-  for (const file of before) await rm(join(folder.path, file));
+  await folder.clear((file) => file.startsWith('events.out.tfevents.'));
   const events = await EventWriter.open(folder.path);
-  folder.add(basename(events.path));
+  await folder.add(basename(events.path));
   return events;
 }
 

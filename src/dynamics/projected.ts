@@ -365,7 +365,7 @@ class Runs {
     const rates = checkLearningRates(options.learningRates, plan, inside(where.options, 'learningRates'));
     const schedule =
       options.schedule === undefined ? undefined : checkSchedule(options.schedule, inside(where.options, 'schedule'));
-    const text = describePlan(plan, rates, schedule);
+    const text = describePlan(plan, rates, schedule, state);
     const { resume } = options;
     const start = resume === undefined ? state : checkResume(resume, text, state, inside(where.options, 'resume'));
     const target = checkTarget(problem.target, state, where.problem);
@@ -651,12 +651,21 @@ const MOST_LISTED = 1000;
 
 /** An array in the text of a plan: its numbers, or of many a digest. */
 const listed = (array: Float64Array): unknown =>
-  array.length <= MOST_LISTED
-    ? Array.from(array)
-    : `${array.length} numbers of SHA-256 ${createHash('sha256').update(array).digest('hex')}`;
+  array.length <= MOST_LISTED ? Array.from(array) : `${array.length} numbers of ${digest(array)}`;
 
-/** What makes a run, as text to compare: with defaults filled in, in one order. Functions are named only. */
-function describePlan(plan: ProjectedDescentPlan, rates: readonly CheckedRate[], schedule: CheckedRate | undefined): string {
+function digest(...arrays: readonly Float[]): string {
+  const hash = createHash('sha256');
+  for (const array of arrays) hash.update(array);
+  return `SHA-256 ${hash.digest('hex')}`;
+}
+
+/** What makes a run, as text to compare: with defaults filled in, in one order. Functions are named only, the start by a digest. */
+function describePlan(
+  plan: ProjectedDescentPlan,
+  rates: readonly CheckedRate[],
+  schedule: CheckedRate | undefined,
+  start: CheckedState,
+): string {
   const partOf = ({ constraint, ...rest }: PartPlan) => ({ ...rest, constraint });
   const rateOf = ({ value, form }: CheckedRate) =>
     typeof form === 'function' ? 'a function' : { value, ...JSON.parse(form as string) };
@@ -674,6 +683,7 @@ function describePlan(plan: ProjectedDescentPlan, rates: readonly CheckedRate[],
       rescaled,
       batch,
       seed,
+      start: digest(...parts.flatMap((part) => start[part] ?? [])),
     },
     (_, value) => (ArrayBuffer.isView(value) ? listed(value as Float64Array) : value),
   );
@@ -683,14 +693,17 @@ function describePlan(plan: ProjectedDescentPlan, rates: readonly CheckedRate[],
 function checkResume(resume: DescentCheckpoint, text: string, state: CheckedState, place: Place): CheckedState {
   const saved = checkCheckpoint(resume, place);
   const refuse = (of: string): never => {
-    throw new LayerpeelError(place.code, `${place.path} is of a run with ${of}; expected the same problem and options.`);
+    throw new LayerpeelError(place.code, `${place.path} is of a run with ${of}; expected the same start, problem and options.`);
   };
-  if (resume.plan !== text) {
-    refuse(differences(parsePlan(resume.plan, place), parsePlan(text, place), '').join(', '));
-  }
   if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
   const other = saved.labels.findIndex((label, i) => label !== state.labels[i]);
   if (other >= 0) refuse(`labels[${other}] ${saved.labels[other]}`);
+  if (resume.plan !== text) {
+    const { start: then, ...before } = parsePlan(resume.plan, place);
+    const { start: now, ...plan } = parsePlan(text, place);
+    const start = then === now ? [] : ['another start'];
+    refuse([...differences(before, plan, ''), ...start].join(', '));
+  }
   return saved;
 }
 

@@ -5,58 +5,143 @@
  *     metrics.csv   columns of numbers            report.html
  *     arrays/*.npy                                run.json: status, times, version and the list of files
  *
- * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so. A run that
- * completes in the folder of an earlier one leaves nothing of it.
+ * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so. A folder is one
+ * run's at a time (`lock.ts`), and what it holds is of one run: another that begins there removes what the one before wrote, and
+ * does so only if that one had left nothing to lose, or by `force`.
  */
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join, resolve, sep } from 'node:path';
-import { makeFolder, writeFileAtomic } from '../array/files.js';
+import { lstat, mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { clearTemporaries, isTemporary, makeFolder, reasonOf, writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
+import { checkpointFile } from '../state/checkpoint.js';
 import { version } from '../version.js';
 import { type Column, renderSvg, type Spec } from './figure.js';
+import { FolderLock, lockFile } from './lock.js';
 import { machine } from './machine.js';
 import { drawFigures, type Figure, type PageFigure, type Report, renderPage } from './page.js';
 
 export type Status = 'running' | 'complete' | 'stopped' | 'failed';
 
+/** What `run.json` says of a run. */
+export interface Run {
+  readonly command: string;
+  /** `interrupted`: it says `running`, but its process is gone. */
+  readonly status: Status | 'interrupted';
+  /** What it wrote, by paths in the folder. */
+  readonly files: readonly string[];
+}
+
+export interface Claim {
+  /** As typed, such as `reproduce fig1`. */
+  readonly command: string;
+  /** @default a new `runs/<command>-<time>` */
+  readonly out?: string | undefined;
+  /** The run folder that the run goes on from. */
+  readonly resume?: string | undefined;
+  /** Whether a run that is finished, or can be, may be overwritten. @default false */
+  readonly force?: boolean;
+  /** Hears what is worth knowing of the folder. */
+  readonly log?: (line: string) => void;
+}
+
 export class RunFolder {
   private readonly files = new Set<string>();
   private readonly started = new Date();
+  /** Whether anything was written. */
+  begun = false;
 
   private constructor(
     readonly path: string,
     readonly command: string,
-    /** What an earlier run wrote here. */
-    private readonly earlier: readonly string[],
+    /** The run that was here before. */
+    private readonly earlier: Run | undefined,
+    /** Whether this run goes on with the one before. */
+    private readonly goesOn: boolean,
+    private readonly lock: FolderLock,
+    /** The folders that were made, the outermost first. */
+    private readonly made: readonly string[],
   ) {}
 
   /**
-   * Makes the folder and writes `config.json`.
-   * @param command as typed, such as `reproduce fig1`
-   * @param out the folder to use. @default a new `runs/<command>-<time>`
-   * @throws LP_FILE when `out` holds files that no run of this package wrote
+   * Makes the folder and keeps others out of it; nothing is written yet.
+   * @throws LP_FILE when the folder cannot be made or written, is in use by another run, or holds files that no run of this
+   *   package wrote, or a run that is finished or can be
    */
-  static async create(command: string, config: unknown, out?: string): Promise<RunFolder> {
-    const { path, earlier } = out === undefined ? { path: await freshFolder(command), earlier: [] } : await givenFolder(out);
-    const folder = new RunFolder(path, command, earlier);
-    await makeFolder(join(path, 'figures'));
-    await makeFolder(join(path, 'arrays'));
-    await folder.finish('running');
-    await folder.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
-    return folder;
+  static async claim({ command, out, resume, force = false, log = () => {} }: Claim): Promise<RunFolder> {
+    const { path, made } = out === undefined ? await freshFolder(command) : await givenFolder(resolve(out), out);
+    let lock: FolderLock | undefined;
+    try {
+      lock = await FolderLock.take(path).catch(refuse(path, 'written'));
+      if (lock.state === 'unknown') log(`${path}: its file system has no locks; nothing keeps a second run out of it.`);
+      const earlier = await readRun(path);
+      if (!earlier && !(await isEmpty(path))) {
+        throw new LayerpeelError(
+          'LP_FILE',
+          `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
+        );
+      }
+      const goesOn = resume !== undefined && (await sameFolder(resume, path));
+      if (earlier && !goesOn && !force) await checkNothingToLose(path, earlier);
+      if (earlier?.status === 'running' && lock.state === 'held')
+        log(`The run before in ${path} was interrupted: its process is gone.`);
+      for (const folder of ['.', ...FOLDERS]) await clearTemporaries(join(path, folder));
+      return new RunFolder(path, command, earlier, goesOn, lock, made);
+    } catch (error) {
+      await lock?.release();
+      await unmake(made);
+      throw error;
+    }
   }
 
-  /** Says before a long computation what `create` would say after it. @throws LP_FILE */
-  static async check(out: string): Promise<void> {
-    await usable(out);
+  /** Whether this run goes on with one of this configuration that is complete already. */
+  async isComplete(config: unknown): Promise<boolean> {
+    if (!this.goesOn || this.earlier?.status !== 'complete') return false;
+    const before = await readFile(join(this.path, 'config.json'), 'utf8').catch(() => '');
+    return isDeepStrictEqual(parsed(before), parsed(JSON.stringify(config)));
   }
 
-  /** Lists a file that was written into the folder by other means. */
-  add(file: string): void {
-    this.files.add(file);
+  /** Writes `config.json`, and removes what a run before wrote, unless this one goes on with it. */
+  async begin(config: unknown): Promise<this> {
+    this.begun = true;
+    await this.finish('running');
+    if (!this.goesOn) await this.clear(() => true);
+    for (const folder of FOLDERS) await makeFolder(join(this.path, folder));
+    await this.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
+    return this;
+  }
+
+  /** Removes those files that the run before wrote, inside the folder; what the way to them leads out of it by a link stays. */
+  async clear(which: (file: string) => boolean): Promise<void> {
+    const root = await realpath(this.path);
+    for (const file of this.stale.filter(which)) {
+      const path = resolve(root, file);
+      const real = await realpath(dirname(path)).catch(() => undefined);
+      if (real === dirname(path) && (await lstat(path).catch(() => undefined))?.isFile()) await rm(path).catch(() => {});
+    }
+  }
+
+  /** What the run before wrote and this one did not. */
+  private get stale(): readonly string[] {
+    return this.earlier?.files.filter((file) => !this.files.has(file)) ?? [];
+  }
+
+  /** Lets others into the folder; one in which nothing was begun is left as it was found. */
+  async release(): Promise<void> {
+    await this.lock.release();
+    if (!this.begun) await unmake(this.made);
+  }
+
+  /** The path of a file that is written into the folder by other means. It is listed first, so that none is ever forgotten. */
+  async add(file: string): Promise<string> {
+    if (!this.files.has(file)) {
+      this.files.add(file);
+      await this.finish('running');
+    }
+    return join(this.path, file);
   }
 
   /** Writes columns of one length as `<name>.csv` (RFC 4180), every number with all its digits. */
@@ -65,9 +150,7 @@ export class RunFolder {
   }
 
   async array(name: string, array: NDArray | IntArray): Promise<void> {
-    const file = `arrays/${safe(name)}.npy`;
-    await writeNpy(join(this.path, file), array);
-    this.files.add(file);
+    await writeNpy(await this.add(`arrays/${safe(name)}.npy`), array);
   }
 
   /** Draws a figure into `figures/<name>.svg` and hands it back for the report. */
@@ -99,11 +182,15 @@ export class RunFolder {
     return join(this.path, 'report.html');
   }
 
-  /** Notes in `run.json` how the run stands. */
+  /** Notes in `run.json` how the run stands. A complete one leaves nothing of the run before. */
   async finish(status: Status, error?: unknown): Promise<void> {
-    const stale = this.earlier.filter((file) => !this.files.has(file));
-    const complete = status === 'complete';
-    if (complete) for (const file of stale) await rm(join(this.path, file), { force: true });
+    if (!this.begun) return;
+    if (status === 'complete') await this.clear(() => true);
+    // While it runs what it is about to write is listed too.
+    const files = status === 'running' ? [...this.files] : [];
+    for (const file of [...this.files, ...this.stale].slice(files.length)) {
+      if (await lstat(join(this.path, file)).catch(() => undefined)) files.push(file);
+    }
     const run = {
       layerpeel: version,
       command: this.command,
@@ -111,73 +198,107 @@ export class RunFolder {
       ...(error instanceof Error ? { error: error.message } : {}),
       started: this.started.toISOString(),
       ...(status === 'running' ? {} : { finished: new Date().toISOString() }),
-      files: [...this.files, ...(complete ? [] : stale)],
+      files,
     };
     await writeFileAtomic(join(this.path, 'run.json'), `${JSON.stringify(run, null, 2)}\n`);
   }
 
   private async write(file: string, content: Parameters<typeof writeFileAtomic>[1]): Promise<void> {
-    await writeFileAtomic(join(this.path, file), content);
-    this.files.add(file);
+    await writeFileAtomic(await this.add(file), content);
   }
 }
 
 /** A part of a file name: what file systems and shells dislike becomes a dash. */
 const safe = (name: string): string => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^\.+/, '') || 'unnamed';
 
-async function freshFolder(command: string): Promise<string> {
-  const time = new Date().toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
-  const stem = resolve('runs', safe(`${command}-${time}`));
-  await makeFolder(resolve('runs')).catch(refuse(stem));
-  for (let attempt = 1; ; attempt++) {
-    const path = attempt === 1 ? stem : `${stem}-${attempt}`;
-    const made = await mkdir(path).then(
-      () => true,
-      (error: NodeJS.ErrnoException) => (error.code === 'EEXIST' ? false : refuse(path)(error)),
-    );
-    if (made) return path;
-  }
+const FOLDERS = ['figures', 'arrays'] as const;
+
+/** What `run.json` says of the run in a folder; undefined where there was none. */
+export async function runIn(path: string): Promise<Run | undefined> {
+  const run = await readRun(path);
+  return run?.status === 'running' && !(await FolderLock.isTaken(path)) ? { ...run, status: 'interrupted' } : run;
 }
 
-async function givenFolder(out: string): Promise<{ path: string; earlier: readonly string[] }> {
-  const folder = await usable(out);
-  await makeFolder(folder.path).catch(refuse(folder.path));
-  return folder;
+async function readRun(path: string): Promise<Run | undefined> {
+  const { layerpeel, command, status, files } = Object(parsed(await readFile(join(path, 'run.json'), 'utf8').catch(() => '')));
+  if (typeof layerpeel !== 'string') return undefined;
+  const within = (file: unknown) => typeof file === 'string' && resolve(path, file).startsWith(resolve(path) + sep);
+  return { command: String(command), status, files: Array.isArray(files) ? files.filter(within) : [] };
 }
 
-/** A folder that may be written into, and what an earlier run wrote there. @throws LP_FILE */
-async function usable(out: string): Promise<{ path: string; earlier: readonly string[] }> {
-  const path = resolve(out);
-  const found = await stat(path).catch(() => undefined);
-  if (found && !found.isDirectory()) {
-    throw new LayerpeelError('LP_FILE', `${out} is a file; give a folder to write the run into.`);
-  }
-  const earlier = found && (await filesOf(path));
-  if (found && !earlier && (await readdir(path)).length > 0) {
-    throw new LayerpeelError(
-      'LP_FILE',
-      `${out} holds files that no run wrote, and nothing of yours is overwritten; give a new or empty folder, or one of an earlier run.`,
-    );
-  }
-  return { path, earlier: earlier ?? [] };
-}
-
-/** The files that a run folder says a run wrote, inside it; undefined where there was no run. */
-async function filesOf(path: string): Promise<string[] | undefined> {
+function parsed(json: string): unknown {
   try {
-    const { layerpeel, files } = JSON.parse(await readFile(join(path, 'run.json'), 'utf8'));
-    if (typeof layerpeel !== 'string') return undefined;
-    return ((files ?? []) as string[]).filter((file) => resolve(path, file).startsWith(path + sep));
+    return JSON.parse(json);
   } catch {
     return undefined;
   }
 }
 
-const refuse = (path: string) => (error: NodeJS.ErrnoException) => {
-  const denied = error.code === 'EACCES' || error.code === 'EPERM';
-  const reason = denied ? 'permission is denied' : error.code === 'EROFS' ? 'its file system is read-only' : error.message;
-  throw new LayerpeelError('LP_FILE', `The folder ${path} cannot be made: ${reason}.`, { cause: error });
-};
+/** @throws LP_FILE for a run that is complete, or can go on */
+async function checkNothingToLose(path: string, { command, status }: Run): Promise<void> {
+  if (status === 'complete') {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} holds a finished run (${command}), which is not overwritten; give another folder, or --force.`,
+    );
+  }
+  if ((await lstat(join(path, checkpointFile)).catch(() => undefined))?.isFile()) {
+    throw new LayerpeelError(
+      'LP_FILE',
+      `${path} holds a run that can go on (${command}): --resume ${path}; to begin anew in its place give --force, or another folder.`,
+    );
+  }
+}
+
+async function freshFolder(command: string): Promise<{ path: string; made: string[] }> {
+  const time = new Date().toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 15);
+  const stem = resolve('runs', safe(`${command}-${time}`));
+  const { made } = await givenFolder(dirname(stem));
+  for (let attempt = 1; ; attempt++) {
+    const path = attempt === 1 ? stem : `${stem}-${attempt}`;
+    const fresh = await mkdir(path).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => (error.code === 'EEXIST' ? false : refuse(path)(error)),
+    );
+    if (fresh) return { path, made: [...made, path] };
+  }
+}
+
+/** A folder, made where there is none. @param shown as messages have it */
+async function givenFolder(path: string, shown = path): Promise<{ path: string; made: string[] }> {
+  const made: string[] = [];
+  for (let folder = path; ; folder = dirname(folder)) {
+    const found = await stat(folder).catch(() => undefined);
+    if (found && folder === path && !found.isDirectory()) {
+      throw new LayerpeelError('LP_FILE', `${shown} is a file; give a folder to write the run into.`);
+    }
+    if (found || dirname(folder) === folder) break;
+    made.unshift(folder);
+  }
+  await makeFolder(path).catch(refuse(path));
+  return { path, made };
+}
+
+/** Removes folders that were made, those within first, unless something is in them. */
+async function unmake(made: readonly string[]): Promise<void> {
+  for (const folder of made.toReversed()) await rmdir(folder).catch(() => {});
+}
+
+const isEmpty = async (path: string): Promise<boolean> =>
+  (await readdir(path)).every((name) => name === lockFile || isTemporary(name));
+
+async function sameFolder(resume: string, path: string): Promise<boolean> {
+  const found = await stat(resume).catch(() => undefined);
+  const folder = found?.isFile() ? dirname(resolve(resume)) : resume;
+  return (await realpath(folder).catch(() => undefined)) === (await realpath(path));
+}
+
+const refuse =
+  (path: string, verb: 'made' | 'written' = 'made') =>
+  (error: NodeJS.ErrnoException): never => {
+    if (error instanceof LayerpeelError) throw error;
+    throw new LayerpeelError('LP_FILE', `The folder ${path} cannot be ${verb}: ${reasonOf(error)}.`, { cause: error });
+  };
 
 /** A field in quotes where RFC 4180 asks for them. */
 const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -16,6 +16,9 @@ import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkText, inside, option, type Place } from '../check/options.js';
 import { checkSteps } from '../check/quantities.js';
 
+/** Its name in a run folder. */
+export const checkpointFile = 'checkpoint.safetensors';
+
 const KIND = 'layerpeel projected descent';
 const parts = ['features', 'prototypes', 'biases'] as const;
 

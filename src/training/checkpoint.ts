@@ -11,6 +11,7 @@ import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../check/errors.js';
 import { run } from '../engine/run.js';
+import { checkpointFile } from '../state/checkpoint.js';
 import { type Trainer, torchEngine } from './engine.js';
 import type { Observation } from './theory.js';
 
@@ -27,8 +28,6 @@ export interface TrainingProgress {
   /** What the theory beside the run has seen. */
   readonly observations: readonly Observation[];
 }
-
-export const checkpointFile = 'checkpoint.safetensors';
 
 const THEORY = 'theory.';
 
@@ -98,10 +97,20 @@ export async function restoreTraining(handle: Trainer, { file, tensors }: Checkp
   await run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, { state }), wrap: () => undefined });
 }
 
-/** @throws LP_FILE where a folder has no room for a checkpoint beside the one before */
-export async function checkSpace(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
+/**
+ * @param log hears where nobody knows how much room there is: mounts over the network and of user space report no free blocks, or
+ *   no blocks at all
+ * @throws LP_FILE where a folder has no room for a checkpoint beside the one before
+ */
+export async function checkSpace(folder: string, bytes: number, log: (line: string) => void): Promise<void> {
+  const { bavail, bsize } = await statfs(folder).catch(() => ({ bavail: 0, bsize: 0 }));
   if (bavail * bsize >= 2 * bytes) return;
+  if (bavail * bsize === 0) {
+    log(
+      `${folder}: its file system does not say how much room it has; a checkpoint takes ${bytes} bytes, and twice that while it is written.`,
+    );
+    return;
+  }
   throw new LayerpeelError(
     'LP_FILE',
     `${folder} has ${bavail * bsize} bytes left; expected ${2 * bytes}, for a checkpoint beside the one before. Make room or give another folder.`,

@@ -85,7 +85,7 @@ const CHUNK = 4096;
 const KEPT = 2 ** 26;
 
 /**
- * Trains a network and yields each epoch when it is done. Work is off the event loop, on a thread of its own and libtorch's.
+ * Trains a network and yields each epoch when it is done; a run that is resumed at its end yields the last one again. Work is off the event loop, on a thread of its own and libtorch's.
  * The same configuration and seed give the same bits on a CPU, with the same number of threads, resumed or not.
  *
  * @throws `LP_CONFIG` for the configuration, before training starts; `LP_FILE` for images and checkpoints; `LP_BALANCE` for class
@@ -117,31 +117,34 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     const zetaOf = (epoch: number) =>
       settings.rates(epoch, stepsOf(settings, images.train.labels.length)).reduce((a, b) => a + b, 0);
     const first = from?.progress.epochs ?? 0;
-    let zeta = 0;
-    for (let epoch = 0; epoch < first; epoch++) zeta += zetaOf(epoch);
-    for (let done = first; done < settings.epochs; done++) {
-      if (signal?.aborted) throw aborted(signal);
-      const seen = new Evaluations({ handle, images, plan, epoch: done, control });
-      const measures = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
-      history.push(measures);
-      zeta += zetaOf(done);
-      await theory.observe(zeta, () => look(done));
+    const epochOf = (epoch: number, measures: Epoch['measures'], seen: Evaluations): Epoch => {
       const { start, observations } = theory;
       const progress = {
-        ...{ epochs: done + 1, config: description, history: [...history], counts: [...counts] },
+        ...{ epochs: epoch, config: description, history: [...history], counts: [...counts] },
         observations: [...observations],
       };
-      yield {
-        epoch: done + 1,
-        measures,
-        history: progress.history,
-        counts,
+      return {
+        ...{ epoch, measures, history: progress.history, counts },
         save: (path) => saveTraining(path, handle, progress, start),
         theory: () => theory.compare(),
         splits: splitsOf(images),
         output: (split) => seen.output(split),
         classifier: () => classifierOf(handle, plan),
       };
+    };
+    const evaluationsOf = (epoch: number) => new Evaluations({ handle, images, plan, epoch, control });
+    // Whoever was interrupted after the last checkpoint has not yet made of the last epoch what is to be made of it.
+    if (first > 0 && first === settings.epochs) yield epochOf(first, history.at(-1) ?? {}, evaluationsOf(first - 1));
+    let zeta = 0;
+    for (let epoch = 0; epoch < first; epoch++) zeta += zetaOf(epoch);
+    for (let done = first; done < settings.epochs; done++) {
+      if (signal?.aborted) throw aborted(signal);
+      const seen = evaluationsOf(done);
+      const measures = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
+      history.push(measures);
+      zeta += zetaOf(done);
+      await theory.observe(zeta, () => look(done));
+      yield epochOf(done + 1, measures, seen);
       options.onProgress?.((done + 1) / settings.epochs);
     }
   } finally {

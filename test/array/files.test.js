@@ -1,4 +1,16 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic } from 'layerpeel';
@@ -59,6 +71,80 @@ test('a source that fails leaves what was there, and its own error', async () =>
   assert.is(await writeFileAtomic(path, source()).catch((error) => error), failure);
   assert.is(readFileSync(path, 'utf8'), 'before');
   assert.equal(readdirSync(folder), ['file']);
+});
+
+test('a file that is replaced leaves its mode, and is not read by others meanwhile', async () => {
+  const path = join(folder, 'private');
+  for (const mode of [0o600, 0o640, 0o755, 0o666]) {
+    writeFileSync(path, 'before');
+    chmodSync(path, mode);
+    await writeFileAtomic(
+      path,
+      (function* () {
+        yield Buffer.from('after');
+        const [temporary] = readdirSync(folder).filter((name) => name !== 'private');
+        assert.is(statSync(join(folder, temporary)).mode & 0o777 & ~mode, 0);
+      })(),
+    );
+    assert.is(statSync(path).mode & 0o777, mode);
+    assert.is(readFileSync(path, 'utf8'), 'after');
+  }
+  const umask = process.umask();
+  await writeFileAtomic(join(folder, 'new'), '');
+  assert.is(statSync(join(folder, 'new')).mode & 0o777, 0o666 & ~umask);
+});
+
+test('a file that may not be written is not replaced', async () => {
+  const path = join(folder, 'kept');
+  writeFileSync(path, 'before');
+  chmodSync(path, 0o444);
+  if (process.getuid?.() === 0) return console.log('  (not tried: the superuser may write any file)');
+  await rejects(writeFileAtomic(path, 'after'), 'LP_FILE', /kept cannot be written: permission is denied/);
+  assert.is(readFileSync(path, 'utf8'), 'before');
+});
+
+test('of a link what it leads to is written', async () => {
+  mkdirSync(join(folder, 'a'));
+  mkdirSync(join(folder, 'b'));
+  writeFileSync(join(folder, 'b', 'target'), 'before');
+  symlinkSync('../b/target', join(folder, 'a', 'link'));
+  symlinkSync('link', join(folder, 'a', 'second'));
+  symlinkSync('../b/new', join(folder, 'a', 'dangling'));
+  symlinkSync('dangling', join(folder, 'a', 'twice'));
+  await writeFileAtomic(join(folder, 'a', 'second'), 'after');
+  assert.is(readFileSync(join(folder, 'b', 'target'), 'utf8'), 'after');
+  await writeFileAtomic(join(folder, 'a', 'twice'), 'made');
+  assert.is(readFileSync(join(folder, 'b', 'new'), 'utf8'), 'made');
+  for (const name of readdirSync(join(folder, 'a'))) assert.ok(lstatSync(join(folder, 'a', name)).isSymbolicLink(), name);
+  assert.equal(readdirSync(join(folder, 'b')).sort(), ['new', 'target']);
+  symlinkSync('round', join(folder, 'round'));
+  await rejects(
+    writeFileAtomic(join(folder, 'round'), ''),
+    'LP_FILE',
+    /round cannot be written: its symbolic links lead in a circle/,
+  );
+  symlinkSync('none/x', join(folder, 'nowhere'));
+  await rejects(writeFileAtomic(join(folder, 'nowhere'), ''), 'LP_FILE', /nowhere cannot be written/);
+});
+
+test('a pipe, a device and a folder are refused, not replaced', async () => {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  symlinkSync('/dev/null', join(folder, 'null'));
+  for (const path of [pipe, join(folder, 'null'), '/dev/null']) {
+    await rejects(writeFileAtomic(path, 'x'), 'LP_FILE', /cannot be written: it is a device, a pipe or a socket/);
+  }
+  assert.ok(lstatSync(pipe).isFIFO());
+  assert.ok(lstatSync('/dev/null').isCharacterDevice());
+  await rejects(writeFileAtomic(folder, 'x'), 'LP_FILE', /cannot be written: it is a folder/);
+  assert.equal(readdirSync(folder).sort(), ['null', 'pipe']);
+});
+
+test('names as long as the system takes', async () => {
+  await writeFileAtomic(join(folder, 'a'.repeat(255)), 'x');
+  await writeFileAtomic(join(folder, 'ü'.repeat(127)), 'x');
+  await rejects(writeFileAtomic(join(folder, 'a'.repeat(256)), 'x'), 'LP_FILE', /its name is too long/);
+  assert.is(readdirSync(folder).length, 2);
 });
 
 test('a refusal of the system names the path', async () => {

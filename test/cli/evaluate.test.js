@@ -60,7 +60,7 @@ test('evaluates the golden logits: a table, one JSON document, a run folder', as
   assert.equal((await columnsOf('reliability.csv')).samples, binCounts);
   assert.equal([...(await readNpy(join(folder, 'run/arrays/predicted.npy'))).data], [...expected.predicted]);
 
-  const table = await evaluate(args);
+  const table = await evaluate([...args, '--force']);
   assert.match(table.stdout, /^ {2}accuracy +[\d.]+% \([\d.]+% … [\d.]+%\)$/m);
   assert.match(table.stdout, /^ {2}ECE at T = 1 +20\.02%/m);
   assert.match(table.stdout, /^ {2}accuracy of few /m);
@@ -111,7 +111,7 @@ test('a run folder is evaluated, and options take the place of its files', async
   assert.is(plain.code, 0);
   assert.ok(Math.abs(JSON.parse(plain.stdout).calibration.ece - ece) <= 1e-10);
   await writeNpy(join(folder, 'y.npy'), { shape: [labels.length], data: labels.map((label) => (label + 1) % 6) });
-  const other = await evaluate([...args, '--labels', 'y.npy', '--out', 'run']);
+  const other = await evaluate([...args, '--labels', 'y.npy', '--out', 'run', '--force']);
   assert.ok(JSON.parse(other.stdout).accuracy < JSON.parse(plain.stdout).accuracy);
   const empty = await evaluate(['run']);
   assert.is(empty.code, 1);

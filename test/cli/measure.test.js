@@ -25,7 +25,7 @@ async function write({ features, labels, prototypes, biases }) {
 test('measures what the golden cases hold, as one JSON document, and leaves a run folder', async () => {
   for (const { features, labels, prototypes, biases, counts, ...expected } of cases) {
     await write({ features, labels, prototypes, biases });
-    const args = ['h.npy', '--labels', 'y.npy', '--prototypes', 'w.npy', '--biases', 'b.npy', '--out', 'run', '--json'];
+    const args = ['h.npy', '--labels', 'y.npy', '--prototypes', 'w.npy', '--biases', 'b.npy', '--out', 'run', '--force', '--json'];
     const { code, stdout } = await run(['measure', ...args], { cwd: folder });
     assert.is(code, 0);
     const { measures, spectrum } = JSON.parse(stdout);
@@ -53,7 +53,7 @@ test('prototypes may be left out, and arrays may stand in one file', async () =>
     y: { shape: [labels.length], data: Int32Array.from(labels) },
   });
   for (const args of [['a.npz:h'], ['a.npz', '--name', 'h']]) {
-    const { code, stdout } = await run(['measure', ...args, '--labels', 'a.npz:y', '--out', 'run'], { cwd: folder });
+    const { code, stdout } = await run(['measure', ...args, '--labels', 'a.npz:y', '--out', 'run', '--force'], { cwd: folder });
     assert.is(code, 0);
     assert.match(stdout, /^ {2}nc1 +\d/m);
     assert.not.match(stdout, /nc3/);

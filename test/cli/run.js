@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { startNode } from '../process.js';
 
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+export const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
 
 /** Starts the command line in a process of its own. */
 export const start = (args, options) => startNode([main, ...args], options);

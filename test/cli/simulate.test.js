@@ -99,7 +99,7 @@ test('every dynamics runs from a configuration', async () => {
     const clock = dynamics.endsWith('Flow') ? 'times' : 'steps';
     const { steps, when, ...rest } = config;
     await write({ ...rest, dynamics, options, [clock]: [1, 2, 10] });
-    const { code, stdout, stderr } = await run(['simulate', 'c.json', '--out', 'run', '--json'], { cwd: folder });
+    const { code, stdout, stderr } = await run(['simulate', 'c.json', '--out', 'run', '--force', '--json'], { cwd: folder });
     assert.is(code, 0, `${dynamics}: ${stderr}`);
     assert.ok(Number.isFinite(JSON.parse(stdout).last.loss), dynamics);
   }

@@ -54,10 +54,14 @@ export function recorder(path = 'run') {
   return {
     kept,
     path,
-    add() {},
     async metrics(columns, name = 'metrics') {
       kept.metrics[name] = list(columns);
     },
+    async begin(config) {
+      return Object.assign(this, { config });
+    },
+    isComplete: async () => false,
+    add: async (file) => join(path, file),
     async array(name, { shape, data }) {
       kept.arrays[name] = { shape: [...shape], data: data.slice() };
     },
@@ -85,7 +89,7 @@ export async function record(command, args, options = {}, path = undefined) {
   const lines = [];
   const context = {
     ...{ args, options, signal: new AbortController().signal, progress() {}, log: (line) => lines.push(line) },
-    folder: async (id, config) => Object.assign(folder, { id, config }),
+    folder: async (id) => Object.assign(folder, { id }),
   };
   const outcome = await command.run(context);
   return { ...outcome, ...folder.kept, id: folder.id, config: folder.config, lines };

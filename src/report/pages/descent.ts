@@ -17,6 +17,8 @@ export interface DescentResult {
   readonly steps: number;
   readonly columns: MeasuredDescent;
   readonly end: DescentEnd;
+  /** What ended it early, in a sentence. */
+  readonly ending?: string;
 }
 
 /** @param figures those of `descentFigures`, where they are drawn already */
@@ -26,10 +28,10 @@ export function descentPage(
   figures?: readonly (Figure | PageFigure)[],
 ): Report<Figure | PageFigure> {
   checkResult(result, ['loss', 'steps', 'columns', 'end'], 'projectedDescent');
-  const { loss, steps, columns, end } = result;
+  const { loss, steps, columns, end, ending } = result;
   return {
     title: `projectedDescent: ${name}`,
-    lead: `Projected descent under ${loss}, to step ${end.step} of ${steps}. ${endingOf(end)}`,
+    lead: `Projected descent under ${loss}, to step ${end.step} of ${steps}. ${endingOf(end, ending)}`,
     sections: [{ title: 'Measurements', figures: figures ?? descentFigures(columns) }],
     parameters,
   };
@@ -42,10 +44,10 @@ const ENDINGS = {
   diverged: 'The loss of the next step is not finite; this is the last state whose loss is.',
 } as const;
 
-/** Why a run ended, in a sentence or two. */
-export function endingOf({ reason = 'steps', advice, projected }: DescentEnd): string {
+/** Why a run ended, in a sentence or two. @param ending what ended it early */
+export function endingOf({ reason, advice, projected }: DescentEnd, ending = 'There it is looked at; it goes on.'): string {
   const moved = projected.length > 0 && `The ${projected.join(' and ')} of the start were projected onto their constraints.`;
-  return [ENDINGS[reason], advice, moved].filter(Boolean).join(' ');
+  return [reason ? ENDINGS[reason] : ending, advice, moved].filter(Boolean).join(' ');
 }
 
 const LOGARITHMIC: readonly DescentMeasure[] = ['gradientNorm', 'distance'];

@@ -24,9 +24,12 @@ export interface SimulationResult extends MeasuredTrajectory {
   readonly dynamics: string;
   /** Where it began. */
   readonly state: State;
-  readonly limit: Limit;
+  /** Of a run that ended early there need be none. */
+  readonly limit?: Limit;
   /** Events, and when each happened first: undefined where it had not by its `to`. */
   readonly events?: readonly { readonly event: TrajectoryEvent; readonly at: number | undefined }[];
+  /** What ended it early, in a sentence. */
+  readonly ending?: string;
 }
 
 export interface SimulationAbout {
@@ -41,15 +44,16 @@ export function simulationPage(
   { name, parameters = {} }: SimulationAbout,
   figures?: readonly (Figure | PageFigure)[],
 ): Report<Figure | PageFigure> {
-  checkResult(result, ['dynamics', 'state', 'clock', 'times', 'measured', 'limit'], 'a trajectory');
-  const { dynamics, state, clock, times, limit, events = [] } = result;
+  checkResult(result, ['dynamics', 'state', 'clock', 'times', 'measured'], 'a trajectory');
+  const { dynamics, state, clock, times, limit, events = [], ending } = result;
   const [first = 0, last = 0] = [times[0], times[times.length - 1]];
+  const span = times.length > 0 ? ` from ${formatNumber(first)} to ${formatNumber(last, 7)}` : '';
   return {
     title: `${dynamics}: ${name}`,
-    lead: `${dynamics} of ${sizeOf(state)}, computed exactly at ${times.length} ${clock}s from ${formatNumber(first)} to ${formatNumber(last, 7)}.`,
+    lead: `${dynamics} of ${sizeOf(state)}, computed exactly at ${times.length} ${clock}s${span}.${ending === undefined ? '' : ` ${ending}`}`,
     sections: [
       { title: 'Measurements', figures: figures ?? trajectoryFigures(result) },
-      limitSection(limit),
+      ...(limit ? [limitSection(limit)] : []),
       ...(events.length > 0 ? [eventSection(events, clock)] : []),
     ],
     parameters,

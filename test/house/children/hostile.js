@@ -2,7 +2,9 @@
  * Calls every function of the addon many times: an honest call as the public functions make it, with one or two of its
  * arguments (or entries of object arguments) replaced by something hostile. The last call is on standard error.
  */
-import { writeSync } from 'node:fs';
+import { openSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect, types } from 'node:util';
 import {
   anchoredFlowSync,
@@ -48,6 +50,9 @@ for (const name of Object.keys(functions)) {
   };
 }
 const pictures = { images: new Uint8Array(90).fill(7), shape: [3, 5, 2, 3], labels: new Int32Array(3), classes: ['a'], source: '' };
+const locked = join(tmpdir(), `layerpeel-${process.pid}`);
+native.lockFile({ descriptor: openSync(locked, 'w') });
+rmSync(locked);
 augmentSync(pictures, [2, 0, 2, 1], { padding: 1, shift: 2, flip: true, mixup: 0.5, epoch: 3, seed: 9 });
 channelStatisticsSync(pictures);
 for (const dtype of ['float32', 'float64']) {

@@ -40,8 +40,11 @@ function epochs(count, { tested = true, every = 1 } = {}) {
 const made = { config, counts: [500, 500, 500], parameters: 1234, theory: 'No theory.', libtorch: '2.13.0' };
 
 async function draw(result) {
-  const run = await RunFolder.create('train made-up.json', config, folder);
-  return readFile(await run.report(trainingPage({ ...made, ...result }, { name: 'made-up' })), 'utf8');
+  const claimed = await RunFolder.claim({ command: 'train made-up.json', out: folder });
+  const run = await claimed.begin(config);
+  const path = await run.report(trainingPage({ ...made, ...result }, { name: 'made-up' }));
+  await run.release();
+  return readFile(path, 'utf8');
 }
 
 const figuresOf = (html) => Array.from(html.matchAll(/<svg role="img" aria-label="([^"]*)"/g), (match) => match[1]);
