@@ -5,15 +5,14 @@
  */
 import { type CheckedState, checkBalanced, type DType, type State } from '../array/ndarray.js';
 import { LayerpeelError, OverflowError } from '../check/errors.js';
-import { collapseSteps } from '../collapse/collapse.js';
-import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
+import { collapseMeasures } from '../collapse/measures.js';
 import { engine, type Handle, type RawArrays } from '../engine/load.js';
 import { type Steps, step } from '../engine/run.js';
-import { ofShape, scaled } from '../state/states.js';
+import { ofShape } from '../state/states.js';
 import { type Columns, ComputedTrajectory } from './computed.js';
 import { type LimitFacts, type RawLimit, regimeOf, statementOf } from './limits.js';
 import type { Dynamics, LearningRates, ScheduledDynamics } from './scheduled.js';
-import { type Limit, type MeasureName, type ScaledDirection, type TrajectoryMeasure, trajectoryMeasures } from './trajectory.js';
+import { type Limit, logMeasures, type MeasureName, type ScaledDirection, trajectoryMeasures } from './trajectory.js';
 
 /** Weight decay of features, and of prototypes and biases; a number is both, what is left out 0. */
 export type WeightDecay = number | { readonly features?: number; readonly prototypes?: number };
@@ -44,7 +43,7 @@ declare module '../engine/load.js' {
     trajectoryMeasure(
       mode: Mode,
       handle: ExactHandle,
-      plan: { readonly times: Float64Array; readonly names: readonly TrajectoryMeasure[] },
+      plan: { readonly times: Float64Array; readonly names: readonly MeasureName[] },
     ): Result<Columns>;
     trajectoryLimit(mode: Mode, handle: ExactHandle): Result<RawLimit>;
     trajectoryLimitState(mode: Mode, handle: ExactHandle, plan: { readonly unit: boolean }): Result<RawArrays>;
@@ -72,11 +71,10 @@ interface Start {
   readonly gamma: number;
 }
 
-const ownMeasures = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
-const isOwn = (name: MeasureName): name is TrajectoryMeasure => name in trajectoryMeasures;
-
 class LinearTrajectory extends ComputedTrajectory {
-  protected readonly known = [...new Set([...ownMeasures, ...(Object.keys(collapseMeasures) as CollapseMeasure[])])];
+  protected readonly known = [
+    ...new Set([trajectoryMeasures, logMeasures, collapseMeasures].flatMap((measures) => Object.keys(measures) as MeasureName[])),
+  ];
   protected readonly stepwise: boolean;
   private ratesUntil = 0;
 
@@ -129,37 +127,16 @@ class LinearTrajectory extends ComputedTrajectory {
   }
 
   protected *columns(times: Float64Array, names: ReadonlySet<MeasureName>): Steps<Columns> {
-    if (names.has('distanceToLimit')) this.reachEnd();
-    if (names.has('distanceToAligned')) this.checkAligned();
+    if (names.has('distanceToLimit') || names.has('logDistanceToLimit')) this.reachEnd();
+    if (names.has('distanceToAligned') || names.has('logDistanceToAligned')) this.checkAligned();
+    if ([...names].some((name) => !(name in trajectoryMeasures))) this.checkClasses();
     yield* this.scheduled.prepare(times.at(-1) as number);
     this.tauAt(times.at(-1) as number);
-    const own = [...names].filter(isOwn);
-    const others = [...names].filter((name): name is CollapseMeasure => !isOwn(name));
     const taus = times.map((time) => this.scheduled.tau(time));
-    const columns = yield* step({
-      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, { times: taus, names: own }),
+    return yield* step({
+      call: (engine, mode) => engine.trajectoryMeasure(mode, this.handle, { times: taus, names: [...names] }),
       wrap: (raw: Columns) => raw,
     });
-    return {
-      ...columns,
-      ...(others.length > 0 && (yield* this.collapseColumns(times, others))),
-    };
-  }
-
-  /** Measures of `collapse`, on the state over its norm: no measure but `nc4Zhu` knows the difference. */
-  private *collapseColumns(times: Float64Array, only: readonly CollapseMeasure[]): Steps<Columns> {
-    const columns = Object.fromEntries(only.map((name) => [name, new Float64Array(times.length)]));
-    const mostLog = this.start.dtype === 'float32' ? 80 : 600;
-    for (const [i, time] of times.entries()) {
-      const raw = yield* this.evaluate(time, true);
-      const { biases, ...direction } = this.stateOf(raw);
-      // Logits are quadratic in the state.
-      const scale = Math.exp(Math.min(-2 * raw.logNorm, mostLog));
-      const scaledBiases = biases && ofShape(biases.shape, scaled(biases.data, scale));
-      const measured = yield* collapseSteps({ ...direction, biases: scaledBiases }, { only });
-      for (const name of only) (columns[name] as Float64Array)[i] = (measured[name] as number) / (name === 'nc4Zhu' ? scale : 1);
-    }
-    return columns;
   }
 
   protected *ending(): Steps<Limit> {
@@ -207,6 +184,15 @@ class LinearTrajectory extends ComputedTrajectory {
       );
     }
     this.tauAt(dynamics.kind === 'flow' ? 0 : dynamics.endTime);
+  }
+
+  private checkClasses(): void {
+    const empty = this.start.counts.indexOf(0);
+    if (empty === -1) return;
+    throw new LayerpeelError(
+      'LP_BALANCE',
+      `Class ${empty} of ${this.start.classes} has no samples; measures of collapse need one each.`,
+    );
   }
 
   private checkAligned(): void {

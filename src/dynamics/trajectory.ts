@@ -29,6 +29,23 @@ export type TrajectoryMeasure = keyof typeof trajectoryMeasures;
 /** Their names. */
 export const trajectoryMeasureNames = Object.keys(trajectoryMeasures) as TrajectoryMeasure[];
 
+/**
+ * What linear dynamics measure beside these: logarithms of what goes to zero, which stay numbers where the quantity itself is below
+ * the smallest double.
+ */
+export const logMeasures = {
+  logDistanceToLimit: 'log distanceToLimit',
+  logDistanceToAligned: 'log distanceToAligned',
+  logNc1: 'log nc1',
+  logNc1Papyan: 'log nc1Papyan',
+  logNc1TraceRatio: 'log nc1TraceRatio',
+  logNc1Cdnv: 'log nc1Cdnv',
+  logWithinClassVariation: 'log withinClassVariation',
+  logDualityFrobenius: 'log dualityFrobenius',
+  logSelfDuality: 'log selfDuality',
+  logPrototypeNormVariation: 'log prototypeNormVariation',
+} as const;
+
 /** What `crossEntropyFlow` measures beside these (LP §3.1); `ρ² = ‖H‖² + ‖W‖²`. */
 export const marginMeasures = {
   normalizedMargin: 'q_min/ρ², q_min the smallest margin',
@@ -36,7 +53,7 @@ export const marginMeasures = {
 } as const;
 
 /** What `measure` and `when` may be asked for, each dynamics those that it has. */
-export type MeasureName = TrajectoryMeasure | CollapseMeasure | keyof typeof marginMeasures;
+export type MeasureName = TrajectoryMeasure | CollapseMeasure | keyof typeof logMeasures | keyof typeof marginMeasures;
 
 /** `(H, W)/‖(H, W)‖_F`: at any time, also where the state itself overflows. */
 export interface Direction {

@@ -161,7 +161,7 @@ class Descent final : public Propagator {
  public:
   Descent(const Dynamics& dynamics, const std::vector<Mode>& modes)
       : dynamics_(dynamics), steps_(recurrences(dynamics, modes), dynamics.momentum, dynamics.rates) {
-    for (const Mode& mode : modes) lifts_.push_back(Pair(mode.sigma, dynamics.rates).lift);
+    for (const Mode& mode : modes) pairs_.emplace_back(mode.sigma, dynamics.rates);
   }
 
   std::unique_ptr<Propagator> clone() const override { return std::make_unique<Descent>(*this); }
@@ -173,27 +173,42 @@ class Descent final : public Propagator {
 
   void read(Propagation& out) const override {
     out.pairs.clear();
-    for (size_t g = 0; g < lifts_.size(); g++) {
-      const Newton& pair = steps_.pairs()[g];
-      const double slow = pair[0][2], difference = pair[0][0];
-      out.pairs.push_back({scalar(slow) + lifts_[g] * difference, slow, static_cast<double>(pair.exponent()) * kLog2});
+    for (size_t g = 0; g < pairs_.size(); g++) {
+      const auto& [both, alone] = steps_.pairs()[g];
+      const double slow = both[0][2], difference = both[0][0];
+      // F(fast); where the start has no part of it, nothing is known of it, and F(slow) serves.
+      const double fast = slow + pairs_[g].gap * difference;
+      const double log = static_cast<double>(both.exponent()) * kLog2,
+                   slow_log = static_cast<double>(alone.exponent()) * kLog2;
+      out.pairs.push_back(
+          {scalar(slow) + pairs_[g].lift * difference, log, alone[0][2], slow_log, alone[0][2] * fast, slow_log + log});
     }
     steps_.read_rest(out);
   }
 
  private:
-  static std::vector<Newton> recurrences(const Dynamics& dynamics, const std::vector<Mode>& modes) {
-    std::vector<Newton> out;
+  // A mode with its difference, and F(slow) in a range of its own.
+  struct Both {
+    Newton both, alone;
+
+    void step(const StepRates& rates) { both.step(rates), alone.step(rates); }
+    void begin_stretch() { both.begin_stretch(), alone.begin_stretch(); }
+    void jump(Index blocks, const StepRates& rates) { both.jump(blocks, rates), alone.jump(blocks, rates); }
+  };
+
+  static std::vector<Both> recurrences(const Dynamics& dynamics, const std::vector<Mode>& modes) {
+    std::vector<Both> out;
     for (const Mode& mode : modes) {
       const Pair pair(mode.sigma, dynamics.rates);
-      out.emplace_back(NewtonRule{pair.fast, pair.slow, mode.lifted, dynamics.momentum}, kOne);
+      out.push_back({Newton({pair.fast, pair.slow, mode.lifted, dynamics.momentum}, kOne),
+                     Newton({pair.fast, pair.slow, false, dynamics.momentum}, kOne)});
     }
     return out;
   }
 
   Dynamics dynamics_;
-  std::vector<Mat2> lifts_;  // A − slow I
-  Steps<Newton> steps_;
+  std::vector<Pair> pairs_;
+  Steps<Both> steps_;
 };
 
 class Stepped final : public Propagator {
@@ -228,7 +243,7 @@ class Stepped final : public Propagator {
     Propagation reached;
     for (const Coupled& pair : steps_.pairs()) {
       const Mat2 p{pair[0][0], pair[1][0], pair[0][1], pair[1][1]};
-      reached.pairs.push_back({p, 0, static_cast<double>(pair.exponent()) * kLog2, false});
+      reached.pairs.push_back({p, static_cast<double>(pair.exponent()) * kLog2});
     }
     steps_.read_rest(reached);
     if (!after_ || time_ < dynamics_.end_time) {
@@ -239,6 +254,8 @@ class Stepped final : public Propagator {
     for (size_t g = 0; g < out.pairs.size(); g++) {
       out.pairs[g].p = out.pairs[g].p * reached.pairs[g].p;
       out.pairs[g].log += reached.pairs[g].log;
+      out.pairs[g].slow_log += reached.pairs[g].log;
+      out.pairs[g].det = NAN;
     }
     out.rest *= reached.rest;
     out.rest_log += reached.rest_log;

@@ -24,11 +24,16 @@ class Flow final : public Propagator {
       const auto& [pair, lifted] = pairs_[g];
       if (lifted) {
         const double slow = std::exp(-pair.gap * t);
-        out.pairs[g] = {scalar(slow) + pair.lift * decayed(pair.gap, t), slow, pair.fast * t};
+        out.pairs[g] = {scalar(slow) + pair.lift * decayed(pair.gap, t),
+                        pair.fast * t,
+                        1,
+                        pair.slow * t,
+                        1,
+                        (pair.slow + pair.fast) * t};
         // Fixed prototypes stay as they are to the last bit (fast = 0).
         if (rates_.prototypes == 0) out.pairs[g].p.ww = 1;
       } else {
-        out.pairs[g] = {scalar(1), 1, pair.slow * t};
+        out.pairs[g] = {scalar(1), pair.slow * t, 1, pair.slow * t, 1, 2 * pair.slow * t};
       }
     }
     out.rest = 1;

@@ -88,13 +88,16 @@ class Integrated final : public Propagator {
     out.pairs.resize(entries_.size());
     for (size_t g = 0; g < entries_.size(); g++) {
       const Entry& entry = entries_[g];
+      // (log det P)' = tr A (J. Liouville)
+      const double det_log = -dynamics_.rates.feature_decay * zeta1 - dynamics_.rates.prototype_decay * zeta2;
       if (!ended) {
-        out.pairs[g] = {entry.reached, 0, entry.log, false};
+        out.pairs[g] = {entry.reached, entry.log, 0, 0, 1, det_log};
         continue;
       }
       const double slow = std::exp(-entry.pair.gap * steady);
       const Mat2 p = scalar(slow) + entry.pair.lift * decayed(entry.pair.gap, steady);
-      out.pairs[g] = {p * entry.reached, slow, entry.log + entry.pair.fast * steady};
+      out.pairs[g] = {
+          p * entry.reached, entry.log + entry.pair.fast * steady, 1, entry.log + entry.pair.slow * steady, 1, det_log};
     }
     out.rest = 1;
     out.rest_log = -dynamics_.rates.feature_decay * zeta1;

@@ -7,6 +7,7 @@
 // Their common size leaves the range of numbers soon (e^5000 and more), so each comes with a logarithm beside it.
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -19,10 +20,13 @@
 namespace lp {
 
 struct PairPropagator {
-  Mat2 p;           // times e^log
-  double slow = 0;  // F(slow) of Newton's form, times e^log, if `newton`
+  Mat2 p;  // times e^log
   double log = 0;
-  bool newton = true;  // whether P is (a constant times) a function of one A
+  // F(slow) of Newton's form, times e^slow_log, if P is (a constant times) a function of one A; else 0. It has a
+  // logarithm of its own, since it falls behind P without end.
+  double slow = 0, slow_log = 0;
+  // det P, times e^det_log: what P has lost where its columns agree. NaN where it is not known.
+  double det = NAN, det_log = 0;
 };
 
 struct Propagation {

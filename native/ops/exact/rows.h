@@ -7,23 +7,23 @@
 
 namespace lp {
 
-// Products of consecutive samples with modal rows, of which logits are made:
-// z_c = a_c x_c + b_c y_c + of_class[label][c], plus between[size_of[c]] where there are several sizes.
+// Products of samples of one class with modal rows, of which logits are made:
+// z_c = rest (a_c x_c + b_c y_c) + of_class[c], plus rest between[size_of[c]] where there are several sizes.
 struct LogitRows {
   const double *x, *y;  // (count, C), rows `stride` apart
   Index stride;
   Index classes, sizes;
+  double rest;
   const double *a, *b;     // (C)
   const double* between;   // (count, K) or null
   const Index* size_of;    // (C)
-  const double* of_class;  // (C, C)
-  double* scratch;         // (C)
+  const double* of_class;  // (C)
 };
 
 }  // namespace lp
 
-// out_i = rest h_i + shift_{y_i}: (count, p), shift (C, p).
-LP_DECLARE(template <class T> void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double rest,
-                                              const double* shift, T* out);)
-// How each sample is decided, out (count).
-LP_DECLARE(void decide_samples(const LogitRows& rows, const int32_t* labels, Index count, Decision* out);)
+// out_i = rest (scale h_i) + shift_{y_i}: (count, p), shift (C, p).
+LP_DECLARE(template <class T> void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double scale,
+                                              double rest, const double* shift, T* out);)
+// How each sample is decided, out (count), and its logits z (count, C).
+LP_DECLARE(void decide_samples(const LogitRows& rows, Index label, Index count, double* z, Decision* out);)

@@ -8,8 +8,10 @@
 #include "core/finite.h"
 #include "core/thread_pool.h"
 #include "core/vector.h"
+#include "ops/exact/classes.h"
 #include "ops/exact/logits.h"
 #include "ops/exact/rows.h"
+#include "ops/exact/scale.h"
 #include "ops/linear/class_sums.h"
 
 namespace lp {
@@ -20,6 +22,13 @@ std::vector<Index> count_labels(const Start<T>& start) {
   std::vector<Index> counts(start.classes());
   for (const int32_t label : start.labels) counts[label]++;
   return counts;
+}
+
+template <class T>
+double largest_of(const Buffer<T>& values) {
+  double largest = 0;
+  for (const T value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  return largest;
 }
 
 Index row_grain(Index rows, Index p) { return std::min(even_grain(rows, 1 + 8192 / p), 1 + (1 << 19) / p); }
@@ -34,7 +43,7 @@ double Skeleton::square() const {
 
 template <class T>
 Trajectory<T>::Trajectory(Start<T> start, double gamma, const Dynamics& dynamics, const Control& control)
-    : start_(std::move(start)), modes_(count_labels(start_), gamma), dynamics_(dynamics) {
+    : start_(std::move(start)), modes_(count_labels(start_), gamma), gamma_(gamma), dynamics_(dynamics) {
   const double n = static_cast<double>(start_.samples());
   for (const Index size : modes_.size_of) {
     const double count = static_cast<double>(modes_.counts[size]);
@@ -51,37 +60,56 @@ template <class T>
 void Trajectory<T>::measure_start(const Control& control) {
   const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
   const Matrix<const T> features{start_.features.get(), n, p}, prototypes{start_.prototypes.get(), classes, p};
-  // (C, p) each: S_c, then ĥ_c = S_c/√n_c; μ_c; W in double.
-  const Buffer<double> sums(classes * p), means(classes * p), w(classes * p);
+  // (C, p) each: S_c, then ĥ_c = S_c/√n_c; W in double.
+  const Buffer<double> sums(classes * p), w(classes * p);
   class_sums<T>(features, ByClass(start_.labels.data(), n, classes), {sums.get(), classes, p}, control);
   std::copy(start_.prototypes.begin(), start_.prototypes.end(), w.begin());
-  if (!all_finite({sums.get(), classes, p})) check_finite(features, "features");
+  const bool overflown = !all_finite({sums.get(), classes, p});
+  if (overflown) check_finite(features, "features");
   if (!all_finite({w.get(), classes, p})) check_finite(prototypes, "prototypes");
   check_finite<T>({start_.biases.data(), static_cast<Index>(start_.biases.size()), 1}, "biases");
+  if (overflown) throw Error("LP_OVERFLOW", "Sums of the features leave the range of a double; scale the start down.");
+
+  // The powers of two that a double can divide by and multiply with.
+  const double largest = std::max(largest_of(start_.features), largest_of(start_.prototypes));
+  exponent_ = largest > 0 ? std::clamp(std::ilogb(largest), -1000, 1000) : 0;
+  log_scale_ = exponent_ * kLog2;
+  means_ = Buffer<double>(classes * p);
   for (Index c = 0; c < classes; c++) {
     const double root = std::max(root_counts_[c], 1.0);  // the sum over an empty class is zero
-    for (Index j = 0; j < p; j++) {
-      means[c * p + j] = sums[c * p + j] / (root * root);
-      sums[c * p + j] /= root;
+    for (Index j = c * p; j < (c + 1) * p; j++) {
+      const double sum = std::scalbn(sums[j], -exponent_);
+      means_[j] = sum / (root * root);
+      sums[j] = sum / root;
+      w[j] = std::scalbn(w[j], -exponent_);
     }
   }
 
   // The rest's share of the skeleton: √Σ_i ‖h_i − μ_{y_i}‖².
-  constexpr Index kBlock = 256;
-  std::vector<double> squares(divide_up(n, kBlock));
-  parallel_for(std::ssize(squares), 1 + (1 << 19) / (kBlock * p), control, [&](Index begin, Index end) {
-    for (Index b = begin; b < end; b++) {
-      for (Index i = b * kBlock; i < std::min(n, (b + 1) * kBlock); i++)
-        squares[b] += squared_distance(features.row(i), &means[start_.labels[i] * p], p);
+  lengths_ = Buffer<double>(n);
+  parallel_for(n, 1 + (1 << 19) / p, control, [&](Index begin, Index end) {
+    const Buffer<double> rest(p);
+    for (Index i = begin; i < end; i++) {
+      residual(i, rest.get());
+      lengths_[i] = norm(rest.get(), p);
     }
   });
-  origin_.rest = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+  within_.assign(classes, 0);
+  for (Index i = 0; i < n; i++) within_[start_.labels[i]] += lengths_[i] * lengths_[i];
+  origin_.rest = norm(lengths_.get(), n);
 
   // (C + K, p) ĥ and W in modal rows.
   x_ = Buffer<double>(rows * p);
   y_ = Buffer<double>(rows * p);
   modes_.to_rows(Side::features, {sums.get(), classes, p}, {x_.get(), rows, p});
   modes_.to_rows(Side::prototypes, {w.get(), classes, p}, {y_.get(), rows, p});
+  // Rows that are rounding, as of classes of equal means, would grow like any other.
+  for (const Buffer<double>* side : {&x_, &y_}) {
+    const Buffer<double>& from = side == &x_ ? sums : w;
+    const double least = 16 * std::numeric_limits<double>::epsilon() * norm(from.get(), from.size());
+    for (Index r = 0; r < rows; r++)
+      if (norm(side->get() + r * p, p) <= least) std::fill_n(side->get() + r * p, p, 0.0);
+  }
 
   // Gram–Schmidt of (x, y) in each group: x = hh e1, y = wh e1 + ww e2.
   std::vector<double> xx(modes_.groups()), xy(modes_.groups()), yy(modes_.groups());
@@ -103,9 +131,6 @@ void Trajectory<T>::measure_start(const Control& control) {
 
   // Which groups are there, and which of them have a part along the fast eigenvector.
   const double norm = std::sqrt(origin_.square());
-  if (!std::isfinite(norm)) {
-    throw Error("LP_OVERFLOW", "The norm of the start leaves the range of a double; scale it down.");
-  }
   const double rounding = kRounding<T>;
   if (origin_.rest <= rounding * norm) origin_.rest = 0;
   for (Index g = 0; g < modes_.groups(); g++) {
@@ -115,6 +140,15 @@ void Trajectory<T>::measure_start(const Control& control) {
         origin.norm() > rounding * norm && (pair.lift * origin).norm() > rounding * pair.lift.norm() * origin.norm();
     pairs_.push_back({modes_.sigma[g], lifted});
   }
+}
+
+template <class T>
+void Trajectory<T>::residual(Index sample, double* out) const {
+  const Index p = start_.dim;
+  const T* from = start_.features.get() + sample * p;
+  const double* mean = &means_[start_.labels[sample] * p];
+  const double scale = std::scalbn(1.0, -exponent_);
+  for (Index j = 0; j < p; j++) out[j] = scale * static_cast<double>(from[j]) - mean[j];
 }
 
 template <class T>
@@ -176,10 +210,10 @@ double Trajectory<T>::rest_factor(const Propagation& at, double log_scale) const
 }
 
 template <class T>
-void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<const double> x, Matrix<const double> y,
-                               double* shift, double* prototypes) const {
-  const Index classes = modes_.classes(), rows = modes_.rows(), p = x.cols;
-  const double rest = rest_factor(at, log_scale);
+void Trajectory<T>::class_rows(const Propagation& at, double log_scale, int exponent, double* shift,
+                               double* prototypes) const {
+  const Index classes = modes_.classes(), rows = modes_.rows(), p = start_.dim;
+  const double rest = std::scalbn(rest_factor(at, log_scale), exponent);
   const auto combine = [&](Side side, double* out) {
     // (C + K, p) modal rows P_wh x + P_ww y, or (P_hh − ρ) x + P_hw y; then (C, p) classes, features over √n_c.
     const Buffer<double> memory(rows * p);
@@ -190,10 +224,10 @@ void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<c
       // In two factors: the size may leave the range of numbers although the product with a small part does not.
       const double half = std::exp((pair.log - log_scale) / 2);
       const bool absent = origin_.groups[g].dot(origin_.groups[g]) == 0;
-      const Mat2 m = absent ? Mat2() : pair.p * half * half;
+      const Mat2 m = absent ? Mat2() : pair.p * half * std::scalbn(half, exponent);
       const double a = side == Side::prototypes ? m.wh : absent ? 0 : m.hh - rest;
       const double b = side == Side::prototypes ? m.ww : m.hw;
-      const double *from_x = x.row(r), *from_y = y.row(r);
+      const double *from_x = &x_[r * p], *from_y = &y_[r * p];
       double* to = mixed.row(r);
       for (Index j = 0; j < p; j++) to[j] = a * from_x[j] + b * from_y[j];
     }
@@ -203,35 +237,35 @@ void Trajectory<T>::class_rows(const Propagation& at, double log_scale, Matrix<c
       for (Index j = 0; j < p; j++) out[c * p + j] = share * mixed(c, j);
     }
   };
-  if (shift) combine(Side::features, shift);
-  if (prototypes) combine(Side::prototypes, prototypes);
+  combine(Side::features, shift);
+  combine(Side::prototypes, prototypes);
 }
 
 template <class T>
-void Trajectory<T>::write(const Propagation& at, const Scaled& norm, const StateOut<T>& out,
+void Trajectory<T>::write(const Propagation& at, const Scaled* norm, const StateOut<T>& out,
                           const Control& control) const {
-  const Index n = start_.samples(), classes = start_.classes(), p = start_.dim, rows = modes_.rows();
+  const Index n = start_.samples(), classes = start_.classes(), p = start_.dim;
   // (C, p) both. Prototypes that have not moved are given back to the last bit.
   const Buffer<double> shift(classes * p), prototypes(classes * p);
-  class_rows(at, norm.log, {x_.get(), rows, p}, {y_.get(), rows, p}, shift.get(), prototypes.get());
-  if (norm.value != 1) {
+  const double log = norm ? norm->log : 0, value = norm ? norm->value : 1;
+  class_rows(at, log, norm ? 0 : exponent_, shift.get(), prototypes.get());
+  if (norm) {
     for (const Buffer<double>* part : {&shift, &prototypes})
-      for (double& value : *part) value /= norm.value;
+      for (double& number : *part) number /= value;
   }
-  const bool still =
-      norm.log == 0 && norm.value == 1 && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
-        return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
-      });
+  const bool still = !norm && std::all_of(at.pairs.begin(), at.pairs.end(), [](const PairPropagator& pair) {
+    return pair.p.wh == 0 && pair.p.ww == 1 && pair.log == 0;
+  });
   for (Index k = 0; k < classes * p; k++)
     out.prototypes[k] = still ? start_.prototypes[k] : static_cast<T>(prototypes[k]);
   if (out.biases) {
     for (Index c = 0; c < classes; c++) out.biases[c] = static_cast<T>(at.keep * start_.biases[c] + at.gain * pull_[c]);
   }
-  const double rest = rest_factor(at, norm.log) / norm.value;
+  const double rest = rest_factor(at, log) / value, scale = std::scalbn(1.0, norm ? -exponent_ : 0);
   const auto blend_rows = LP_SELECT(blend_rows<T>);
   parallel_for(n, row_grain(n, p), control, [&](Index begin, Index end) {
-    blend_rows(start_.features.get() + begin * p, start_.labels.data() + begin, end - begin, p, rest, shift.get(),
-               out.features + begin * p);
+    blend_rows(start_.features.get() + begin * p, start_.labels.data() + begin, end - begin, p, scale, rest,
+               shift.get(), out.features + begin * p);
   });
 }
 
@@ -240,8 +274,8 @@ auto Trajectory<T>::state(double time, bool unit, const StateOut<T>& out, const 
   const Propagation at = propagate(time, control);
   const Skeleton size = skeleton(at);
   const Scaled norm{std::sqrt(size.square()), size.log};
-  const double log_norm = norm.log_abs();
-  write(at, unit && std::isfinite(log_norm) ? norm : kUnscaled, out, control);
+  const double log_norm = norm.log_abs() + log_scale_;
+  write(at, unit && std::isfinite(log_norm) ? &norm : nullptr, out, control);
   // No element exceeds the norm: only a large one calls for a look at every element.
   const double largest = std::log(static_cast<double>(std::numeric_limits<T>::max()));
   const auto finite = [](const T* values, Index count) {
@@ -257,8 +291,9 @@ template <class T>
 size_t Trajectory<T>::bytes() const {
   const size_t n = start_.samples(), p = start_.dim, classes = start_.classes(), rows = modes_.rows();
   std::lock_guard lock(mutex_);
-  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double) + rates_.bytes() +
-         (logits_ ? logits_->bytes() : 0);
+  return (n + classes) * p * sizeof(T) + n * sizeof(int32_t) + 2 * rows * p * sizeof(double) +
+         bytes_of(means_, lengths_, within_) + rates_.bytes() + (logits_ ? logits_->bytes() : 0) +
+         (classes_ ? classes_->bytes() : 0);
 }
 
 template class Trajectory<float>;

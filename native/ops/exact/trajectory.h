@@ -11,8 +11,13 @@
 // Measures. A propagator mixes nothing but the x and y of its group, so inner products of states are those of the 2×2
 // matrices P L, L a square root of the group's Gram matrix of (x, y). These *skeletons* (row 1 the features, row 2 the
 // prototypes) are isometric to the state: norms, loss and distances cost O(groups) a time, without the factor p.
+//
+// Parts grow and shrink at rates of their own, far apart in the end: each is kept over its own size e^log, and nothing
+// is summed before it is known what is small. The start is taken over the power of two of its largest number, so that
+// no square under- or overflows.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -52,10 +57,12 @@ struct Skeleton {
 struct Scaled {
   double value, log;
 
-  double plain() const { return value == 0 ? 0 : value * std::exp(log); }
+  // Times 2^exponent; in two factors, as either may leave the range of numbers that their product is in.
+  double plain(int exponent = 0) const {
+    return value == 0 ? 0 : value * std::exp(log / 2) * std::scalbn(std::exp(log / 2), exponent);
+  }
   double log_abs() const { return std::log(std::abs(value)) + log; }
 };
-constexpr Scaled kUnscaled{1, 0};
 
 // A direction that distances are measured to.
 struct Reference {
@@ -91,10 +98,41 @@ enum class TrajectoryMeasure {
   prototypeNorm,
   distanceToLimit,
   distanceToAligned,
+  logDistanceToLimit,
+  logDistanceToAligned,
+  nc1,
+  nc1Papyan,
+  nc1TraceRatio,
+  nc1Cdnv,
+  withinClassVariation,
+  featureNormVariation,
+  featureCosine,
+  prototypeNormVariation,
+  centeredPrototypeNormVariation,
+  centeredPrototypeCosine,
+  nc2,
+  nc2Zhu,
+  nc3,
+  nc3Zhu,
+  dualityFrobenius,
+  selfDuality,
+  alignment,
+  nc4,
+  nc4Zhu,
+  logNc1,
+  logNc1Papyan,
+  logNc1TraceRatio,
+  logNc1Cdnv,
+  logWithinClassVariation,
+  logDualityFrobenius,
+  logSelfDuality,
+  logPrototypeNormVariation,
 };
-constexpr size_t kTrajectoryMeasures = 13;
-// By the name that callers use (src/dynamics/trajectory.ts says what each is).
+constexpr size_t kTrajectoryMeasures = static_cast<size_t>(TrajectoryMeasure::logPrototypeNormVariation) + 1;
+// By the name that callers use (src/dynamics/trajectory.ts and src/collapse/measures.ts say what each is).
 TrajectoryMeasure trajectory_measure(const std::string& name);
+// A column for each measure that is wanted, the others null.
+using MeasureColumns = std::array<double*, kTrajectoryMeasures>;
 
 // Where a state is written: (n, p), (C, p), and (C) if the start has biases.
 template <class T>
@@ -133,7 +171,8 @@ class Trajectory {
   size_t bytes() const;
 
  private:
-  class Logits;  // logits.h
+  class Logits;   // logits.h
+  class Classes;  // classes.h
 
   void measure_start(const Control& control);
   Propagation propagate(double time, const Control& control);
@@ -143,35 +182,47 @@ class Trajectory {
 
   Skeleton skeleton(const Propagation& at) const;
   double rest_factor(const Propagation& at, double log_scale) const;
-  Scaled loss(const Propagation& at, const Skeleton& state) const;
-  double distance(const Reference& to, const Propagation& at, const Skeleton& state) const;
+  Scaled loss(const Propagation& at) const;
+  // ‖H‖ or ‖W‖
+  Scaled side_norm(const Propagation& at, Side side) const;
+  Scaled distance(const Reference& to, const Propagation& at, const Skeleton& state) const;
 
-  // Features' shifts and prototypes, (C, ·), times e^{−log_scale}, of any x, y with as many rows; either may be left
-  // out.
-  void class_rows(const Propagation& at, double log_scale, Matrix<const double> x, Matrix<const double> y,
-                  double* shift, double* prototypes) const;
-  // The state over `norm`. Its logarithm may be so large that the mantissa would be lost in it: both are kept apart.
-  void write(const Propagation& at, const Scaled& norm, const StateOut<T>& out, const Control& control) const;
+  // (C, p) features' shifts and prototypes, times 2^exponent e^{−log_scale}.
+  void class_rows(const Propagation& at, double log_scale, int exponent, double* shift, double* prototypes) const;
+  // The state, or the state over `norm` if there is one. Its logarithm may be so large that the mantissa would be lost
+  // in it: both are kept apart.
+  void write(const Propagation& at, const Scaled* norm, const StateOut<T>& out, const Control& control) const;
+  // h_i − μ_{y_i} (p) of the start, over 2^exponent_.
+  void residual(Index sample, double* out) const;
 
   std::unique_ptr<Limit> find_limit(const Control& control);
   Reference aligned() const;
 
   std::shared_ptr<const Logits> logits(const Control& control);
+  std::shared_ptr<const Classes> classes(const Control& control);
 
   Start<T> start_;
   Modes modes_;
+  double gamma_;
   Dynamics dynamics_;
   std::vector<double> root_counts_;  // (C) √n_c
   std::vector<double> pull_;         // (C) m_c = (1+γ) n_c/n − γ, what moves the biases
-  Buffer<double> x_, y_;             // (C + K, p)
-  Skeleton origin_;                  // of the start
-  std::vector<Mode> pairs_;          // (groups)
+  // Everything from here on is of the start over 2^exponent_.
+  int exponent_ = 0;
+  double log_scale_ = 0;        // of 2^exponent_
+  Buffer<double> x_, y_;        // (C + K, p)
+  Buffer<double> means_;        // (C, p) μ
+  Buffer<double> lengths_;      // (n) ‖h_i − μ_{y_i}‖
+  std::vector<double> within_;  // (C) sums of their squares
+  Skeleton origin_;
+  std::vector<Mode> pairs_;  // (groups)
 
   mutable std::mutex mutex_;  // of everything below
   LearningRates rates_;
   std::unique_ptr<Propagator> latest_;
   std::shared_ptr<const Limit> limit_;
   std::shared_ptr<const Logits> logits_;
+  std::shared_ptr<const Classes> classes_;
 };
 
 }  // namespace lp
