@@ -4,12 +4,12 @@ export { type Content, writeFileAtomic } from './array/files.js';
 export { type MatmulOptions, matmul, matmulSync } from './array/matmul.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
-export { readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
+export { type ReadNpzOptions, readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
 export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloats, readLabels } from './array/open.js';
 // Random numbers
 export { type SeededRandom, seededRandom } from './array/random.js';
 export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';
-export type { IntArray } from './array/stored.js';
+export type { AnyArray, BigIntArray, IntArray } from './array/stored.js';
 export type { Control } from './check/control.js';
 // Errors
 export { type ErrorCode, LayerpeelError, OverflowError } from './check/errors.js';

@@ -75,6 +75,13 @@ export class InputFile {
     }
   }
 
+  /** The first bytes, as many as there are. */
+  async head(length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(Math.min(length, this.size));
+    await this.readAt(0, bytes);
+    return bytes;
+  }
+
   /** Reads on from `position`: each call fills its target with the bytes after those of the call before. */
   from(position: number): Fill {
     let next = position;

@@ -6,13 +6,14 @@
  */
 import { checkText, option } from '../check/options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
-import { describe, type NDArray, showShape } from './ndarray.js';
+import { kindOf } from './kinds.js';
+import { describe, showShape } from './ndarray.js';
 import {
+  type AnyArray,
   bytesOf,
   decode,
   type Element,
   fileFault,
-  type IntArray,
   type Located,
   locatedIn,
   readLocated,
@@ -40,18 +41,23 @@ const CODES: Readonly<Record<string, Element>> = {
   i1: 'int8',
   u1: 'uint8',
   b1: 'bool',
+  // bfloat16 as NumPy writes the type of ml_dtypes (JAX, TensorFlow), which it does not know by name.
+  V2: 'bfloat16',
+  bfloat16: 'bfloat16',
 };
+
+/** Elements that are written. */
+const CODE_OF = { float64: 'f8', float32: 'f4', int32: 'i4', int64: 'i8', uint64: 'u8' } as const;
 
 /**
  * Reads a `.npy` file: floats as `NDArray` (float16 widened to float32), integers and bool as `{ shape, data: Int32Array }`.
  * An array in Fortran order comes transposed to row-major (two dimensions; more are refused).
  * @throws LP_FILE for a missing, truncated, malformed or unsupported file
  */
-export const readNpy = (path: string): Promise<NDArray | IntArray> =>
-  withFile(path, async (file) => readLocated(await locateNpy(file)));
+export const readNpy = (path: string): Promise<AnyArray> => withFile(path, async (file) => readLocated(await locateNpy(file)));
 
 /** Writes an array as `.npy` 1.0, whole or not at all: `<f4`, `<f8`, or `<i4` for integers. An `Int32Array` is written as `[n]`. */
-export async function writeNpy(path: string, array: NDArray | IntArray | Int32Array): Promise<void> {
+export async function writeNpy(path: string, array: AnyArray | Int32Array): Promise<void> {
   await writeFileAtomic(path, npyPieces(array));
 }
 
@@ -59,7 +65,7 @@ export async function writeNpy(path: string, array: NDArray | IntArray | Int32Ar
  * The array that the bytes of a `.npy` file hold, in memory of its own; see `readNpy`.
  * @param where how messages name the bytes
  */
-export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): NDArray | IntArray {
+export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): AnyArray {
   checkText(where, option('where'), 'how messages name the bytes');
   if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
   const { start, end } = headerSpan(bytes.subarray(0, PREFIX), bytes.length, where);
@@ -69,7 +75,7 @@ export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): NDArray | 
 }
 
 /** The bytes of a `.npy` file that holds `array`; see `writeNpy`. */
-export const formatNpy = (array: NDArray | IntArray | Int32Array): Uint8Array => Buffer.concat(npyPieces(array));
+export const formatNpy = (array: AnyArray | Int32Array): Uint8Array => Buffer.concat(npyPieces(array));
 
 /** The array of a `.npy` file. */
 export async function locateNpy(file: InputFile): Promise<Located> {
@@ -95,7 +101,7 @@ export async function npyLayout(fill: Fill, size: number, where: string): Promis
 /** Where the header's dictionary lies, from a file's first bytes. */
 function headerSpan(prefix: Uint8Array, fileSize: number, where: string): { start: number; end: number } {
   if (prefix.length < 10 || MAGIC.some((byte, i) => prefix[i] !== byte)) {
-    throw fileFault(where, 'it does not begin as a .npy file does; expected what numpy.save writes.');
+    throw fileFault(where, `${kindOf(prefix) ?? 'it does not begin as a .npy file does'}. Expected what numpy.save writes.`);
   }
   const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.length);
   const version = view.getUint8(6);
@@ -118,7 +124,9 @@ const ENTRY = /\s*(['"])(\w+)\1\s*:\s*('[^']*'|"[^"]*"|True|False|\([^()]*\))\s*
 /** Reads the header `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. */
 function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').trim();
-  if (/['"]descr['"]\s*:\s*\[/.test(text)) throw unsupported(where, 'a structured dtype');
+  if (/['"]descr['"]\s*:\s*\[/.test(text)) {
+    throw fileFault(where, "it holds a structured dtype; save its fields by themselves, as in numpy.savez(path, x=array['x']).");
+  }
   const entries = parseDictionary(text);
   const descr = entries?.get('descr')?.match(/^['"](.*)['"]$/)?.[1];
   const order = entries?.get('fortran_order');
@@ -129,7 +137,7 @@ function parseHeader(bytes: Uint8Array, offset: number, where: string): Stored {
   }
   const code = descr.replace(/^[<>|=]/, '');
   const element = Object.hasOwn(CODES, code) ? CODES[code] : undefined;
-  if (!element) throw unsupported(where, `dtype ${descr}`);
+  if (!element) throw fileFault(where, `it holds dtype ${descr}${adviceOn(code, shape)}.`);
   return { where, shape, element, littleEndian: !descr.startsWith('>'), fortran: order === 'True', offset };
 }
 
@@ -157,11 +165,18 @@ function parseShape(tuple = ''): number[] | undefined {
   return extents.every((extent) => /^\d+L?$/.test(extent)) ? extents.map((extent) => Number.parseInt(extent, 10)) : undefined;
 }
 
-const unsupported = (where: string, what: string) =>
-  fileFault(
-    where,
-    `it holds ${what}; expected floats of 16, 32 or 64 bits, integers or bool (array.astype('float32') converts; pickled objects are never loaded).`,
-  );
+/** What to do about an element type that is not read. */
+function adviceOn(code: string, shape: readonly number[]): string {
+  if (code.startsWith('O')) {
+    return shape.length === 0
+      ? ': a dictionary or another object, pickled, which is never loaded; save a dictionary of arrays with numpy.savez(path, **dictionary)'
+      : ": objects, pickled, which are never loaded; array.astype('float32') converts what are numbers";
+  }
+  if (/^[USaT]/.test(code)) return ': text; numpy.unique(array, return_inverse=True)[1] numbers it from 0, as labels are';
+  if (/^[Mm]/.test(code)) return ": times; array.astype('int64') converts";
+  if (/^[cFDG]/.test(code)) return ': complex numbers; save array.real, array.imag or abs(array)';
+  return "; expected floats of 16, 32 or 64 bits, integers or bool (array.astype('float32') converts, before it is saved)";
+}
 
 /** Throws unless the elements fill the file from the offset to its end. */
 function checkLength(stored: Stored, fileSize: number): void {
@@ -173,9 +188,9 @@ function checkLength(stored: Stored, fileSize: number): void {
 }
 
 /** Header and elements; the elements are the array's own memory, not a copy. */
-export function npyPieces(array: NDArray | IntArray | Int32Array, name = 'array'): Uint8Array[] {
+export function npyPieces(array: AnyArray | Int32Array, name = 'array'): Uint8Array[] {
   const { shape, data, element } = storable(array, name);
-  const code = element === 'int32' ? 'i4' : element === 'float32' ? 'f4' : 'f8';
+  const code = CODE_OF[element];
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dictionary = `{'descr': '<${code}', 'fortran_order': False, 'shape': ${tuple}, }`;
   // The elements begin at a multiple of 64 bytes, as numpy.save has it, so that the file can be memory-mapped.

@@ -10,15 +10,15 @@ import { join } from 'node:path';
 import { type Readable, Readable as Stream } from 'node:stream';
 import type { Entry, ZipFile } from 'yauzl';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkKeys, checkObject, checkPath, option } from '../check/options.js';
+import { checkBoolean, checkKeys, checkList, checkObject, checkPath, checkText, entry, option } from '../check/options.js';
 import { fileError, InputFile, withFile, writeAll, writeFileAtomic } from './files.js';
 import { MOST_EXPANSION, pieces, streamPass } from './inflate.js';
-import type { NDArray } from './ndarray.js';
+import { kindOf, LOOKED_AT } from './kinds.js';
 import { npyLayout, npyPieces } from './npy.js';
 import {
+  type AnyArray,
   checkName,
   fileFault,
-  type IntArray,
   type Located,
   type Pass,
   PIECE,
@@ -28,23 +28,39 @@ import {
   storedBytes,
 } from './stored.js';
 
+export interface ReadNpzOptions {
+  /** Names of the arrays that are wanted, where the others are none of a type that is read. @default all */
+  readonly names?: readonly string[];
+}
+
 /**
- * Reads every array of a `.npz` file, by name. Members that are no `.npy` are left out.
- * @throws LP_FILE as `readNpy`
+ * Reads the arrays of a `.npz` file, by name. Members that are no `.npy` are left out.
+ * @throws LP_FILE as `readNpy`; LP_OPTION for a name that is not in it
  */
-export const readNpz = (path: string): Promise<Record<string, NDArray | IntArray>> =>
-  withFile(path, async (file) => {
-    const { zip, members } = await openZip(file);
+export async function readNpz(path: string, options: ReadNpzOptions = {}): Promise<Record<string, AnyArray>> {
+  checkKeys(options as unknown, ['names'], option('options'));
+  const place = option('options.names');
+  const names =
+    options.names && checkList(options.names, place, 'a list of names').map((name, k) => checkText(name, entry(place, k)));
+  return withFile(path, async (file) => {
+    const { zip, members: all } = await openZip(file);
+    for (const name of names ?? []) pick(new Map(all.map((member) => [member.name, member])), name, path);
+    const members = names ? all.filter(({ name }) => names.includes(name)) : all;
     const claimed = members.reduce((sum, { entry }) => sum + entry.uncompressedSize, 0);
     if (claimed > MOST_EXPANSION * file.size) {
       throw fileFault(file.path, `its members claim ${claimed} bytes, more than a file of ${file.size} bytes can hold.`);
     }
-    const arrays: [string, NDArray | IntArray][] = [];
-    for (const [name, entry] of byName(members, file.path)) {
-      arrays.push([checkName(name, file.path), await readLocated(await locate(file, zip, name, entry))]);
+    const arrays: [string, AnyArray][] = [];
+    for (const [name, member] of byName(members, file.path)) {
+      const located = await locate(file, zip, name, member).catch((error) => {
+        const others = [...new Set(members.map((one) => one.name))].filter((one) => one !== name);
+        throw others.length > 0 ? besides(others, error) : error;
+      });
+      arrays.push([checkName(name, file.path), await readLocated(located)]);
     }
     return Object.fromEntries(arrays);
   });
+}
 
 export interface WriteNpzOptions {
   /** Deflates the members, as `numpy.savez_compressed`. @default false */
@@ -57,7 +73,7 @@ export interface WriteNpzOptions {
  */
 export async function writeNpz(
   path: string,
-  arrays: Readonly<Record<string, NDArray | IntArray | Int32Array>>,
+  arrays: Readonly<Record<string, AnyArray | Int32Array>>,
   options: WriteNpzOptions = {},
 ): Promise<void> {
   checkKeys(options as unknown, ['compress'], option('options'));
@@ -142,8 +158,18 @@ async function openZip(file: InputFile): Promise<{ zip: ZipFile; members: readon
     }
     return { zip, members };
   } catch (error) {
+    const bytes = await file.head(LOOKED_AT);
+    const kind = Buffer.from(bytes).toString('latin1').startsWith('PK') ? undefined : kindOf(bytes);
+    if (kind) throw fileFault(file.path, `${kind}. Expected a zip of .npy members, as numpy.savez writes.`);
     throw zipFault(file.path, error);
   }
+}
+
+/** A fault of one member, with how the others are read. */
+function besides([first]: readonly string[], error: unknown): unknown {
+  if (!(error instanceof LayerpeelError)) return error;
+  const message = `${error.message} The others are read by their names: { names: [${JSON.stringify(first)}, …] }.`;
+  return new LayerpeelError(error.code, message, { cause: error });
 }
 
 /** @throws LP_FILE where two of them have one name */

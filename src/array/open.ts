@@ -12,14 +12,15 @@ import { locateNpy } from './npy.js';
 import { locateNpz } from './npz.js';
 import { locateSafetensors } from './safetensors.js';
 import {
+  type AnyArray,
   decodeInto,
   ELEMENTS,
   fileFault,
-  type IntArray,
   type Located,
   PIECE,
   readInto,
   readLocated,
+  readNarrow,
   type Seekable,
   type Stored,
   transposed,
@@ -31,17 +32,17 @@ export interface ReadArrayOptions {
 }
 
 /**
- * Reads an array of any kind: floats as `NDArray`, integers and bool as `{ shape, data: Int32Array }`.
+ * Reads an array of any kind: floats as `NDArray`, integers and bool as `{ shape, data: Int32Array }`, or of 64 bits where one of
+ * them is beyond int32.
  * @throws LP_FILE for a missing, truncated, malformed or unsupported file; LP_OPTION for a name that is not in it
  */
-export const readArray = (path: string, options: ReadArrayOptions = {}): Promise<NDArray | IntArray> =>
-  withArray(path, options, readLocated);
+export const readArray = (path: string, options: ReadArrayOptions = {}): Promise<AnyArray> => withArray(path, options, readLocated);
 
 /** Reads an array of floats, such as features, prototypes or biases; integers are refused. See `readArray`. */
 export const readFloats = (path: string, options: ReadArrayOptions = {}): Promise<NDArray> =>
   withArray(path, options, (located) => {
     floatType(located);
-    return readLocated(located) as Promise<NDArray>;
+    return readNarrow(located) as Promise<NDArray>;
   });
 
 /** Reads labels: integers of shape `[n]` (or `[n, 1]`) of any width, within int32. See `readArray`. */
@@ -49,13 +50,20 @@ export const readLabels = (path: string, options: ReadArrayOptions = {}): Promis
   withArray(path, options, async (located) => {
     const { element, shape, where } = located.stored;
     if (ELEMENTS[element].dtype !== 'int32') {
-      throw fileFault(where, `it holds ${element}; labels are integers (labels.astype('int64') converts).`);
+      const advice = shape.length === 2 && shape[1] !== 1 ? adviceOn(shape) : " (labels.astype('int64') converts)";
+      throw fileFault(where, `it holds ${element} ${showShape(shape)}; labels are integers [n], one a sample${advice}.`);
     }
     if (shape.length !== 1 && !(shape.length === 2 && shape[1] === 1)) {
-      throw fileFault(where, `its shape is ${showShape(shape)}; labels are of shape [n], one a sample.`);
+      throw fileFault(where, `its shape is ${showShape(shape)}; labels are of shape [n], one a sample${adviceOn(shape)}.`);
     }
-    return (await readLocated(located)).data as Int32Array;
+    return (await readNarrow(located)).data as Int32Array;
   });
+
+/** How labels of another shape are made labels. */
+function adviceOn(shape: readonly number[]): string {
+  if (shape.length !== 2) return '';
+  return shape[0] === 1 ? ' (labels.ravel() is)' : ' (of one-hot rows labels.argmax(axis=1) is)';
+}
 
 /** A matrix in a file, read in blocks of rows. */
 export interface ArraySource extends AsyncDisposable {
@@ -185,9 +193,10 @@ async function parseAddress(path: string, options: ReadArrayOptions): Promise<Ad
   if (options.name !== undefined) checkText(options.name, option('options.name'), 'the name of an array');
   const ends = typeof path === 'string' ? Array.from(path.matchAll(ENDS), ({ index, 0: end }) => index + end.length) : [];
   if (ends.length === 0) {
+    const zipped = typeof path === 'string' && /\.gz$/i.test(path) ? ' Decompress it (gunzip).' : '';
     throw new LayerpeelError(
       'LP_FILE',
-      `${showPath(path)} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.`,
+      `${showPath(path)} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.${zipped}`,
     );
   }
   let end = ends[0] as number;

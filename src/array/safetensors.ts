@@ -8,15 +8,16 @@
 import { LayerpeelError } from '../check/errors.js';
 import { checkText, option } from '../check/options.js';
 import { type InputFile, withFile, writeFileAtomic } from './files.js';
-import { describe, type NDArray, showShape } from './ndarray.js';
+import { kindOf, LOOKED_AT } from './kinds.js';
+import { describe, showShape } from './ndarray.js';
 import {
+  type AnyArray,
   bytesOf,
   checkName,
   decode,
   ELEMENTS,
   type Element,
   fileFault,
-  type IntArray,
   type Located,
   locatedIn,
   pick,
@@ -47,10 +48,15 @@ const CODES: Readonly<Record<string, Element>> = {
   BOOL: 'bool',
 };
 
+/** Elements that are written. */
+const CODE_OF = { float64: 'F64', float32: 'F32', int32: 'I32', int64: 'I64', uint64: 'U64' } as const;
+
 export interface Tensors {
-  /** Floats as `NDArray`, integers and bool as `{ shape, data: Int32Array }`. */
-  readonly tensors: Record<string, NDArray | IntArray>;
+  /** Floats as `NDArray`, integers and bool as `{ shape, data: Int32Array }`, or of 64 bits where one is beyond int32. */
+  readonly tensors: Record<string, AnyArray>;
   readonly metadata: Record<string, string>;
+  /** Types of the tensors that are left out, since they are not read here (such as `F8_E4M3`), by name. */
+  readonly unsupported: Record<string, string>;
 }
 
 /**
@@ -60,10 +66,10 @@ export interface Tensors {
 export const readSafetensors = (path: string): Promise<Tensors> =>
   withFile(path, async (file) => {
     const header = await readHeader(file);
-    const tensors: [string, NDArray | IntArray][] = [];
-    for (const [name, entry] of header.entries)
-      tensors.push([checkName(name, file.path), await readLocated(locate(file, name, entry))]);
-    return { tensors: Object.fromEntries(tensors), metadata: header.metadata };
+    const { supported, unsupported } = bySupport(header, file.path);
+    const tensors: [string, AnyArray][] = [];
+    for (const [name, entry] of supported) tensors.push([name, await readLocated(locate(file, name, entry))]);
+    return { tensors: Object.fromEntries(tensors), metadata: header.metadata, unsupported };
   });
 
 /**
@@ -73,13 +79,24 @@ export const readSafetensors = (path: string): Promise<Tensors> =>
 export function parseSafetensors(bytes: Uint8Array, where = 'The .safetensors data'): Tensors {
   checkText(where, option('where'), 'how messages name the bytes');
   if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
-  const end = headerEnd(bytes.subarray(0, PREFIX), bytes.length, where);
-  const { entries, metadata } = parseHeader(bytes.subarray(PREFIX, end), end, bytes.length, where);
-  const tensors = [...entries].map(([name, entry]) => {
+  const end = headerEnd(bytes.subarray(0, LOOKED_AT), bytes.length, where);
+  const header = parseHeader(bytes.subarray(PREFIX, end), end, bytes.length, where);
+  const { supported, unsupported } = bySupport(header, where);
+  const tensors = supported.map(([name, entry]) => {
     const stored = storedTensor(entry, `${where}:${name}`);
-    return [checkName(name, where), decode(stored, bytes.subarray(entry.begin, entry.end))] as const;
+    return [name, decode(stored, bytes.subarray(entry.begin, entry.end))] as const;
   });
-  return { tensors: Object.fromEntries(tensors), metadata };
+  return { tensors: Object.fromEntries(tensors), metadata: header.metadata, unsupported };
+}
+
+/** The tensors that are read here, and the types of the others by name. */
+function bySupport({ entries }: Header, where: string) {
+  const all = [...entries].map(([name, entry]) => [checkName(name, where), entry] as const);
+  const others = all.filter(([, { dtype }]) => !elementOf(dtype)).map(([name, { dtype }]) => [name, dtype]);
+  return {
+    supported: all.filter(([, { dtype }]) => elementOf(dtype)),
+    unsupported: Object.fromEntries(others) as Record<string, string>,
+  };
 }
 
 /**
@@ -88,7 +105,7 @@ export function parseSafetensors(bytes: Uint8Array, where = 'The .safetensors da
  */
 export async function writeSafetensors(
   path: string,
-  tensors: Readonly<Record<string, NDArray | IntArray | Int32Array>>,
+  tensors: Readonly<Record<string, AnyArray | Int32Array>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   await writeFileAtomic(path, pieces(tensors, metadata));
@@ -96,7 +113,7 @@ export async function writeSafetensors(
 
 /** The bytes of a `.safetensors` file; see `writeSafetensors`. */
 export const formatSafetensors = (
-  tensors: Readonly<Record<string, NDArray | IntArray | Int32Array>>,
+  tensors: Readonly<Record<string, AnyArray | Int32Array>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array => Buffer.concat(pieces(tensors, metadata));
 
@@ -127,13 +144,16 @@ const elementOf = (dtype: string): Element | undefined => (Object.hasOwn(CODES, 
 
 function storedTensor({ dtype, shape, begin }: Entry, where: string): Stored {
   const element = elementOf(dtype);
-  if (!element) throw fileFault(where, `it is of dtype ${dtype}; expected one of ${Object.keys(CODES).join(', ')}.`);
+  if (!element)
+    throw fileFault(
+      where,
+      `it is of dtype ${dtype}; expected one of ${Object.keys(CODES).join(', ')} (convert it before it is saved).`,
+    );
   return { where, shape, element, littleEndian: true, fortran: false, offset: begin };
 }
 
 async function readHeader(file: InputFile): Promise<Header> {
-  const prefix = new Uint8Array(Math.min(PREFIX, file.size));
-  await file.readAt(0, prefix);
+  const prefix = await file.head(LOOKED_AT);
   const end = headerEnd(prefix, file.size, file.path);
   const bytes = new Uint8Array(end - PREFIX);
   await file.readAt(PREFIX, bytes);
@@ -141,16 +161,17 @@ async function readHeader(file: InputFile): Promise<Header> {
 }
 
 function headerEnd(prefix: Uint8Array, fileSize: number, where: string): number {
-  if (fileSize < PREFIX)
-    throw fileFault(where, `it has ${fileSize} bytes; a .safetensors file begins with the 8 bytes of a length.`);
-  const length = new DataView(prefix.buffer, prefix.byteOffset, prefix.length).getBigUint64(0, true);
-  if (length > LONGEST_HEADER || PREFIX + Number(length) > fileSize) {
-    throw fileFault(
-      where,
-      `its header claims ${length} bytes, but the file has ${fileSize} and at most ${LONGEST_HEADER} are read; it is truncated or not a .safetensors file.`,
-    );
-  }
-  return PREFIX + Number(length);
+  const claimed =
+    fileSize < PREFIX ? undefined : new DataView(prefix.buffer, prefix.byteOffset, prefix.length).getBigUint64(0, true);
+  if (claimed !== undefined && claimed <= LONGEST_HEADER && PREFIX + Number(claimed) <= fileSize) return PREFIX + Number(claimed);
+  const kind = kindOf(prefix);
+  if (kind) throw fileFault(where, `${kind}. Expected a .safetensors file.`);
+  throw fileFault(
+    where,
+    claimed === undefined
+      ? `it has ${fileSize} bytes; a .safetensors file begins with the 8 bytes of a length.`
+      : `its header claims ${claimed} bytes, but the file has ${fileSize} and at most ${LONGEST_HEADER} are read; it is truncated or not a .safetensors file.`,
+  );
 }
 
 function parseHeader(bytes: Uint8Array, offset: number, fileSize: number, where: string): Header {
@@ -238,7 +259,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 
 /** Header and elements; the elements are the arrays' own memory, not copies. */
 function pieces(
-  tensors: Readonly<Record<string, NDArray | IntArray | Int32Array>>,
+  tensors: Readonly<Record<string, AnyArray | Int32Array>>,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array[] {
   if (!isRecord(tensors)) throw new LayerpeelError('LP_OPTION', `tensors are ${describe(tensors)}; expected { name: array, … }.`);
@@ -254,7 +275,7 @@ function pieces(
   const entries: [string, unknown][] = Object.keys(metadata).length ? [[METADATA, metadata]] : [];
   let offset = 0;
   for (const { name, shape, data, element } of list) {
-    const dtype = element === 'int32' ? 'I32' : element === 'float32' ? 'F32' : 'F64';
+    const dtype = CODE_OF[element];
     entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
     offset += data.byteLength;
   }

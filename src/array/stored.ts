@@ -17,6 +17,15 @@ export interface IntArray {
   readonly data: Int32Array;
 }
 
+/** Integers of any shape of which one is beyond int32, such as identifiers or times; unsigned where one is beyond int64. */
+export interface BigIntArray {
+  readonly shape: readonly number[];
+  readonly data: BigInt64Array | BigUint64Array;
+}
+
+/** What a file may hold. */
+export type AnyArray = NDArray | IntArray | BigIntArray;
+
 /** The element types of files, by NumPy's names. */
 export const ELEMENTS = {
   float64: { size: 8, dtype: 'float64', view: Float64Array },
@@ -81,18 +90,37 @@ export function storedBytes(stored: Stored): number {
   return storedSize(shape, where) * ELEMENTS[element].size;
 }
 
-type Target = Float | Int32Array;
+type Narrow = Float | Int32Array;
+type Target = Narrow | BigIntArray['data'];
+
+/** The integer types whose values may be beyond int32. */
+const WIDE: Readonly<Partial<Record<Element, typeof BigInt64Array | typeof BigUint64Array>>> = {
+  uint32: BigInt64Array,
+  int64: BigInt64Array,
+  uint64: BigUint64Array,
+};
+
+/** Thrown where an integer is beyond int32, which is a fault where labels are asked for. */
+class BeyondInt32 extends Error {
+  constructor(
+    readonly index: number,
+    readonly value: bigint | number,
+  ) {
+    super();
+  }
+}
 
 /** What to do where an array is too large. */
 const IN_PIECES = 'read it in pieces with openArray';
 
 /** Checks an array that is to be written. An `Int32Array` alone is one of shape `[n]`. */
 export function storable(
-  array: NDArray | IntArray | Int32Array,
+  array: AnyArray | Int32Array,
   name: string,
-): { shape: readonly number[]; data: Target; element: 'float32' | 'float64' | 'int32' } {
+): { shape: readonly number[]; data: Target; element: 'float32' | 'float64' | 'int32' | 'int64' | 'uint64' } {
   if (array instanceof Int32Array) return { shape: [array.length], data: array, element: 'int32' };
-  if (!(array?.data instanceof Int32Array)) {
+  const element = integerOf(array?.data);
+  if (!element) {
     const { shape, data } = checkArray(array, name);
     return { shape, data, element: dtypeOf(data) };
   }
@@ -100,7 +128,13 @@ export function storable(
   if (!Array.isArray(shape) || sizeOf(shape, name) !== data.length) {
     throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${JSON.stringify(shape)}, but data has ${data.length} elements.`);
   }
-  return { shape, data, element: 'int32' };
+  return { shape, data, element };
+}
+
+function integerOf(data: unknown): 'int32' | 'int64' | 'uint64' | undefined {
+  if (data instanceof Int32Array) return 'int32';
+  if (data instanceof BigInt64Array) return 'int64';
+  return data instanceof BigUint64Array ? 'uint64' : undefined;
 }
 
 /** An array's own memory, piece by piece: one view of bytes cannot reach over the 4 GiB that an array of floats can. */
@@ -111,11 +145,31 @@ export function* bytesOf({ buffer, byteOffset, byteLength }: Target): Generator<
 }
 
 /** The array whose elements are `bytes`. */
-export function decode(stored: Stored, bytes: Uint8Array): NDArray | IntArray {
-  const { element, shape, where } = stored;
-  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
-  decodeInto(target, 0, bytes, stored);
+export function decode(stored: Stored, bytes: Uint8Array): AnyArray {
+  let target = narrowTarget(stored);
+  try {
+    decodeInto(target, 0, bytes, stored);
+  } catch (error) {
+    target = wideTarget(stored, error);
+    decodeInto(target, 0, bytes, stored);
+  }
   return atOnce(arrange(stored, target));
+}
+
+/** Memory for a whole array, of the type that all its elements mostly fit. */
+const narrowTarget = ({ element, shape, where }: Stored): Target =>
+  allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
+
+/** Memory for a whole array of which an integer is beyond int32; every other error goes on. */
+function wideTarget({ element, shape, where }: Stored, error: unknown): Target {
+  const Wide = WIDE[element];
+  if (!(error instanceof BeyondInt32) || !Wide) throw error;
+  const size = storedSize(shape, where);
+  try {
+    return new Wide(size);
+  } catch (cause) {
+    throw new LayerpeelError('LP_MEMORY', `${where}: no memory for its ${size} elements of ${element}.`, { cause });
+  }
 }
 
 /** An array found in a file, ready to be read as often as wanted. */
@@ -149,9 +203,28 @@ export interface Pass {
 }
 
 /** Reads a whole array; besides the result, one piece of it is in memory. */
-export async function readLocated({ stored, begin }: Located): Promise<NDArray | IntArray> {
-  const { element, shape, where } = stored;
-  const target = allocate(ELEMENTS[element].dtype, storedSize(shape, where), where, IN_PIECES);
+export async function readLocated(located: Located): Promise<AnyArray> {
+  const { stored } = located;
+  const narrow = narrowTarget(stored);
+  try {
+    return await readWholeInto(narrow, located);
+  } catch (error) {
+    return readWholeInto(wideTarget(stored, error), located);
+  }
+}
+
+/** Reads a whole array of floats, or of integers within int32. */
+export async function readNarrow(located: Located): Promise<NDArray | IntArray> {
+  const { stored } = located;
+  const read = readWholeInto(narrowTarget(stored), located) as Promise<NDArray | IntArray>;
+  return read.catch((error) => {
+    if (!(error instanceof BeyondInt32)) throw error;
+    const fault = `element ${error.index} is ${error.value}; labels must be within -2147483648 … 2147483647.`;
+    throw fileFault(stored.where, fault);
+  });
+}
+
+async function readWholeInto(target: Target, { stored, begin }: Located): Promise<AnyArray> {
   const pass = await begin();
   try {
     await readInto(target, stored, pass.fill);
@@ -164,7 +237,8 @@ export async function readLocated({ stored, begin }: Located): Promise<NDArray |
 /** Fills `target` with the elements that come next. */
 export async function readInto(target: Target, stored: Stored, fill: Fill): Promise<void> {
   const { size, dtype } = ELEMENTS[stored.element];
-  if (stored.littleEndian && stored.element === dtype) {
+  const asItIs = stored.element === dtype || (target.BYTES_PER_ELEMENT === 8 && size === 8);
+  if (stored.littleEndian && asItIs) {
     for (const bytes of bytesOf(target)) await fill(bytes);
     return;
   }
@@ -177,10 +251,10 @@ export async function readInto(target: Target, stored: Stored, fill: Fill): Prom
 }
 
 /** Row-major order, whatever the order in the file. */
-function* arrange({ fortran, shape }: Stored, data: Target): Turns<NDArray | IntArray> {
+function* arrange({ fortran, shape }: Stored, data: Target): Turns<AnyArray> {
   const [rows, columns] = shape as [number, number];
   const turned = fortran && shape.length === 2 ? yield* transposed(data, columns, rows) : data;
-  return { shape, data: turned } as NDArray | IntArray;
+  return { shape, data: turned } as AnyArray;
 }
 
 /** Rows and columns of a tile, which lies in the nearest memory while it is turned. */
@@ -194,7 +268,7 @@ export function* transposed<T extends Target>(data: T, rows: number, columns: nu
     const [first, last] = [strip * TILE, Math.min(rows, (strip + 1) * TILE)];
     for (let left = 0; left < columns; left += TILE) {
       for (let j = left; j < Math.min(columns, left + TILE); j++) {
-        for (let i = first; i < last; i++) result[j * rows + i] = data[i * columns + j] as number;
+        for (let i = first; i < last; i++) result[j * rows + i] = data[i * columns + j] as T[number];
       }
     }
   });
@@ -202,16 +276,19 @@ export function* transposed<T extends Target>(data: T, rows: number, columns: nu
 }
 
 /** Writes the elements that `bytes` hold into `target` from `start` on. */
-export function decodeInto(target: Target, start: number, bytes: Uint8Array, { element, littleEndian, where }: Stored): void {
+export function decodeInto(target: Target, start: number, bytes: Uint8Array, { element, littleEndian }: Stored): void {
   const { size, view: View } = ELEMENTS[element];
   const aligned = littleEndian && bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   if (!littleEndian) swapBytes(aligned, size);
   const view = new View(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.length / View.BYTES_PER_ELEMENT);
+  if (target instanceof BigInt64Array || target instanceof BigUint64Array) {
+    const Same = target.constructor as typeof BigInt64Array;
+    if (element === 'uint32') for (let i = 0; i < view.length; i++) target[start + i] = BigInt(view[i] as number);
+    else target.set(new Same(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.length / size), start);
+    return;
+  }
   const outOfRange = (i: number, value: bigint | number): never => {
-    throw fileFault(
-      where,
-      `element ${start + i} is ${value}; integers are read as labels and must be within -2147483648 … 2147483647.`,
-    );
+    throw new BeyondInt32(start + i, value);
   };
   switch (element) {
     case 'float16': {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { formatNpy, parseNpy, readNpy, writeNpy } from 'layerpeel';
+import { formatNpy, parseNpy, readArray, readLabels, readNpy, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FLOATS, fixture, INTS, npyBytes, rejects, sameArray, throwsCode } from './cases.js';
@@ -57,16 +57,48 @@ test('widens float16 exactly: infinities, NaN, subnormals, negative zero', async
   assert.ok(Object.is(data[7], -0));
 });
 
-test('integers that int32 cannot hold are refused by value', async () => {
+test('integers that int32 cannot hold come with 64 bits, and are refused as labels by value', async () => {
   assert.equal((await readNpy(fixture('extremes-i8.npy'))).data, Int32Array.of(-(2 ** 31), 2 ** 31 - 1));
-  await rejects(readNpy(fixture('too-large-i8.npy')), 'LP_FILE', /element 1 is 2147483648;/);
-  await rejects(readNpy(fixture('too-small-i8.npy')), 'LP_FILE', /element 1 is -2147483649;/);
-  await rejects(readNpy(fixture('too-large-u8.npy')), 'LP_FILE', /element 0 is 18446744073709551615;/);
-  await rejects(readNpy(fixture('too-large-u4.npy')), 'LP_FILE', /element 0 is 4294967295;/);
+  for (const [name, Data, element, value] of [
+    ['too-large-i8', BigInt64Array, 1, 2147483648n],
+    ['too-small-i8', BigInt64Array, 1, -2147483649n],
+    ['too-large-u8', BigUint64Array, 0, 18446744073709551615n],
+    ['too-large-u4', BigInt64Array, 0, 4294967295n],
+  ]) {
+    const path = fixture(`${name}.npy`);
+    for (const array of [await readNpy(path), await readArray(path), parseNpy(readFileSync(path))]) {
+      assert.instance(array.data, Data);
+      assert.is(array.data[element], value, name);
+      assert.is(array.data.length, array.shape[0]);
+    }
+    await rejects(readLabels(path), 'LP_FILE', new RegExp(`element ${element} is ${value}; labels must be within`));
+  }
+  // Big-endian, in Fortran order, in pieces; written, and read again.
+  const header = "{'descr': '>i8', 'fortran_order': True, 'shape': (3, 2), }";
+  const bytes = npyBytes(header, 48);
+  for (let k = 0; k < 6; k++) bytes.writeBigInt64BE(2n ** 40n + BigInt(k), 10 + header.length + 8 * k);
+  const turned = { shape: [3, 2], data: BigInt64Array.from([0n, 3n, 1n, 4n, 2n, 5n], (k) => 2n ** 40n + k) };
+  sameArray(parseNpy(bytes), turned);
+  sameArray(parseNpy(formatNpy(turned)), turned);
+  const data = BigInt64Array.from({ length: 1_500_000 }, (_, k) => BigInt(k) << 20n);
+  const path = join(folder, 'wide.npy');
+  await writeNpy(path, { shape: [data.length], data });
+  sameArray(await readNpy(path), { shape: [data.length], data });
+  rmSync(path);
+});
+
+test('bfloat16, by the name that NumPy gives it, and its own', () => {
+  const values = Float32Array.of(0, -1.5, 3.140625, Number.POSITIVE_INFINITY, 2 ** -133, -0);
+  const upper = Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16);
+  for (const [descr, big] of [['<V2'], ['|V2'], ['V2'], ['>V2', true], ['bfloat16'], ['<bfloat16']]) {
+    const head = npyBytes(`{'descr': '${descr}', 'fortran_order': False, 'shape': (2, 3), }`, 0);
+    const body = Buffer.from(upper.buffer.slice(0));
+    sameArray(parseNpy(Buffer.concat([head, big ? body.swap16() : body])), { shape: [2, 3], data: values });
+  }
 });
 
 test('what is no array of numbers is refused, never executed', async () => {
-  await rejects(readNpy(fixture('object.npy')), 'LP_FILE', /dtype \|O.*pickled/);
+  await rejects(readNpy(fixture('object.npy')), 'LP_FILE', /dtype \|O.*pickled, which are never loaded/);
   await rejects(readNpy(fixture('structured.npy')), 'LP_FILE', /structured dtype/);
   await rejects(readNpy(fixture('complex.npy')), 'LP_FILE', /dtype <c8/);
   await rejects(readNpy(fixture('string.npy')), 'LP_FILE', /dtype <U2/);
