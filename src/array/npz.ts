@@ -41,7 +41,9 @@ export async function readNpz(path: string, options: ReadNpzOptions = {}): Promi
   checkKeys(options as unknown, ['names'], option('options'));
   const place = option('options.names');
   const names =
-    options.names && checkList(options.names, place, 'a list of names').map((name, k) => checkText(name, entry(place, k)));
+    options.names === undefined
+      ? undefined
+      : checkList(options.names, place, 'a list of names').map((name, k) => checkText(name, entry(place, k)));
   return withFile(path, async (file) => {
     const { zip, members: all } = await openZip(file);
     for (const name of names ?? []) pick(new Map(all.map((member) => [member.name, member])), name, path);
@@ -124,6 +126,10 @@ function nameMembers(zip: object): (name: string, add: (placeholder: string) => 
     add('array');
   };
 }
+
+/** The names of the arrays of a `.npz` file. */
+export const arrayNames = (path: string): Promise<string[]> =>
+  withFile(path, async (file) => (await openZip(file)).members.map(({ name }) => name));
 
 /** The array of that name in a `.npz` file, or the only one. */
 export async function locateNpz(file: InputFile, name: string | undefined): Promise<Located> {

@@ -170,7 +170,8 @@ function floatType({ stored: { element, where } }: Located): DType {
   throw fileFault(where, `it holds ${element}; expected floats (array.astype('float32') converts).`);
 }
 
-async function withArray<T>(path: string, options: ReadArrayOptions, use: (located: Located) => Promise<T>): Promise<T> {
+/** Finds an array and hands it to `use`; its file is open until that is done. */
+export async function withArray<T>(path: string, options: ReadArrayOptions, use: (located: Located) => Promise<T>): Promise<T> {
   const address = await parseAddress(path, options);
   return withFile(address.path, async (file) => use(await locate(file, address)));
 }

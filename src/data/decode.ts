@@ -1,6 +1,7 @@
 /** Image files as 8-bit sRGB pixels without transparency, decoded by sharp, which is loaded when first used. */
 import type Sharp from 'sharp';
 import { readWhole } from '../array/files.js';
+import { kindOf } from '../array/kinds.js';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 
@@ -32,16 +33,20 @@ export interface Decoded {
  */
 export type Decode = (path: string, size: Size | undefined, stretch: boolean) => Promise<Pixels>;
 
-export async function decoder(): Promise<Decode> {
+/** @param orient whether images are turned as their EXIF orientation says, or taken as they are stored */
+export async function decoder(orient: boolean): Promise<Decode> {
   const sharp = await loadSharp();
   return async (path, size, stretch) => {
     const file = await readWhole(path);
-    const limitInputPixels = size ? size[0] * size[1] : MOST_PIXELS;
-    const image = sharp(file, stretch ? {} : { limitInputPixels })
-      .removeAlpha()
-      .toColourspace('srgb');
-    if (size && stretch) image.resize(size[1], size[0], { fit: 'fill' });
+    if (file.length === 0) throw new Error(kindOf(file));
+    const limit = stretch ? {} : { limitInputPixels: size ? size[0] * size[1] : MOST_PIXELS };
     try {
+      if (stretch || !begins(file, WHOLE_NUMBERS)) await checkHeader(file);
+      // Warnings of a decoder are of files that every viewer shows whole; what is cut short is an error.
+      const image = sharp(file, { failOn: 'error', ...limit });
+      if (orient) image.autoOrient();
+      image.removeAlpha().toColourspace('srgb');
+      if (size && stretch) image.resize(size[1], size[0], { fit: 'fill' });
       const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
       if (info.channels !== CHANNELS) throw new Error(`it has ${info.channels} channels`);
       checkSize([info.height, info.width], size, path);
@@ -51,10 +56,57 @@ export async function decoder(): Promise<Decode> {
       const header = await sharp(file, { limitInputPixels: false })
         .metadata()
         .catch(() => undefined);
-      if (header && !stretch) checkSize([header.height, header.width], size, path);
-      throw error;
+      const turned = orient && (header?.orientation ?? 1) > 4;
+      if (header && !stretch) checkSize(turned ? [header.width, header.height] : [header.height, header.width], size, path);
+      throw header ? error : (otherFormat(file) ?? error);
     }
   };
+
+  async function checkHeader(file: Buffer): Promise<void> {
+    const { depth, width, height } = await sharp(file, { failOn: 'error', limitInputPixels: false }).metadata();
+    if (Math.max(width, height) > LONGEST_SIDE) throw new Error(`it claims ${height}×${width} pixels (height × width)`);
+    // Only whole numbers of 8 or 16 bits say what is white.
+    if (depth === 'uchar' || depth === 'ushort') return;
+    throw new UnsupportedImage(
+      `its values are of type ${depth}, which have no scale; images are of 8 bits (0 … 255) or 16 (0 … 65535)`,
+    );
+  }
+}
+
+/** libvips stretches by factors up to a million, and complains on standard error about greater ones. */
+const LONGEST_SIDE = 1e6;
+
+/** An image of a kind that is not read, however sound. */
+export class UnsupportedImage extends Error {}
+
+/** How JPEG, PNG, GIF and WebP begin, whose values are of 8 bits, or 16. */
+const WHOLE_NUMBERS = ['\xff\xd8\xff', '\x89PNG', 'GIF8', 'RIFF'];
+
+/** Formats that sharp's binaries do not read, by how they begin. */
+const OTHERS: Readonly<Record<string, readonly string[]>> = {
+  BMP: ['BM'],
+  'of Netpbm (PBM, PGM, PPM)': ['P1', 'P2', 'P3', 'P4', 'P5', 'P6', 'P7'],
+  HEIF: ['heic', 'heix', 'mif1', 'msf1'].flatMap((brand) =>
+    [0x18, 0x1c, 0x20, 0x24, 0x28].map((size) => `\0\0\0${String.fromCharCode(size)}ftyp${brand}`),
+  ),
+  'JPEG XL': ['\xff\x0a', '\0\0\0\x0cJXL '],
+  'JPEG 2000': ['\0\0\0\x0cjP  ', '\xff\x4f\xff\x51'],
+  'of Photoshop': ['8BPS'],
+  OpenEXR: ['v/1\x01'],
+  'Radiance HDR': ['#?R'],
+  'an icon': ['\0\0\x01\0'],
+};
+
+const begins = (file: Buffer, beginnings: readonly string[]): boolean => {
+  const text = file.toString('latin1', 0, 16);
+  return beginnings.some((one) => text.startsWith(one));
+};
+
+function otherFormat(file: Buffer): Error | undefined {
+  const name = Object.keys(OTHERS).find((one) => begins(file, OTHERS[one] as readonly string[]));
+  if (name) return new UnsupportedImage(`it is ${name}, which is not read here; expected JPEG, PNG, WebP, GIF, TIFF or AVIF`);
+  const kind = kindOf(file);
+  return kind === undefined ? undefined : new Error(kind);
 }
 
 function checkSize([height, width]: Size, wanted: Size | undefined, path: string): void {

@@ -3,37 +3,41 @@
  * 4 bytes, then the elements, row-major. Images are `[n, height, width]`, labels `[n]`; either may be compressed by gzip.
  * Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
  */
-import { access } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { most } from '../array/extremes.js';
 import type { InputFile } from '../array/files.js';
 import { type EndedPass, inflatedPass, MOST_EXPANSION } from '../array/inflate.js';
+import { kindOf, LOOKED_AT } from '../array/kinds.js';
 import { showShape } from '../array/ndarray.js';
 import { fileFault } from '../array/stored.js';
 import { type ImageSet, sharedBytes } from './images.js';
-import { type CheckedSource, type LoadControl, numbers, Progress, records, takeLabel, withFiles } from './reading.js';
+import { numberLabels } from './labels.js';
+import { type CheckedSource, type LoadControl, Progress, records, transpose, withFiles } from './reading.js';
 
 export async function loadIdx(source: CheckedSource, control: LoadControl): Promise<ImageSet> {
-  const prefix = source.split === 'train' ? 'train' : 't10k';
+  // EMNIST says `test` where MNIST says `t10k`.
+  const splits = source.split === 'train' ? ['train'] : ['t10k', 'test'];
   const names = await Promise.all(
-    ['images', 'labels'].map((part) => findFile(source.path, `${prefix}-${part}`, part === 'images' ? 'idx3' : 'idx1')),
+    ['images-idx3', 'labels-idx1'].map((part) =>
+      findFile(
+        source.path,
+        splits.map((split) => `${source.prefix}${split}-${part}`),
+      ),
+    ),
   );
   return withFiles(source, names, control, ([images, labels]) =>
     readSet(images as InputFile, labels as InputFile, source, control),
   );
 }
 
-/** The name under which the file is there; the usual one where none is. */
-async function findFile(folder: string, stem: string, idx: string): Promise<string> {
-  const names = [`${stem}-${idx}-ubyte`, `${stem}.${idx}-ubyte`].flatMap((name) => [name, `${name}.gz`]);
+/** The name under which a file is there (of a folder of that name archives are fond); the usual one where none is. */
+async function findFile(folder: string, stems: readonly string[]): Promise<string> {
+  const names = stems
+    .flatMap((stem) => [`${stem}-ubyte`, `${stem.replace(/-(?=idx\d$)/, '.')}-ubyte`])
+    .flatMap((name) => [name, `${name}.gz`]);
   for (const name of names) {
-    if (
-      await access(join(folder, name)).then(
-        () => true,
-        () => false,
-      )
-    )
-      return name;
+    const found = await stat(join(folder, name)).catch(() => undefined);
+    if (found && !found.isDirectory()) return name;
   }
   return names[1] as string;
 }
@@ -60,18 +64,24 @@ async function readSet(imageFile: InputFile, labelFile: InputFile, source: Check
       progress.advance(piece.count);
     }
     await imageArray.pass.finish();
-    const classes = source.classes ?? numbers(Math.max(0, most(bytes)) + 1);
-    const labels = Int32Array.from(bytes, (label, i) => takeLabel(label, i, labelFile.path, classes.length));
-    return { images, shape: [count, height, width, 1], labels, classes, source: `${source.split} images, ${source.path}` };
+    const { labels, classes, remark } = numberLabels(bytes, labelFile.path, source);
+    const pixels = { images, shape: [count, height, width, 1] as const };
+    const turned = source.transpose ? transpose(pixels) : pixels;
+    return { ...turned, labels, classes, source: `${source.split} images, ${source.path}${remark}` };
   } finally {
     labelArray.pass.close();
     imageArray.pass.close();
   }
 }
 
+const GZIP = [0x1f, 0x8b];
+
 /** Reads an array's header; the pass stands at its first element. */
 async function beginArray(file: InputFile, dimensions: number, what: string): Promise<{ shape: number[]; pass: EndedPass }> {
-  const compressed = file.path.endsWith('.gz');
+  const head = await file.head(LOOKED_AT);
+  const compressed = head[0] === GZIP[0] && head[1] === GZIP[1]; // whatever its name
+  const kind = compressed ? undefined : kindOf(head);
+  if (kind) throw fileFault(file.path, `${kind}. Expected an IDX file of ${what}.`);
   const pass = compressed ? inflatedPass(file, 0, file.size, 'gzip') : plainPass(file);
   try {
     const magic = new Uint8Array(4);

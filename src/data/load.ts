@@ -10,6 +10,7 @@ import {
   checkKeys,
   checkNumber,
   checkPath,
+  checkText,
   inside,
   option,
   type Place,
@@ -22,32 +23,56 @@ export interface ImageSource {
   /**
    * `cifar10`, `cifar100`: the binary version. `idx`: MNIST and all of its form, plain or `.gz`. `svhn`: `train_32x32.mat`.
    * `stl10`: `train_X.bin`, `train_y.bin`. `folder`: images in `<path>/<split>/<class>/`, of any format that sharp reads.
+   * `npz`: arrays of one file, such as MedMNIST's; `npy`: of files, such as those of CIFAR-10-C: images `[n, height, width]` or
+   * `[n, height, width, channels]` of uint8, labels `[n]` or `[n, 1]`.
    */
-  readonly kind: 'cifar10' | 'cifar100' | 'folder' | 'idx' | 'stl10' | 'svhn';
-  /** The folder that holds the files (of a `folder`: its splits). */
+  readonly kind: 'cifar10' | 'cifar100' | 'folder' | 'idx' | 'npy' | 'npz' | 'stl10' | 'svhn';
+  /** The folder that holds the files (of a `folder`: its splits); of `npz` the file. */
   readonly path: string;
-  /** `train` or `test`; of SVHN also `extra`; of a `folder` the name of any folder in it. @default 'train' */
-  readonly split?: string;
+  /**
+   * `train` or `test`; of SVHN also `extra`; of a `folder` the name of any folder in it, or `false` where its classes stand in `path`
+   * itself; of `npy` and `npz` what the names of arrays begin with. @default 'train'
+   */
+  readonly split?: string | false;
   /**
    * Compares the checksums of files that have a published file's name and size. What a format checks in itself (sizes, counts,
-   * labels, checksums of compressed data) is always checked. Not for `folder`. @default true
+   * labels, checksums of compressed data) is always checked. Not for `folder`, `npy`, `npz`. @default true
    */
   readonly verify?: boolean;
   /**
-   * Names of the classes in the order of their numbers, for `idx` (@default '0', '1', … up to the largest label) and `folder`
-   * (@default all class folders, sorted). A label or a class folder beyond them is an error: load a test set with the training
-   * set's `classes`, so that both are numbered alike.
+   * Names of the classes in the order of their numbers, for `idx`, `npy`, `npz` (@default '0', '1', … up to the largest label) and
+   * `folder` (@default all class folders, sorted). A label or a class folder beyond them is an error: load a test set with the
+   * training set's `classes`, so that both are numbered alike. A `folder` of another split than `train` may lack some of them.
    */
   readonly classes?: readonly string[];
   /** Of a `folder`: `[height, width]` that every image is stretched to. @default their own, if all are of one */
   readonly size?: readonly [height: number, width: number];
   /** Of a `folder`: an unreadable image is an error that names it, or left out and named in the set's `skipped`. @default 'refuse' */
   readonly onUnreadable?: 'refuse' | 'skip';
+  /** Of a `folder`: what is no image by its name (`.csv`) is read as one all the same, or left out and named in `skipped`. @default 'refuse' */
+  readonly onOther?: 'refuse' | 'skip';
+  /** Of a `folder`: turns images as their EXIF orientation says. Otherwise pixels are as they are stored, as in torchvision. @default false */
+  readonly orient?: boolean;
   /**
    * Of a `folder`: where its decoded images are kept for the next time, in one file for each split and size, which is made anew when
    * an image changes; `false` keeps none. Where it cannot be written, none is kept. @default `<path>/.layerpeel-cache`
    */
   readonly cache?: string | false;
+  /** Of `idx`: what the files' names begin with: `emnist-letters-`. @default '' */
+  readonly prefix?: string;
+  /** Of `idx`, `npy`, `npz`: exchanges rows and columns of the images, as EMNIST's need it. @default false */
+  readonly transpose?: boolean;
+  /** Of `idx`, `npy`, `npz`: the label of the first class: 1 for EMNIST's letters. @default 0 */
+  readonly firstLabel?: number;
+  /**
+   * Of `idx`, `npy`, `npz`: with 'leave out' classes without images have no number, and those after them smaller ones; every class keeps
+   * its label as its name, by which `classes` of a training set number a test set too. @default 'keep'
+   */
+  readonly emptyClasses?: 'keep' | 'leave out';
+  /** Of `npz` the name of the array of images, of `npy` the file. @default `<split>_images`, or `x_<split>`, whichever is there */
+  readonly images?: string;
+  /** The same of labels. @default `<split>_labels`, or `y_<split>` */
+  readonly labels?: string;
 }
 
 interface Kind {
@@ -58,20 +83,31 @@ interface Kind {
 }
 
 const cifar: Kind = { load: async () => (await import('./cifar.js')).loadCifar, splits: ['train', 'test'], keys: ['verify'] };
+const labelKeys = ['classes', 'transpose', 'firstLabel', 'emptyClasses'];
+const arrays: Kind = { load: async () => (await import('./arrays.js')).loadArrays, keys: [...labelKeys, 'images', 'labels'] };
 
 const KINDS: Readonly<Record<ImageSource['kind'], Kind>> = {
   cifar10: cifar,
   cifar100: cifar,
   folder: {
     load: async () => (await import('./folder.js')).loadFolder,
-    keys: ['classes', 'size', 'onUnreadable', 'cache'],
+    keys: ['classes', 'size', 'onUnreadable', 'onOther', 'orient', 'cache'],
   },
-  idx: { load: async () => (await import('./idx.js')).loadIdx, splits: ['train', 'test'], keys: ['verify', 'classes'] },
+  idx: {
+    load: async () => (await import('./idx.js')).loadIdx,
+    splits: ['train', 'test'],
+    keys: ['verify', 'prefix', ...labelKeys],
+  },
+  npy: arrays,
+  npz: arrays,
   stl10: { load: async () => (await import('./stl10.js')).loadStl10, splits: ['train', 'test'], keys: ['verify'] },
   svhn: { load: async () => (await import('./svhn.js')).loadSvhn, splits: ['train', 'test', 'extra'], keys: ['verify'] },
 };
 
 const COMMON = ['kind', 'path', 'split'];
+
+/** What a source may say, of any kind. */
+export const sourceKeys: readonly string[] = [...COMMON, ...new Set(Object.values(KINDS).flatMap(({ keys }) => keys))];
 
 /**
  * Loads a labelled set of images: `[n, height, width, channels]`, 8 bit, in shared memory.
@@ -92,24 +128,47 @@ export async function loadImagesAt(place: Place, source: ImageSource, control: L
   return load(checked, control);
 }
 
-function checkSource(source: ImageSource, place: Place): CheckedSource {
-  const kinds = Object.keys(KINDS) as ImageSource['kind'][];
-  checkKeys(source, [...COMMON, ...new Set(kinds.flatMap((kind) => KINDS[kind].keys))], place);
-  const kind = checkChoice(source.kind, kinds, inside(place, 'kind'));
+/** Checks a source without looking at its files. */
+export function checkSource(source: ImageSource, place: Place): CheckedSource {
+  checkKeys(source, sourceKeys, place);
+  const kind = checkChoice(source.kind, Object.keys(KINDS) as ImageSource['kind'][], inside(place, 'kind'));
   const { splits, keys } = KINDS[kind];
   checkKeys(source, [...COMMON, ...keys], place);
-  const { path, split = 'train', verify = true, classes, size, onUnreadable = 'refuse' } = source;
-  if (splits) checkChoice(split, splits, inside(place, 'split'));
-  const { cache = join(checkPath(path, inside(place, 'path'), 'the path of a folder'), '.layerpeel-cache') } = source;
+  const at = (key: keyof ImageSource) => inside(place, key);
+  const {
+    path,
+    split = 'train',
+    verify = true,
+    classes,
+    size,
+    onUnreadable = 'refuse',
+    onOther = 'refuse',
+    orient = false,
+  } = source;
+  const { prefix = '', transpose = false, firstLabel = 0, emptyClasses = 'keep', images, labels } = source;
+  if (splits) checkChoice(split, splits, at('split'));
+  const { cache = join(checkPath(path, at('path'), 'a path'), '.layerpeel-cache') } = source;
+  const name = (value: string | undefined, key: 'images' | 'labels') => {
+    if (value === undefined) return undefined;
+    return kind === 'npz' ? checkText(value, at(key), 'the name of an array') : checkPath(value, at(key));
+  };
   return {
     kind,
     path,
-    split: splits ? split : checkName(split, inside(place, 'split')),
-    verify: checkBoolean(verify, inside(place, 'verify')),
-    classes: classes && checkClasses(classes, inside(place, 'classes')),
-    size: size && checkSize(size, inside(place, 'size')),
-    onUnreadable: checkChoice(onUnreadable, ['refuse', 'skip'], inside(place, 'onUnreadable')),
-    cache: cache === false ? cache : checkPath(cache, inside(place, 'cache'), 'the path of a folder, or false'),
+    split: splits || (split === false && kind === 'folder') ? split : checkName(split, at('split')),
+    verify: checkBoolean(verify, at('verify')),
+    classes: classes === undefined ? undefined : checkClasses(classes, at('classes')),
+    size: size === undefined ? undefined : checkSize(size, at('size')),
+    onUnreadable: checkChoice(onUnreadable, ['refuse', 'skip'], at('onUnreadable')),
+    onOther: checkChoice(onOther, ['refuse', 'skip'], at('onOther')),
+    orient: checkBoolean(orient, at('orient')),
+    cache: cache === false ? cache : checkPath(cache, at('cache'), 'the path of a folder, or false'),
+    prefix: prefix === '' ? prefix : checkName(prefix, at('prefix')),
+    transpose: checkBoolean(transpose, at('transpose')),
+    firstLabel: checkNumber(firstLabel, at('firstLabel'), { min: -(2 ** 31), max: 2 ** 31 - 1, integer: true }),
+    emptyClasses: checkChoice(emptyClasses, ['keep', 'leave out'], at('emptyClasses')),
+    images: name(images, 'images'),
+    labels: name(labels, 'labels'),
   };
 }
 
@@ -119,7 +178,7 @@ const wrong = ({ path, code }: Place, value: unknown, wanted: string) =>
 /** A name that leads nowhere else. */
 function checkName(value: unknown, place: Place): string {
   if (typeof value === 'string' && /^[^/\\\0]+$/.test(value) && !/^\.\.?$/.test(value)) return value;
-  throw wrong(place, value, 'the name of a folder in source.path');
+  throw wrong(place, value, 'a name without folders in it');
 }
 
 function checkClasses(value: unknown, place: Place): readonly string[] {

@@ -8,6 +8,7 @@ import { type Fill, InputFile, readWhole } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
 import type { Control } from '../check/control.js';
 import { aborted, type LayerpeelError } from '../check/errors.js';
+import type { ImageSet } from './images.js';
 
 export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
 
@@ -15,12 +16,20 @@ export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
 export interface CheckedSource {
   readonly kind: string;
   readonly path: string;
-  readonly split: string;
+  readonly split: string | false;
   readonly verify: boolean;
   readonly classes: readonly string[] | undefined;
   readonly size: readonly [height: number, width: number] | undefined;
   readonly onUnreadable: 'refuse' | 'skip';
+  readonly onOther: 'refuse' | 'skip';
+  readonly orient: boolean;
   readonly cache: string | false;
+  readonly prefix: string;
+  readonly transpose: boolean;
+  readonly firstLabel: number;
+  readonly emptyClasses: 'keep' | 'leave out';
+  readonly images: string | undefined;
+  readonly labels: string | undefined;
 }
 
 /** Follows a load of `total` units of work. */
@@ -192,6 +201,23 @@ export function interleave(
       for (let x = 0; x < width; x++, source += right, pixel += channels) target[pixel] = planes[source] as number;
     }
   }
+}
+
+/** Exchanges rows and columns of every image. */
+export function transpose({ images, shape }: Pick<ImageSet, 'images' | 'shape'>): Pick<ImageSet, 'images' | 'shape'> {
+  const [count, height, width, channels] = shape;
+  const size = height * width * channels;
+  const own = new Uint8Array(size);
+  for (let start = 0; start < count * size; start += size) {
+    own.set(images.subarray(start, start + size));
+    let to = start;
+    for (let x = 0; x < width; x++) {
+      for (let y = 0; y < height; y++) {
+        for (let c = 0; c < channels; c++) images[to++] = own[(y * width + x) * channels + c] as number;
+      }
+    }
+  }
+  return { images, shape: [count, width, height, channels] };
 }
 
 /** Names that stand one a line in a file of the folder; the numbers where there is no such file. */

@@ -449,9 +449,13 @@ function* warningsOf({
       'The logits of the labels are no larger than the others: the fitted temperature is infinite, every class equally likely.',
     );
   }
-  const empty = counts.reduce((count, each) => count + (each === 0 ? 1 : 0), 0);
-  if (empty > 0)
-    warnings.push(`${empty} of ${counts.length} classes have no test sample; balanced accuracy is the mean of the others.`);
+  const empty = Array.from(counts.keys()).filter((label) => counts[label] === 0);
+  if (empty.length > 0) {
+    const shown = `${empty.slice(0, 20).join(', ')}${empty.length > 20 ? ', …' : ''}`;
+    warnings.push(
+      `${empty.length} of ${counts.length} classes ${empty.length === 1 ? 'has' : 'have'} no test sample: ${shown}; balanced accuracy is the mean of the others.`,
+    );
+  }
   if (input.features && input.prototypes && !input.featureMean) {
     warnings.push(
       'Features are centred by the mean of these same features; give that of the training set (featureMean) to decide each sample by itself.',

@@ -8,7 +8,7 @@ import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, 
 import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
 import { type Augmentation, checkAugmentation } from '../data/augment.js';
 import type { ImageSet } from '../data/images.js';
-import type { ImageSource } from '../data/load.js';
+import { type ImageSource, sourceKeys } from '../data/load.js';
 import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
 import { checkLoss, type Loss, type Regularization } from '../losses/losses.js';
@@ -114,7 +114,6 @@ const keys = [
 ];
 const dataKeys = ['augmentation', 'normalization'];
 const setKeys = ['train', 'test', ...dataKeys];
-const sourceKeys = ['kind', 'path', 'split', 'verify', 'classes', 'size', 'onUnreadable', 'cache'];
 const decayed = ['weights', 'prototypes', 'biases', 'norms'] as const;
 const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', ...dataKeys];
 

@@ -114,7 +114,7 @@ test('IDX: headers are not believed, and nothing may be missing or follow', asyn
     [Buffer.concat([images, Buffer.alloc(4000)]), /truncated or damaged|more data follows/],
     ...[0, 1, 3, 4, 7, 8, 12, 15, 16, 17, images.length - 1].map((length) => [
       images.subarray(0, length),
-      /truncated|bytes early|cannot be inflated/,
+      /truncated|bytes early|cannot be inflated|is empty/,
     ]),
   ];
   for (const [bytes, message] of cases) {
@@ -139,10 +139,10 @@ test('IDX: a compressed file that is damaged, cut or would fill the memory is re
     [checksum, /cannot be inflated/],
     [bomb, /more data follows/],
     [claim, /claims shape \[60000, 1000, 1000\]/],
-    [Buffer.from('no gzip at all'), /cannot be inflated/],
+    [Buffer.from('no gzip at all'), /begins with the bytes 110 111 32 103; expected 0 0 8 3/],
     ...[0, 5, 10, whole.length - 9, whole.length - 1].map((length) => [
       whole.subarray(0, length),
-      /cannot be inflated|bytes early/,
+      /cannot be inflated|bytes early|is empty/,
     ]),
   ];
   for (const [bytes, message] of cases) {
@@ -151,6 +151,87 @@ test('IDX: a compressed file that is damaged, cut or would fill the memory is re
     );
   }
 });
+
+test('IDX: a folder in the way of a file is passed over; gzip is told by what the file is', async () => {
+  const [images, labels] = [idxImages(3, 5, 4), idx([3], [2, 0, 1])];
+  const inTheWay = { 'train-images-idx3-ubyte/x': '', 'train-labels-idx1-ubyte/x': '', 'train-images-idx3-ubyte.gz/x': '' };
+  for (const files of [
+    { 'train-images.idx3-ubyte': images, 'train-labels.idx1-ubyte': labels },
+    { 'train-images.idx3-ubyte.gz': gzip(images), 'train-labels-idx1-ubyte.gz': gzip(labels) },
+    // Compressed under a plain name, as some downloads leave it, and the reverse.
+    { 'train-images.idx3-ubyte': gzip(images), 'train-labels.idx1-ubyte.gz': labels },
+  ]) {
+    await withFolder({ ...inTheWay, ...files }, async (path) =>
+      assertSet(await loadImages({ kind: 'idx', path }), [2, 0, 1], [5, 4, 1]),
+    );
+  }
+  await withFolder(inTheWay, (path) =>
+    refuses('LP_FILE', /train-images-idx3-ubyte.* is not a regular file|does not exist/, () => loadImages({ kind: 'idx', path })),
+  );
+  for (const [bytes, message] of [
+    ['', /train-images-idx3-ubyte: it is empty/],
+    ['<!doctype html>', /train-images-idx3-ubyte: it is a page of HTML/],
+  ]) {
+    await withFolder({ 'train-images-idx3-ubyte': bytes, 'train-labels-idx1-ubyte': labels }, (path) =>
+      refuses('LP_FILE', message, () => loadImages({ kind: 'idx', path })),
+    );
+  }
+});
+
+/** An image of `[height, width]` by rows, made one by columns. */
+const turned = (bytes, count, height, width) =>
+  idx(
+    [count, width, height],
+    Array.from({ length: count * height * width }, (_, k) => {
+      const [i, x, y] = [Math.floor(k / (height * width)), Math.floor(k / height) % width, k % height];
+      return bytes[16 + (i * height + y) * width + x];
+    }),
+  );
+
+test("IDX: EMNIST's names, turned images and labels from 1", () =>
+  withFolder(
+    {
+      'emnist-letters-train-images-idx3-ubyte.gz': gzip(turned(idxImages(3, 5, 4), 3, 5, 4)),
+      'emnist-letters-train-labels-idx1-ubyte.gz': gzip(idx([3], [26, 1, 2])),
+      'emnist-letters-test-images-idx3-ubyte': turned(idxImages(1, 5, 4), 1, 5, 4),
+      'emnist-letters-test-labels-idx1-ubyte': idx([1], [2]),
+    },
+    async (path) => {
+      const emnist = { kind: 'idx', path, prefix: 'emnist-letters-', transpose: true, firstLabel: 1 };
+      const train = await loadImages(emnist);
+      assertSet(train, [25, 0, 1], [5, 4, 1]);
+      assert.is(train.classes.length, 26);
+      assertSet(await loadImages({ ...emnist, split: 'test', classes: train.classes }), [1], [5, 4, 1]);
+      await refuses('LP_FILE', /the label of image 1 is 1; expected 2 … 26/, () => loadImages({ ...emnist, firstLabel: 2 }));
+      await refuses('LP_OPTION', /source\.prefix is "\.\.\/x"/, () => loadImages({ ...emnist, prefix: '../x' }));
+    },
+  ));
+
+test('IDX: classes without images keep their numbers, or are left out and said to be', () =>
+  withFolder(
+    {
+      'train-images-idx3-ubyte': idxImages(4, 2, 2),
+      'train-labels-idx1-ubyte': idx([4], [7, 2, 9, 2]),
+      't10k-images-idx3-ubyte': idxImages(1, 2, 2),
+      't10k-labels-idx1-ubyte': idx([1], [9]),
+    },
+    async (path) => {
+      const all = await loadImages({ kind: 'idx', path });
+      assert.equal([...all.labels], [7, 2, 9, 2]);
+      assert.is(all.classes.length, 10);
+      assert.not.match(all.source, /left out/);
+      const some = await loadImages({ kind: 'idx', path, emptyClasses: 'leave out' });
+      assert.equal([...some.labels], [1, 0, 2, 0]);
+      assert.equal(some.classes, ['2', '7', '9']);
+      assert.match(some.source, /5 classes without images are left out, the others renumbered/);
+      const test = { kind: 'idx', path, split: 'test', emptyClasses: 'leave out' };
+      assert.equal([...(await loadImages({ ...test, classes: some.classes })).labels], [2]);
+      await refuses('LP_FILE', /the label of image 0 is 9; expected one of 2, 7/, () =>
+        loadImages({ ...test, classes: ['2', '7'] }),
+      );
+      await refuses('LP_OPTION', /source\.emptyClasses is "drop"/, () => loadImages({ ...test, emptyClasses: 'drop' }));
+    },
+  ));
 
 test('STL-10: column by column, labels from 1', () =>
   withFolder({ 'train_X.bin': stl10Images(2), 'train_y.bin': Buffer.of(10, 1) }, async (path) => {
