@@ -1,7 +1,7 @@
 # The CUDA backend: which sources make LAYERPEEL_DEVICE, and what these need.
 #   LAYERPEEL_CUDA_LIBRARIES, LAYERPEEL_CUDA_INCLUDES, LAYERPEEL_CUDA_DEFINITIONS
-# With nvcc, native/cuda and the .cu beside the operations; emulated, the same sources compiled as C++ and the device on the
-# CPU (native/cuda/emulated); else native/no_cuda.
+# With nvcc, native/cuda and the .cu beside the operations; emulated, the same sources compiled as C++ and the device
+# on the CPU (native/cuda/emulated); else native/no_cuda.
 set(LAYERPEEL_CUDA_ARCHITECTURES 80-real;90-real;100-real;120-real;90-virtual CACHE STRING
     "Machine code for Ampere, Hopper, Blackwell; what is newer compiles the virtual one when it loads it")
 if(NOT LAYERPEEL_CUDA MATCHES "^(auto|on|off|emulated)$")
@@ -24,9 +24,10 @@ if(LAYERPEEL_CUDA MATCHES "^(auto|on)$")
   endif()
 endif()
 
-# Kernels for the emulated device.
+# Kernels for the emulated device, which faults where an access is not aligned to its type (emulated/alignment.cpp).
 function(layerpeel_cuda_as_cxx)
-  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++;-Wno-unknown-pragmas")
+  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
+    "-x;c++;-Wno-unknown-pragmas;-fsanitize=alignment,null;-fsanitize-recover=alignment,null")
 endfunction()
 
 if(CMAKE_CUDA_COMPILER OR LAYERPEEL_CUDA STREQUAL emulated)
@@ -41,8 +42,8 @@ if(LAYERPEEL_CUDA STREQUAL emulated)
   set(LAYERPEEL_CUDA_DEFINITIONS LAYERPEEL_CUDA_EMULATED)
   file(GLOB LAYERPEEL_EMULATOR CONFIGURE_DEPENDS native/cuda/emulated/*.cpp)
   list(APPEND LAYERPEEL_DEVICE ${LAYERPEEL_EMULATOR})
-  # The emulator is never instrumented: what it does between threads is no access of theirs. A copy of 32 bytes must not
-  # become a call of memcpy, which sanitizers watch.
+  # The emulator is never instrumented: what it does between threads is no access of theirs. A copy of 32 bytes must
+  # not become a call of memcpy, which sanitizers watch.
   set_source_files_properties(${LAYERPEEL_EMULATOR} PROPERTIES COMPILE_OPTIONS
     "-fno-sanitize=all;$<$<CXX_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>")
   layerpeel_cuda_as_cxx(${LAYERPEEL_CUDA_KERNELS})

@@ -31,7 +31,9 @@ __device__ __forceinline__ T* shared_memory() {
 // with the launch is found by cudaGetLastError.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared, cudaStream_t stream, A&&... arguments) {
-  kernel<<<grid, block, shared, stream> > >(static_cast<std::decay_t<P> >(arguments)...);
+  // clang-format off
+  kernel<<<grid, block, shared, stream>>>(static_cast<std::decay_t<P>>(arguments)...);
+  // clang-format on
 }
 
 // 16 bytes from global to shared memory behind the thread's back, of which the first `filled` are copied and the rest

@@ -5,7 +5,7 @@
 //
 // This is what tests ask of the device. At the start it is read from the environment:
 //   LAYERPEEL_EMULATED_SEED=s          another order of threads and of blocks (0: their own order)
-//   LAYERPEEL_EMULATED_ENGINE=ptx      run what nvcc made of the kernels (ptx2cpp.py), not what the C++ compiler did
+//   LAYERPEEL_EMULATED_PTX=90          run nvcc's PTX of this architecture (ptx2cpp.py), not what the C++ compiler made
 //   LAYERPEEL_EMULATED_FAIL_MALLOC=k   the k-th allocation of device or pinned memory fails, 1 being the next
 //   LAYERPEEL_EMULATED_MEMORY=bytes    how much device memory there is (8 GiB)
 //   LAYERPEEL_EMULATED_DRIVER=none | old | no-device   what a machine without a usable device answers
@@ -24,7 +24,7 @@ enum class Driver { good, none, old, no_device };
 
 struct Settings {
   unsigned seed = 0;
-  bool ptx = false;
+  int ptx = 0;                  // 0: what the C++ compiler made of the kernels
   std::size_t fail_malloc = 0;  // 0: none
   std::size_t memory = std::size_t{8} << 30;
   Driver driver = Driver::good;

@@ -54,6 +54,7 @@ struct Meeting {
 struct Engine {
   std::vector<std::unique_ptr<Thread>> threads;  // of several blocks under ThreadSanitizer
   std::size_t switches = 0;
+  std::uint64_t chance = 0;  // the state of `chance`; 0: none is taken
   const std::function<void()>* body = nullptr;
   Misuse misuse;
   Thread* current = nullptr;
@@ -215,6 +216,7 @@ Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned s
 
   engine.body = &thread;
   engine.misuse = {};
+  engine.chance = seed;
   std::mt19937 random(seed);
   std::vector<std::uint32_t> order(blocks);
   for (std::size_t i = 0; i < blocks; i++) order[i] = static_cast<std::uint32_t>(i);
@@ -225,11 +227,15 @@ Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned s
     run_block(launch, {b % launch.grid.x, b / launch.grid.x % launch.grid.y, b / launch.grid.x / launch.grid.y},
               seed ? &random : nullptr);
   }
+  if (!engine.misuse.sentence.empty()) {
+    for (Thread* const one : all) one->fiber.release_as_it(&engine.kernel_ends);
+  }
   acquire(&engine.kernel_ends);
   for (void* const memory : engine.of_kernel) std::free(memory);
   engine.of_kernel.clear();
   engine.block = nullptr;
   engine.body = nullptr;
+  engine.current = nullptr;
   return std::move(engine.misuse);
 }
 
@@ -238,12 +244,25 @@ std::size_t switches() { return engine.switches; }
 const Self& self() { return engine.current->self; }
 char* shared_base() { return engine.shared; }
 std::size_t shared_bytes() { return engine.shared_bytes; }
+bool is_local(const void* address) { return engine.current->fiber.holds(address); }
+double chance() {
+  if (engine.chance == 0) return 0;
+  engine.chance = engine.chance * 6364136223846793005u + 1442695040888963407u;
+  return static_cast<double>(engine.chance >> 32) / 2147483648.0 - 1;
+}
 
 void fail(const Where& where, const std::string& what, cudaError_t error) {
+  fail(where.file_name(), where.line(), what, error);
+}
+void fail(const char* file, unsigned line, const std::string& what, cudaError_t error) {
+  std::string text = std::string(file) + ":" + std::to_string(line) + ": " + what;
+  if (!engine.current) {
+    std::fprintf(stderr, "%s, outside of a kernel\n", text.c_str());
+    std::abort();
+  }
   const Thread& thread = *engine.current;
-  broken(tell(where) + ": " + what + " (" + tell(thread) + " of block " + tell(thread.self.block, thread.self.blocks) +
-             ")",
-         error);
+  text += " (" + tell(thread) + " of block " + tell(thread.self.block, thread.self.blocks) + ")";
+  broken(text, error);
   abandon();
 }
 

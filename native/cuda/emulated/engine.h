@@ -48,8 +48,15 @@ struct Self {
 const Self& self();
 char* shared_base();
 std::size_t shared_bytes();
+// Whether the bytes are of one allocation of the device's memory; whether the address is of the thread's own stack.
+bool is_allocated(const void* address, std::size_t bytes);
+bool is_local(const void* address);
+// Anything from −1 to 1, another with another seed; 0 without one.
+double chance();
 
+// Ends the kernel; outside of one, the process.
 [[noreturn]] void fail(const Where& where, const std::string& what, cudaError_t error = cudaErrorLaunchFailure);
+[[noreturn]] void fail(const char* file, unsigned line, const std::string& what, cudaError_t error);
 
 // Waits for all threads of the block; how many came with a predicate that holds.
 int barrier(bool predicate, const Where& where);
@@ -57,7 +64,7 @@ int barrier(bool predicate, const Where& where);
 void warp_barrier(uint32_t mask, const Where& where);
 
 // What the lanes of a warp give each other. The mask's lanes wait for each other, then `take` sees what all gave.
-enum class Exchange { barrier, shuffle, vote, matrix };
+enum class Exchange { barrier, shuffle, vote, reduce, matrix };
 struct alignas(32) Given {
   unsigned char bytes[32];
 };

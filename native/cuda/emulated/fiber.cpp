@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <new>
 
 #if !defined(__x86_64__) && !defined(__aarch64__)
@@ -135,6 +136,19 @@ Fiber::~Fiber() {
   unpoison(memory_, guard() + kStack);
   munmap(memory_, guard() + kStack);
   if (thread_) __tsan_destroy_fiber(thread_);
+}
+
+void Fiber::release_as_it(const void* address) {
+  if (!thread_) return;
+  void* const me = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_, 1);
+  release(address);
+  __tsan_switch_to_fiber(me, 1);
+}
+
+bool Fiber::holds(const void* address) const {
+  const auto at = reinterpret_cast<std::uintptr_t>(address), from = reinterpret_cast<std::uintptr_t>(memory_);
+  return at >= from && at - from < guard() + kStack;
 }
 
 void Fiber::restart() {

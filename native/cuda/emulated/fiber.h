@@ -20,6 +20,10 @@ class Fiber {
   // Called on the fiber: back to whoever entered it.
   void leave();
   [[noreturn]] void leave_for_good();
+  // What it did so far happens before what acquires the address.
+  void release_as_it(const void* address);
+  // Whether the address is of its stack.
+  bool holds(const void* address) const;
 
  private:
   void to_host(bool for_good);

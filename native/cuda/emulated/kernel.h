@@ -128,6 +128,54 @@ inline int __all_sync(uint32_t mask, int holds, const emu::Where& at = emu::Wher
   return __ballot_sync(mask, holds, at) == mask;
 }
 
+// The lanes whose value is one's own.
+template <class T>
+uint32_t __match_any_sync(uint32_t mask, T value, const emu::Where& at = emu::Where::current()) {
+  struct Out {
+    T value;
+    uint32_t lanes;
+  } out{value, 0};
+  emu::exchange(
+      emu::Exchange::vote, mask, emu::give(value),
+      [](void* to, const emu::Given* all, uint32_t mask) EMU_QUIET {
+        Out& out = *static_cast<Out*>(to);
+        for (int lane = 0; lane < 32; lane++)
+          if (mask >> lane & 1) out.lanes |= uint32_t{emu::taken<T>(all[lane]) == out.value} << lane;
+      },
+      &out, at);
+  return out.lanes;
+}
+
+namespace emu {
+template <class T, class F>
+T reduce(uint32_t mask, T value, F, const Where& at) {
+  static_assert(std::is_integral_v<T> && sizeof(T) == 4, "as nvcc has it");
+  exchange(
+      Exchange::reduce, mask, give(value),
+      [](void* to, const Given* all, uint32_t mask) EMU_QUIET {
+        const int first = std::countr_zero(mask);
+        T result = taken<T>(all[first]);
+        for (int lane = first + 1; lane < 32; lane++)
+          if (mask >> lane & 1) result = static_cast<T>(F()(result, taken<T>(all[lane])));
+        *static_cast<T*>(to) = result;
+      },
+      &value, at);
+  return value;
+}
+}  // namespace emu
+#define EMU_REDUCE(name, ...)                                                                        \
+  template <class T>                                                                                 \
+  T __reduce_##name##_sync(uint32_t mask, T x, const emu::Where& at = emu::Where::current()) {       \
+    return emu::reduce(mask, x, [](T a, T b) EMU_QUIET { return static_cast<T>(__VA_ARGS__); }, at); \
+  }
+EMU_REDUCE(add, static_cast<unsigned>(a) + static_cast<unsigned>(b))
+EMU_REDUCE(min, a < b ? a : b)
+EMU_REDUCE(max, a < b ? b : a)
+EMU_REDUCE(and, a& b)
+EMU_REDUCE(or, a | b)
+EMU_REDUCE(xor, a ^ b)
+#undef EMU_REDUCE
+
 // ---- atomics and fences ---------------------------------------------------------------------------------------------
 
 namespace emu {
@@ -165,6 +213,10 @@ T atomicAnd(T* p, std::type_identity_t<T> x) {
 template <class T>
 T atomicOr(T* p, std::type_identity_t<T> x) {
   return emu::atomically(p, [=](T old) { return old | x; });
+}
+template <class T>
+T atomicXor(T* p, std::type_identity_t<T> x) {
+  return emu::atomically(p, [=](T old) { return old ^ x; });
 }
 template <class T>
 T atomicExch(T* p, std::type_identity_t<T> x) {
@@ -254,7 +306,7 @@ struct Translation {
   unsigned most_threads = 1024;
 };
 struct Translated {
-  Translated(const void* kernel, const Translation& translation);
+  Translated(const void* kernel, int architecture, const Translation& translation);
 };
 
 // Puts the kernel on its stream, unless no device takes the launch.

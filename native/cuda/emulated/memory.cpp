@@ -16,7 +16,7 @@ constexpr std::size_t kUnit = 256;       // of addresses, as cudaMalloc has it
 constexpr std::size_t kGap = 2 * kUnit;  // behind every allocation
 constexpr std::size_t kFilled =
     64 << 20;  // how much of an allocation is made NaN; the rest is fresh pages or old numbers
-constexpr std::size_t kReserved = std::size_t{1} << 40;
+constexpr std::size_t kReserved = std::size_t{64} << 30;  // of addresses
 
 std::size_t rounded(std::size_t bytes) { return (std::max<std::size_t>(bytes, 1) + kUnit - 1) / kUnit * kUnit; }
 
@@ -73,6 +73,7 @@ bool Memory::free(void* address) {
   if (found == allocated_.end()) return false;
   std::size_t size = rounded(found->second) + kGap;
   bytes_ -= rounded(found->second);
+  last_bytes_ = 0;
   {
     const Open open(*this);
     std::memset(address, 0xff, std::min(found->second, kFilled));  // for those who still read
@@ -101,9 +102,12 @@ bool Memory::free(void* address) {
 bool Memory::holds(const void* address, std::size_t bytes) const {
   if (!owns(address)) return false;
   const auto at = static_cast<std::size_t>(static_cast<const char*>(address) - base_);
+  if (at >= last_begin_ && at - last_begin_ < last_bytes_) return last_bytes_ - (at - last_begin_) >= bytes;
   auto next = allocated_.upper_bound(at);
   if (next == allocated_.begin()) return false;
   const auto& [begin, size] = *std::prev(next);
+  last_begin_ = begin;
+  last_bytes_ = size;
   return at - begin <= size && size - (at - begin) >= bytes;
 }
 

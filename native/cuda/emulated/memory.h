@@ -14,7 +14,7 @@ class Memory {
   void* allocate(std::size_t bytes, std::size_t limit);
   // Whether that was allocated.
   bool free(void* address);
-  // The allocation that holds these bytes.
+  // Whether one allocation holds these bytes.
   bool holds(const void* address, std::size_t bytes) const;
   // Whether the address is of the device's range at all.
   bool owns(const void* address) const;
@@ -40,6 +40,8 @@ class Memory {
   std::size_t reserved_ = 0, used_ = 0;  // used_: no allocation was ever beyond
   std::size_t bytes_ = 0;
   int open_ = 0;
+  // The allocation that was asked for last.
+  mutable std::size_t last_begin_ = 0, last_bytes_ = 0;
   std::map<std::size_t, std::size_t> allocated_, free_;  // bytes by offset; those of free_ with the gap behind them
 };
 

@@ -8,10 +8,12 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "cuda/emulated/emulator.h"
 #include "cuda/emulated/kernel.h"
 #include "cuda/emulated/memory.h"
+#include "cuda/emulated/stream.h"
 
 namespace {
 
@@ -77,7 +80,7 @@ struct Device {
   std::vector<std::shared_ptr<Stream>> streams{first};         // those that were destroyed with work to do among them
   std::set<cudaStream_t> handles;
   std::size_t given = 0;
-  std::unordered_map<const void*, emu::Translation> translations;
+  std::map<std::pair<const void*, int>, emu::Translation> translations;  // by kernel and architecture
   std::unordered_map<const void*, std::size_t> shared_allowed;
   cudaError_t lost = cudaSuccess;
   std::string misuse;
@@ -85,24 +88,31 @@ struct Device {
   Device();
 };
 
-const char* environment(const char* name) {
+// A number of the environment, or what stands for none. A wrong one would be a test that tests something else.
+std::size_t environment(const char* name, std::size_t otherwise) {
   const char* const text = std::getenv(name);
-  return text && *text ? text : nullptr;
+  if (!text || !*text) return otherwise;
+  char* end = nullptr;
+  const std::size_t value = std::strtoull(text, &end, 10);
+  if (*end != 0) {
+    std::fprintf(stderr, "%s is a number, not %s\n", name, text);
+    std::exit(2);
+  }
+  return value;
 }
 
 Device::Device() {
-  if (const char* text = environment("LAYERPEEL_EMULATED_SEED")) settings.seed = std::strtoul(text, nullptr, 10);
-  if (const char* text = environment("LAYERPEEL_EMULATED_FAIL_MALLOC")) {
-    settings.fail_malloc = std::strtoull(text, nullptr, 10);
-  }
-  if (const char* text = environment("LAYERPEEL_EMULATED_MEMORY")) settings.memory = std::strtoull(text, nullptr, 10);
-  if (const char* text = environment("LAYERPEEL_EMULATED_LOSE")) settings.lose = std::strtoull(text, nullptr, 10);
-  if (const char* text = environment("LAYERPEEL_EMULATED_ENGINE")) settings.ptx = std::strcmp(text, "ptx") == 0;
-  if (const char* text = environment("LAYERPEEL_EMULATED_DRIVER")) {
-    if (std::strcmp(text, "none") == 0) settings.driver = emu::Driver::none;
-    if (std::strcmp(text, "old") == 0) settings.driver = emu::Driver::old;
-    if (std::strcmp(text, "no-device") == 0) settings.driver = emu::Driver::no_device;
-  }
+  settings.seed = static_cast<unsigned>(environment("LAYERPEEL_EMULATED_SEED", settings.seed));
+  settings.ptx = static_cast<int>(environment("LAYERPEEL_EMULATED_PTX", 0));
+  settings.fail_malloc = environment("LAYERPEEL_EMULATED_FAIL_MALLOC", 0);
+  settings.memory = environment("LAYERPEEL_EMULATED_MEMORY", settings.memory);
+  settings.lose = environment("LAYERPEEL_EMULATED_LOSE", 0);
+  const char* const driver = std::getenv("LAYERPEEL_EMULATED_DRIVER");
+  const std::string_view kind = driver ? driver : "";
+  settings.driver = kind == "none"        ? emu::Driver::none
+                    : kind == "old"       ? emu::Driver::old
+                    : kind == "no-device" ? emu::Driver::no_device
+                                          : emu::Driver::good;
 }
 
 // Never destroyed: threads may call until the process ends.
@@ -269,8 +279,8 @@ void revive() {
   last_error = cudaSuccess;
 }
 
-Translated::Translated(const void* kernel, const Translation& translation) {
-  if (kernel) device().translations[kernel] = translation;
+Translated::Translated(const void* kernel, int architecture, const Translation& translation) {
+  if (kernel) device().translations[{kernel, architecture}] = translation;
 }
 
 void enqueue(const void* kernel, const Launch& launch, cudaStream_t stream, std::function<void()> thread,
@@ -278,10 +288,10 @@ void enqueue(const void* kernel, const Launch& launch, cudaStream_t stream, std:
   call([&](Device& d) {
     Launch of = launch;
     unsigned most_threads = 1024;
-    if (d.settings.ptx) {
-      const auto found = d.translations.find(kernel);
+    if (d.settings.ptx > 0) {
+      const auto found = d.translations.find({kernel, d.settings.ptx});
       if (found == d.translations.end()) {
-        lose(d, cudaErrorLaunchFailure, "a kernel is launched that has no translation from PTX");
+        lose(d, cudaErrorLaunchFailure, "a kernel is launched of which this program has no translation from PTX");
         return d.lost;
       }
       const Translation& made = found->second;
@@ -307,6 +317,21 @@ void enqueue(const void* kernel, const Launch& launch, cudaStream_t stream, std:
       if (!misuse.sentence.empty()) lose(d, misuse.error, misuse.sentence);
     });
   });
+}
+
+bool is_allocated(const void* address, std::size_t bytes) { return device().memory.holds(address, bytes); }
+
+bool on_device(const void* address, std::size_t bytes) {
+  Device& d = device();
+  const std::lock_guard hold(d.lock);
+  return d.memory.holds(address, bytes);
+}
+cudaError_t give(cudaStream_t stream, std::function<void()> work) {
+  return call([&](Device& d) { return give(d, stream, std::move(work)); });
+}
+cudaError_t give_illegal(cudaStream_t stream, const char* sentence) {
+  return call(
+      [&](Device& d) { return give(d, stream, [&d, sentence] { lose(d, cudaErrorIllegalAddress, sentence); }); });
 }
 
 }  // namespace emu
