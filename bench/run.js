@@ -189,6 +189,25 @@ const suites = {
       const bound = (6 * samples * classes * dim) / float32Gflops / 1e9;
       row(work, show(seconds), `at GEMM peak ${show(bound)}`, share(bound / seconds), '≥ 80 %', bound / seconds >= bar);
     }
+    // Softmax weights below the normal range: the same step where logits of a sample differ by hundreds.
+    for (const [classes, samples, steps] of [
+      [100, 1000, 100],
+      [300, 3000, 30],
+    ]) {
+      const from = (scale) => {
+        const state = randomState({ classes, perClass: samples / classes, dim, dtype: 'float32', scale });
+        return stepOf({ loss: { kind: 'cross-entropy' }, state }, { features: 1e-6, prototypes: 1e-6 }, steps, 7);
+      };
+      const [far, near] = [await from(1.5), await from(0.1)];
+      row(
+        `cross-entropy step, float32, C = ${classes}, n = ${samples}, margins beyond 100`,
+        show(far),
+        `margins about 0 ${show(near)}`,
+        times(near / far),
+        '≥ 0.8 ×',
+        near / far >= 0.8,
+      );
+    }
     // What a run needs beyond its start, in a process of its own.
     const growth = execFileSync(
       process.execPath,
@@ -393,6 +412,21 @@ const suites = {
           `≥ ${bar} ×`,
           theirs && rate / theirs.rate >= bar,
         );
+      if (model === 'resnet20') {
+        const far = JSON.parse(
+          execFileSync(process.execPath, [`${here}training.js`, JSON.stringify({ model, images, batch, scale: 300 })], {
+            env: { ...process.env, LAYERPEEL_THREADS: threads },
+          }),
+        );
+        row(
+          `${model}, batch ${batch}, float32, training step, margins beyond 100`,
+          perSecond(far.step),
+          `small margins ${perSecond(ours.step)}`,
+          times(far.step / ours.step),
+          '≥ 0.9 ×',
+          far.step / ours.step >= 0.9,
+        );
+      }
       let least;
       for (const layout of ['contiguous', 'channels last']) {
         const theirs =

@@ -1,4 +1,5 @@
-// margins(mode, state) → { margins [n], smallest, square }, the last ‖W‖² + ‖H‖²;
+// margins(mode, state) → { margins [n], smallest, square, exponent }, the square ‖W‖² + ‖H‖²; all of them 4^−exponent
+// times what they are;
 // kktCertificate(mode, state, { multipliers }) → { logLoss, smallest, square, alignment, apart, slack, multipliers? [n,
 // C] } where they are wanted: see ops/cross_entropy/margins.
 #include "ops/cross_entropy/margins.h"
@@ -15,15 +16,21 @@ Napi::Value margins(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const Output<double> out(call, state.sizes.samples);
     const auto square = std::make_shared<double>(), smallest = std::make_shared<double>();
+    const auto exponent = std::make_shared<int>();
     return call.run(
         [=](Control& control) {
-          with_wide(state, [&](const State<const double>& wide) {
+          *exponent = with_wide_scaled(state, [&](const State<const double>& wide) {
             *square = squares(wide);
             lp::margins(wide, out.get(), control);
             *smallest = *std::min_element(out.get(), out.get() + wide.samples());
           });
         },
-        [=](Napi::Env env) { return named(env, {{"margins", out}, {"smallest", *smallest}, {"square", *square}}); });
+        [=](Napi::Env env) {
+          return named(env, {{"margins", out},
+                             {"smallest", *smallest},
+                             {"square", *square},
+                             {"exponent", static_cast<double>(*exponent)}});
+        });
   });
 }
 LP_EXPORT("margins(mode, state)", margins)

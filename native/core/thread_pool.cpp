@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/flushed.h"
+
 namespace lp {
 namespace {
 
@@ -57,6 +59,7 @@ struct Loop {
   }
 
   const Index size, grain;
+  const bool flushed = Flushed::now();
   const Control& control;
   const std::function<void(Index, Index)>& body;
   std::vector<Lane> lanes;
@@ -87,7 +90,10 @@ struct Loop {
   }
 
   void help(Index own) noexcept {
-    work(own);
+    {
+      const Flushed like_the_caller(flushed);
+      work(own);
+    }
     std::lock_guard lock(mutex);
     if (--helpers == 0) left.notify_all();
   }
@@ -184,6 +190,7 @@ class Pool {
   }
 
   void serve() noexcept {
+    const Flushed never(false);  // although the thread that started this one may be
     std::unique_lock lock(mutex_);
     for (;;) {
       if (busy_ == 0) quiet_.notify_all();

@@ -3,7 +3,8 @@
 // A job (one asynchronous operation) runs on a pool thread. Inside it, or on a caller's own thread in a synchronous
 // operation, `parallel_for` splits a range into chunks: the thread that calls works on them too, so a loop always
 // finishes even when every other thread is busy or none can be started, and nested loops cannot deadlock. Which threads
-// come changes no result: chunks are a function of the range and of thread_count() alone.
+// come changes no result: chunks are a function of the range and of thread_count() alone, and threads that help flush
+// subnormal numbers as the one that calls does (core/flushed.h).
 #pragma once
 
 #include <functional>

@@ -66,8 +66,9 @@ export function marginsSync(state: State): Margins {
   return runSync(measure(state));
 }
 
-/** All margins; the smallest of them and `‖W‖² + ‖H‖²`. */
+/** All margins; the smallest of them and `‖W‖² + ‖H‖²`. All of them are `4^−exponent` times what they are. */
 interface RawMargins {
+  readonly exponent: number;
   readonly margins: Float64Array;
   readonly smallest: number;
   readonly square: number;
@@ -98,9 +99,16 @@ function measure(state: State): Task<RawMargins, Margins> {
   const balanced = counts.every((count) => count === perClass);
   return {
     call: (engine, mode) => engine.margins(mode, checked),
-    wrap: ({ margins, smallest, square }) => {
+    wrap: ({ margins, smallest, square, exponent }) => {
       const bound = balanced ? square / (2 * (classes - 1) * Math.sqrt(perClass)) : undefined;
-      return { margins, smallest, normalized: smallest / square, bound, gap: bound === undefined ? undefined : bound - smallest };
+      const sized = (x: number) => x * 2 ** exponent * 2 ** exponent;
+      return {
+        margins: exponent === 0 ? margins : margins.map(sized),
+        smallest: sized(smallest),
+        normalized: smallest / square,
+        bound: bound && sized(bound),
+        gap: bound === undefined ? undefined : sized(bound - smallest),
+      };
     },
   };
 }

@@ -21,7 +21,7 @@ import {
   type State,
   scales,
 } from '../array/ndarray.js';
-import { LayerpeelError } from '../check/errors.js';
+import { LayerpeelError, OverflowError } from '../check/errors.js';
 import { checkChoice, checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
 import { normOf } from '../state/states.js';
 
@@ -70,7 +70,7 @@ export interface ContractionOptions extends Energies {
  * How much closer to its optimum one step of projected SGD, each sample by its own gradient, takes the features of a state
  * with fixed prototypes: Theorem 2, measured.
  *
- * @throws `LP_OPTION`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`
+ * @throws `LP_OPTION`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_OVERFLOW`
  */
 export function contraction(state: State, options: ContractionOptions): Contraction {
   const place = option('options');
@@ -81,10 +81,13 @@ export function contraction(state: State, options: ContractionOptions): Contract
   for (const [name, data] of Object.entries({ features, prototypes })) checkFinite(data, name);
   const { root, lengths, radius } = roots(options, prototypes, dim);
   const logits = matmulSync(
-    { shape: [samples, dim], data: features },
-    { shape: [classes, dim], data: prototypes },
+    { shape: [samples, dim], data: Float64Array.from(features) },
+    { shape: [classes, dim], data: Float64Array.from(prototypes) },
     { transposeB: true },
   ).data;
+  if (!logits.every(Number.isFinite)) {
+    throw new OverflowError('The logits leave the range of a double; scale the state down.');
+  }
   const result = {
     cosines: new Float64Array(samples),
     rates: new Float64Array(samples),
@@ -98,7 +101,9 @@ export function contraction(state: State, options: ContractionOptions): Contract
     const w = prototypes.subarray(y * dim, (y + 1) * dim);
     const z = Float64Array.from(logits.subarray(i * classes, (i + 1) * classes));
     const along = z[y] as number;
-    const cosine = along / (normOf(h) * normOf(w));
+    const [length, target] = [normOf(h), normOf(w)];
+    let cosine = 0;
+    for (let j = 0; j < dim; j++) cosine += ((h[j] as number) / length) * ((w[j] as number) / target);
     gradient.fill(0);
     let natural = root;
     if (kind === 'dot-regression') {
@@ -120,15 +125,12 @@ export function contraction(state: State, options: ContractionOptions): Contract
     const moved = Float64Array.from(h, (x, j) => x - rate * (gradient[j] as number));
     const norm = normOf(moved);
     const shrink = norm > radius ? radius / norm : 1;
-    const squared = (x: ArrayLike<number>, scale: number) => {
-      let square = 0;
-      for (let j = 0; j < dim; j++) square += (scale * (x[j] as number) - root * (w[j] as number)) ** 2;
-      return square;
-    };
-    const before = squared(h, 1);
+    const distance = (x: ArrayLike<number>, scale: number) =>
+      normOf(Float64Array.from(w, (optimum, j) => scale * (x[j] as number) - root * optimum));
+    const before = distance(h, 1);
     result.cosines[i] = cosine;
     result.rates[i] = rate;
-    result.ratios[i] = before > 0 ? squared(moved, shrink) / before : 0;
+    result.ratios[i] = before > 0 ? (distance(moved, shrink) / before) ** 2 : 0;
     result.bounds[i] = (1 + cosine) / 2;
   }
   return result;

@@ -90,7 +90,11 @@ function* bounds(state: State, options: UpperBoundOptions, own = (given: Checked
   const gamma = checkGamma(options.gamma, option('options.gamma'));
   const { features, prototypes, biases, labels, samples, classes, dim } = own(checkState(state));
   const { data: logits } = yield* step(
-    product({ shape: [samples, dim], data: features }, { shape: [classes, dim], data: prototypes }, { transposeB: true }),
+    product(
+      { shape: [samples, dim], data: Float64Array.from(features) },
+      { shape: [classes, dim], data: Float64Array.from(prototypes) },
+      { transposeB: true },
+    ),
   );
   const [values, binary, crossEntropy] = [new Float64Array(samples), new Float64Array(samples), new Float64Array(samples)];
   const z = new Float64Array(classes);

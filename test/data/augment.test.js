@@ -153,4 +153,18 @@ test('bad input is refused', async () => {
   await refuses('LP_ABORTED', /stopped/, () => augment(set, [0], { signal: AbortSignal.abort() }));
 });
 
+test('shares of mixup are in [0, 1] for every parameter, and none is taken from which they would not be', async () => {
+  const indices = Int32Array.from({ length: 4096 }, (_, i) => i % set.labels.length);
+  for (const mixup of [1e-6, 1e-4, 0.01, 1, 1e3, 1e6]) {
+    for (const epoch of [0, 1, 2]) {
+      const { shares } = augmentSync(set, indices, { mixup, epoch });
+      assert.ok(
+        shares.every((share) => share >= 0 && share <= 1),
+        `${mixup}`,
+      );
+    }
+  }
+  for (const mixup of [5e-324, 1e-7, 1e7, Number.NaN]) await refuses('LP_OPTION', /mixup/, () => augment(set, [0], { mixup }));
+});
+
 test.run();

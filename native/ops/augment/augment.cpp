@@ -70,7 +70,10 @@ void check(const Images& images, const int32_t* chosen, Index count, Index epoch
   if (how.padding < 0 || how.padding > most || how.shift < 0 || how.shift > most) {
     refuse("padding and shift are numbers of pixels; expected 0 or more.");
   }
-  if (!(how.mixup >= 0 && how.mixup <= 1e6)) refuse("mixup is the parameter of a Beta distribution; expected 0 … 10⁶.");
+  // From a smaller one on both variables of a share may leave the range of numbers.
+  if (!(how.mixup == 0 || (how.mixup >= 1e-6 && how.mixup <= 1e6))) {
+    refuse("mixup is the parameter of a Beta distribution; expected 0, or 10⁻⁶ … 10⁶.");
+  }
   if (std::ssize(how.mean) != images.channels || std::ssize(how.std) != images.channels) {
     refuse("mean and std need one number a channel.");
   }

@@ -16,7 +16,8 @@
 
 LP_DECLARE(template <class T> void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* out,
                                             Index ld, const T* next, Index ahead);)
-LP_DECLARE(template <class T> double subtract(const T* x, const T* high, const T* low, Index size, T* out);)
+LP_DECLARE(template <class T> double subtract(const T* x, T scale, const T* high, const T* low, Index size, T* out);)
+LP_DECLARE(template <class T> double largest_of(const T* x, Index size);)
 LP_DECLARE(template <class T> Best best_other(const T* values, const double* offsets, Index size, Index own);)
 
 namespace lp {
@@ -68,6 +69,24 @@ void for_each_product(const std::vector<double>& a, const std::vector<double>& b
   }
 }
 
+// The exponent of the power of two that numbers up to this size are divided by; it and its inverse are numbers of T.
+template <class T>
+int exponent_of(double largest) {
+  constexpr int kMost = sizeof(T) == 4 ? 126 : 1000;
+  return largest > 0 ? std::clamp(std::ilogb(largest), -kMost, kMost) : 0;
+}
+
+double largest_of(const std::vector<double>& x) { return LP_SELECT(largest_of<double>)(x.data(), std::ssize(x)); }
+
+void shift(std::vector<double>& x, int exponent) {
+  for (double& value : x) value = std::scalbn(value, exponent);
+}
+
+// How long a vector may be that is made of the rounding of means of numbers of this size.
+double rounding_of(double size, Index length) {
+  return 16 * std::numeric_limits<double>::epsilon() * size * std::sqrt(static_cast<double>(length));
+}
+
 // Mean of the rows of x (rows, cols).
 std::vector<double> row_mean(const std::vector<double>& x, Index cols) {
   std::vector<double> mean(cols);
@@ -77,9 +96,13 @@ std::vector<double> row_mean(const std::vector<double>& x, Index cols) {
   return mean;
 }
 
-std::vector<double> subtract_row(std::vector<double> x, const std::vector<double>& row) {
+// Rows less one of them all. What is no more than the rounding of numbers of this size is zero.
+std::vector<double> subtract_row(std::vector<double> x, const std::vector<double>& row, double size) {
   const Index cols = std::ssize(row);
   for (Index i = 0; i < std::ssize(x); i++) x[i] -= row[i % cols];
+  const double least = rounding_of(size, cols);
+  for (Index i = 0; i < std::ssize(x); i += cols)
+    if (norm(&x[i], cols) <= least) std::fill_n(&x[i], cols, 0.0);
   return x;
 }
 
@@ -199,6 +222,8 @@ Collapse<T>::Collapse(Index classes, Index dim, const T* prototypes, const T* bi
   if (prototypes) {
     check_finite<T>({prototypes, classes, dim}, "prototypes");
     prototypes_.assign(prototypes, prototypes + classes * dim);
+    head_exponent_ = exponent_of<double>(LP_SELECT(largest_of<T>)(prototypes, classes * dim));
+    shift(prototypes_, -head_exponent_);
   }
   if (biases) {
     check_finite<T>({biases, classes, 1}, "biases");
@@ -215,6 +240,13 @@ void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Con
   const Buffer<double> sums(classes_ * dim_);  // (C, p) of this chunk
   class_sums(features, by_class, {sums.get(), classes_, dim_}, control);
   if (!all_finite({sums.get(), classes_, dim_})) check_finite(features, "features", samples_);
+  const Index grain = 1 + (1 << 18) / dim_;
+  std::vector<double> largest(divide_up(features.rows, grain));
+  const auto largest_of = LP_SELECT(largest_of<T>);
+  parallel_for(features.rows, grain, control, [&](Index begin, Index end) {
+    largest[begin / grain] = largest_of(features.row(begin), (end - begin) * dim_);
+  });
+  for (const double value : largest) largest_ = std::max(largest_, value);
   for (Index i = 0; i < sums.size(); i++) means_[i] += sums[i];
   for (Index c = 0; c < classes_; c++) counts_[c] += by_class.count(c);
   samples_ += features.rows;
@@ -224,6 +256,8 @@ template <class T>
 void Collapse<T>::center(const Control& control) {
   const Index C = classes_, p = dim_;
   // means_ (C, p): S_c → μ_c; global_ (p): h̄.
+  exponent_ = exponent_of<T>(largest_);
+  shift(means_, -exponent_);
   global_.assign(p, 0);
   for (Index c = 0; c < C; c++) {
     if (counts_[c] == 0) {
@@ -240,7 +274,7 @@ void Collapse<T>::center(const Control& control) {
     throw Error("LP_OVERFLOW", "Sums of features exceed the range of float64; scale the features down.");
   }
   // (C, p) M, (C) ‖M_c‖².
-  centered_ = subtract_row(means_, global_);
+  centered_ = subtract_row(means_, global_, std::scalbn(largest_, -exponent_));
   squares_.resize(C);
   for (Index c = 0; c < C; c++) squares_[c] = dot(&centered_[c * p], &centered_[c * p], p);
 
@@ -288,10 +322,18 @@ void Collapse<T>::center(const Control& control) {
     low_means_[i] = static_cast<T>(means_[i] - static_cast<double>(high_means_[i]));
   }
   slot_.assign(C, 0);
+  // Logits over the size of their products, or of biases that would leave the range of numbers over it.
+  const double bias = largest_of(biases_);
+  logit_exponent_ = exponent_ + head_exponent_;
+  if (bias > 0) logit_exponent_ = std::max(logit_exponent_, std::ilogb(bias) - 900);
+  shift(biases_, -logit_exponent_);
   if (has_prototypes_) {
+    const int smaller = exponent_ + head_exponent_ - logit_exponent_;
     heads_ = zeros<T>(C * padded<T>(p));
-    for (Index c = 0; c < C; c++)
-      for (Index j = 0; j < p; j++) heads_[c * padded<T>(p) + j] = static_cast<T>(prototypes_[c * p + j]);
+    for (Index c = 0; c < C; c++) {
+      for (Index j = 0; j < p; j++)
+        heads_[c * padded<T>(p) + j] = static_cast<T>(std::scalbn(prototypes_[c * p + j], smaller));
+    }
   }
 }
 
@@ -316,7 +358,9 @@ void Collapse<T>::tabulate(std::vector<Index> classes, const Control& control) {
   };
   scores_ = table(centered_, centered_, [&](double product, Index c) { return product - squares_[c] / 2; });
   if (!has_prototypes_) return;
-  logits_ = table(means_, prototypes_, [&](double product, Index c) { return product + biases_[c]; });
+  const int smaller = exponent_ + head_exponent_ - logit_exponent_;
+  logits_ =
+      table(means_, prototypes_, [&](double product, Index c) { return std::scalbn(product, smaller) + biases_[c]; });
 }
 
 template <class T>
@@ -370,6 +414,7 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
   const auto best_other = LP_SELECT(best_other<T>);
   const Index C = classes_, p = dim_, depth = padded<T>(p), rank_depth = padded<T>(rank_);
   const Index class_row = round_up(C, kClassUnit);
+  const T scale = std::scalbn(T(1), -exponent_);
 
   // A panel of rows at a time: r (panel, p), from it q = B r (panel, rank) and W r (panel, C). Rows of r beyond `count`
   // are what an earlier panel left there: their products are made, and not looked at.
@@ -378,7 +423,7 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
     for (Index i = 0; i < count; i++) {
       const Index row = order[first + i], y = labels[row];
       part.square[first + i] =
-          subtract(features.row(row), &high_means_[y * p], &low_means_[y * p], p, &part.residuals[i * depth]);
+          subtract(features.row(row), scale, &high_means_[y * p], &low_means_[y * p], p, &part.residuals[i * depth]);
     }
     const Index rest = std::ssize(order) - first - count;
     const T *residuals = part.residuals.get(), *next = rest > 0 ? features.row(order[first + count]) : features.data;
@@ -433,13 +478,17 @@ CollapseResult Collapse<T>::result(const Control& control) {
   if (has_prototypes_) add_prototype_measures(result, control);
   if (!parts_.empty()) add_sweep_measures(result, control);
   result.class_means = means_;
+  shift(result.class_means, exponent_);
+  shift(result.class_norms, exponent_);
+  shift(result.prototype_norms, head_exponent_);
+  shift(result.centered_prototype_norms, head_exponent_);
   return result;
 }
 
 template <class T>
 void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& control) const {
   const Index C = classes_, p = dim_;
-  const auto centered = subtract_row(prototypes_, row_mean(prototypes_, p));
+  const auto centered = subtract_row(prototypes_, row_mean(prototypes_, p), largest_of(prototypes_));
   const auto norms = row_norms(prototypes_, p), centered_norms = row_norms(centered, p);
   const auto unit = directions(centered, centered_norms), unit_means = directions(centered_, result.class_norms);
   auto& measures = result.measures;
@@ -454,10 +503,11 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
   measures["nc3Zhu"] = simplex_distance(prototypes_, centered_, p, control);
 
   const double prototypes_norm = norm(prototypes_.data(), C * p), means_norm = norm(centered_.data(), C * p);
-  double alignment = 0, duality = 0, frobenius = 0, global = 0;
+  double alignment = 0, duality = 0, frobenius = 0;
+  std::vector<double> logits(C);  // of h̄
   for (Index c = 0; c < C; c++) {
     alignment += dot(&prototypes_[c * p], &centered_[c * p], p) / (norms[c] * result.class_norms[c]);
-    double square = 0, logit = biases_[c];
+    double square = 0, logit = 0;
     for (Index i = c * p; i < (c + 1) * p; i++) {
       const double rest = unit_means[i] - unit[i],
                    difference = prototypes_[i] / prototypes_norm - centered_[i] / means_norm;
@@ -466,12 +516,12 @@ void Collapse<T>::add_prototype_measures(CollapseResult& result, const Control& 
       logit += prototypes_[i] * global_[i - c * p];
     }
     duality += std::sqrt(square);
-    global += logit * logit;
+    logits[c] = std::scalbn(logit, exponent_ + head_exponent_ - logit_exponent_) + biases_[c];
   }
   measures["alignment"] = alignment / C;
   measures["selfDuality"] = duality / C;
   measures["dualityFrobenius"] = frobenius;
-  measures["nc4Zhu"] = std::sqrt(global);
+  measures["nc4Zhu"] = std::scalbn(norm(logits.data(), C), logit_exponent_);
   result.prototype_norms = norms;
   result.centered_prototype_norms = centered_norms;
 }
@@ -505,6 +555,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
   auto& measures = result.measures;
   const double trace = rank_ > 0 ? all.trace / n : kNaN;
   double within = 0, between = 0, distance_normalized = 0;
+  const double least = std::pow(rounding_of(std::scalbn(largest_, -exponent_), p), 2);
   for_each_product(centered_, centered_, p, control, [&](Index first, Matrix<const double> products) {
     for (Index c = first; c < first + products.rows; c++) {
       within += all.within[c] / n;
@@ -515,6 +566,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
         if (square < 1e-3 * lengths) {  // close means: the difference of lengths has lost its digits
           square = 0;
           for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
+          if (square <= least) square = 0;
         }
         distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
       }
@@ -528,8 +580,8 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
   if (!has_prototypes_) return;
   measures["nc4"] = all.disagree / n;
   measures["accuracy"] = all.decisions.correct / n;
-  measures["minMargin"] = all.decisions.min_margin;
-  measures["meanMargin"] = all.decisions.margins / n;
+  measures["minMargin"] = std::scalbn(all.decisions.min_margin, logit_exponent_);
+  measures["meanMargin"] = std::scalbn(all.decisions.margins / n, logit_exponent_);
 }
 
 template <class T>

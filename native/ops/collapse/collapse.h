@@ -15,6 +15,10 @@
 //
 // Whatever is C×C is made some rows at a time, so memory grows like C (p + 1) however many classes there are.
 //
+// Features are taken over the power of two of the largest of them, and prototypes over that of theirs, so that no square
+// under- or overflows: what does not depend on the scale does not change with it. Means that differ from their mean, and
+// prototypes from theirs, by no more than rounding do not differ.
+//
 // Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32,
 // however far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
 #pragma once
@@ -91,6 +95,10 @@ class Collapse {
   std::vector<double> prototypes_, biases_;  // biases are 0 where none are given
   Index samples_ = 0;                        // of the first sweep
   std::vector<Index> counts_;
+  double largest_ = 0;  // |h| of the first sweep
+  // Features are over 2^exponent_, prototypes over 2^head_exponent_, logits, which biases belong to, over
+  // 2^logit_exponent_.
+  int exponent_ = 0, head_exponent_ = 0, logit_exponent_ = 0;
   std::vector<double> means_;     // (C, p) sums until `center`, then μ
   std::vector<double> centered_;  // (C, p) M
   std::vector<double> squares_;   // (C) ‖M_c‖²

@@ -96,10 +96,22 @@ void multiply(const T* x, Index rows, const T* f, Index cols, Index depth, T* ou
   }
 }
 
-// out = x − mean, the mean given as high + low, each rounded to T: the first difference is exact where x is close to
-// the mean. Returns ‖x − mean‖².
+// The largest |x_j|; NaN counts as none.
 template <class T>
-double subtract(const T* x, const T* high, const T* low, Index size, T* out) {
+double largest_of(const T* x, Index size) {
+  T most = 0;
+#pragma omp simd reduction(max : most)
+  for (Index j = 0; j < size; j++) {
+    const T value = x[j] < 0 ? -x[j] : x[j];
+    most = value > most ? value : most;
+  }
+  return static_cast<double>(most);
+}
+
+// out = scale x − mean, the mean given as high + low, each rounded to T: the first difference is exact where x is close
+// to the mean, as `scale` is a power of two. Returns ‖out‖².
+template <class T>
+double subtract(const T* x, T scale, const T* high, const T* low, Index size, T* out) {
   constexpr Index kLanes = 4 * kVectorBytes / sizeof(T), kStrip = 8 * kLanes;
   double square = 0;
   Index j = 0;
@@ -109,7 +121,7 @@ double subtract(const T* x, const T* high, const T* low, Index size, T* out) {
     for (; j + kLanes <= stop; j += kLanes) {
 #pragma omp simd
       for (Index lane = 0; lane < kLanes; lane++) {
-        const T rest = (x[j + lane] - high[j + lane]) - low[j + lane];
+        const T rest = (scale * x[j + lane] - high[j + lane]) - low[j + lane];
         out[j + lane] = rest;
         sums[lane] += rest * rest;
       }
@@ -118,7 +130,7 @@ double subtract(const T* x, const T* high, const T* low, Index size, T* out) {
     for (Index lane = 0; lane < kLanes; lane++) square += static_cast<double>(sums[lane]);
   }
   for (; j < size; j++) {
-    out[j] = (x[j] - high[j]) - low[j];
+    out[j] = (scale * x[j] - high[j]) - low[j];
     square += static_cast<double>(out[j]) * static_cast<double>(out[j]);
   }
   // Where squares come near to vanishing in T they are added up again, in double.
@@ -161,8 +173,10 @@ Best best_other(const T* values, const double* offsets, Index size, Index own) {
 
 template void multiply(const float*, Index, const float*, Index, Index, float*, Index, const float*, Index);
 template void multiply(const double*, Index, const double*, Index, Index, double*, Index, const double*, Index);
-template double subtract(const float*, const float*, const float*, Index, float*);
-template double subtract(const double*, const double*, const double*, Index, double*);
+template double largest_of(const float*, Index);
+template double largest_of(const double*, Index);
+template double subtract(const float*, float, const float*, const float*, Index, float*);
+template double subtract(const double*, double, const double*, const double*, Index, double*);
 template Best best_other(const float*, const double*, Index, Index);
 template Best best_other(const double*, const double*, Index, Index);
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/finite.h"
+#include "core/flushed.h"
 #include "core/thread_pool.h"
 #include "ops/linear/class_sums.h"
 #include "ops/linear/products.h"
@@ -67,6 +68,7 @@ class Biases {
 
 template <class T>
 void fused_descent(const State<T>& state, const FusedDescentPlan& plan, const Control& control) {
+  const FlushedIfFloat<T> flushed;
   const Index n = state.samples(), classes = state.classes(), p = state.dim();
   const ByClass samples(state.labels, n, classes);
   const Buffer<T> features(n * p);

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/finite.h"
+#include "core/flushed.h"
 #include "core/thread_pool.h"
 #include "core/vector.h"
 #include "ops/descent/blocks.h"
@@ -246,6 +247,7 @@ template <class T>
 DescentOutcome ProjectedDescent<T>::advance(const double* rates_features, const double* rates_prototypes,
                                             const double* rates_biases, Index steps, bool shown, const Control& control,
                                             bool quiet) {
+  const FlushedIfFloat<T> flushed;
   Run& run = *run_;
   const ProjectedDescentPlan& plan = run.plan;
   DescentOutcome outcome;
@@ -308,6 +310,7 @@ DescentOutcome ProjectedDescent<T>::advance(const double* rates_features, const 
 
 template <class T>
 std::vector<double> ProjectedDescent<T>::observe(const Control& control) {
+  const FlushedIfFloat<T> flushed;
   StateSums sums;
   std::vector<double> row;
   if (run_->observe(sums, control)) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/blas/blas.h"
+#include "core/flushed.h"
 #include "core/thread_pool.h"
 
 namespace lp {
@@ -61,6 +62,7 @@ MatmulPlan simplified(const MatmulPlan& plan) {
 
 template <class T>
 void matmul(const MatmulPlan& given, const T* a, const T* b, T* out, const Control& control) {
+  const FlushedIfFloat<T> flushed;
   const MatmulPlan plan = simplified(given);
   const Index m = plan.m, n = plan.n, k = plan.k;
   Index batches = 1;

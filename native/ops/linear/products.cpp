@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/finite.h"
+#include "core/flushed.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "ops/linear/class_sums.h"
@@ -21,6 +22,7 @@ void contrast(Matrix<const T> x, double gamma, Index samples, Matrix<double> out
 
 template <class T>
 void products(const State<const T>& state, double gamma, const State<T>& out, const Control& control) {
+  const FlushedIfFloat<T> flushed;
   const Index n = state.samples(), classes = state.classes(), p = state.dim();
   const ByClass samples(state.labels, n, classes);
   const Buffer<double> memory(2 * classes * p), counts(classes), biases(classes);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/finite.h"
+#include "core/flushed.h"
 #include "ops/loss/class_pass.h"
 #include "ops/loss/logits_pass.h"
 
@@ -54,6 +55,7 @@ LossPass<T>::~LossPass() = default;
 template <class T>
 LossSummary LossPass<T>::run(const State<const T>& state, const Index* chosen, Index count, Matrix<T> prototypes,
                              T* biases, const Move& move, bool measure, const Control& control) {
+  const FlushedIfFloat<T> flushed;
   const Loss& loss = passes_->loss;
   const LossTask<T> task{state, chosen, count, prototypes, biases, move, control};
   LossTally tally;
@@ -76,6 +78,7 @@ LossSummary LossPass<T>::run(const State<const T>& state, const Index* chosen, I
 template <class T>
 LossSummary loss_and_gradient(const Loss& loss, const State<const T>& state, const State<T>& gradient, bool measure,
                               const Control& control) {
+  const FlushedIfFloat<T> flushed;
   const Index n = state.samples(), p = state.dim();
   LossPass<T> pass(loss, state.classes(), p);
   typename LossPass<T>::Move move;

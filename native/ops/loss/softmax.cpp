@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/flushed.h"
 #include "core/thread_pool.h"
 
 namespace lp {
@@ -9,6 +10,7 @@ namespace lp {
 template <class T>
 void softmax_rows(Matrix<const T> logits, const int32_t* labels, double beta, const SoftmaxRows& out,
                   const Control& control) {
+  const FlushedIfFloat<T> flushed;
   constexpr Index kLeast = 1 << 12, kMost = 1 << 18;  // elements
   const auto rows = LP_SELECT(softmax_rows<T>);
   const Index most = std::max<Index>(1, kMost / logits.cols);

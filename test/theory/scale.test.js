@@ -1,0 +1,174 @@
+// What has a scale: f(2^k x) = 2^(k·degree) f(x), for k over the whole range of exponents.
+import {
+  anchoredFlowSync,
+  collapseMeasures,
+  collapseSync,
+  contraction,
+  gradientDescentSync,
+  gradientFlowSync,
+  iteratedDescentSync,
+  lossAndGradientSync,
+  marginsSync,
+  matmulSync,
+  randomState,
+  simplexETF,
+  structuredProductsSync,
+  unhingedBoundsSync,
+} from 'layerpeel';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const start = randomState({ counts: [5, 4, 3], dim: 6, seed: 3 });
+
+/** The start in a dtype, its numbers times 2^exponent. */
+function sized(Type, exponent) {
+  const half = Math.trunc(exponent / 2);
+  const of = ({ shape, data }) => ({ shape, data: Type.from(Type.from(data), (x) => x * 2 ** half * 2 ** (exponent - half)) });
+  return { features: of(start.features), prototypes: of(start.prototypes), labels: start.labels };
+}
+
+const rates = { features: 0.5, prototypes: 0.25 };
+const measured = Object.keys(collapseMeasures);
+const degreeOf = (name) => (name === 'nc4Zhu' || name.endsWith('Margin') ? 2 : 0);
+const byDegree = (values, degree) => Object.entries(values).flatMap(([name, value]) => (degreeOf(name) === degree ? [value] : []));
+const moved = (make) => (state) => {
+  const trajectory = make(state);
+  const { logNorm, ...columns } = trajectory.measureSync([0, 30], ['logNorm', 'distanceToLimit', ...measured]);
+  const { features, prototypes } = trajectory.directionAtSync(30);
+  const at = trajectory.atSync(0);
+  return {
+    0: [...features.data, ...prototypes.data, logNorm[1] - logNorm[0], ...byDegree(columns, 0).flatMap((x) => [...x])],
+    1: [...at.features.data, ...at.prototypes.data],
+    2: byDegree(columns, 2).flatMap((x) => [...x]),
+  };
+};
+
+/** What each function gives, by the degree in which it goes with the state's size. */
+const functions = {
+  collapse: (state) => {
+    const { counts, classes, samples, dim, classNorms, prototypeNorms, classMeans, ...all } = collapseSync(state, {
+      classMeans: true,
+    });
+    const measures = Object.fromEntries(measured.map((name) => [name, all[name]]));
+    return {
+      0: [...byDegree(measures, 0), ...all.spectrum],
+      1: [...classNorms, ...prototypeNorms, ...classMeans.data],
+      2: byDegree(measures, 2),
+    };
+  },
+  gradientFlow: moved((state) => gradientFlowSync(state, { gamma: 0.3, rates, weightDecay: 0.01 })),
+  gradientDescent: moved((state) => gradientDescentSync(state, { gamma: 0.3, learningRates: rates, momentum: 0.5 })),
+  anchoredFlow: moved((state) => anchoredFlowSync(state, { gamma: 0.3, rate: 0.5, weightDecay: 0.1 })),
+  iteratedDescent: (state) => {
+    const { features, prototypes } = iteratedDescentSync(state, { gamma: 0.3, learningRates: rates, steps: 3 });
+    return { 1: [...features.data, ...prototypes.data] };
+  },
+  margins: (state) => {
+    const { margins, smallest, normalized } = marginsSync(state);
+    return { 0: [normalized], 2: [...margins, smallest] };
+  },
+  matmul: ({ features, prototypes }) => ({ 2: [...matmulSync(features, prototypes, { transposeB: true }).data] }),
+  structuredProducts: (state) => {
+    const { features, prototypes } = structuredProductsSync(state, { gamma: 0.3 });
+    return { 1: [...features.data, ...prototypes.data] };
+  },
+  unhinged: (state) => {
+    const { value, features, prototypes } = lossAndGradientSync({ kind: 'unhinged', gamma: 0.3 }, state);
+    return { 1: [...features.data, ...prototypes.data], 2: [value] };
+  },
+  normalized: (state) => {
+    const fixed = { ...state, prototypes: sized(state.features.data.constructor, 0).prototypes };
+    const results = ['cross-entropy', 'mse', 'hinge', 'unhinged'].map((kind) =>
+      lossAndGradientSync({ kind, ...(kind === 'unhinged' && { gamma: 0.3 }) }, fixed, { normalizeFeatures: true }),
+    );
+    return {
+      '-1': results.flatMap(({ features }) => [...features.data]),
+      0: results.flatMap(({ value, prototypes }) => [value, ...prototypes.data]),
+    };
+  },
+  unhingedBounds: (state) => ({ 2: [...unhingedBoundsSync(state, { gamma: 0.3 }).values] }),
+  contraction: (state) => {
+    const prototypes = simplexETF(3, 6, { seed: 1 });
+    const { cosines, bounds } = contraction(
+      { ...state, prototypes: { shape: prototypes.shape, data: state.features.data.constructor.from(prototypes.data) } },
+      { loss: 'dot-regression' },
+    );
+    return { 0: [...cosines, ...bounds] };
+  },
+};
+
+const flushed = ['iteratedDescent', 'matmul', 'structuredProducts', 'unhinged', 'normalized'];
+
+for (const [Type, exponents, precision] of [
+  [Float32Array, [-120, -100, -75, -50, 50, 63, 75, 100, 120], 2e-5],
+  [Float64Array, [-1010, -800, -565, -515, -300, 300, 500, 515, 565, 800, 1000], 1e-11],
+]) {
+  for (const [name, of] of Object.entries(functions)) {
+    test(`${name} in ${Type.name} goes with the size of the state`, () => {
+      const base = of(sized(Type, 0));
+      const wrong = [];
+      for (const exponent of exponents) {
+        // Work in float32 takes what is below its normal range as zero, on the way too.
+        if (Type === Float32Array && Math.abs(exponent) > 100 && flushed.includes(name)) continue;
+        let got;
+        try {
+          got = of(sized(Type, exponent));
+        } catch (error) {
+          if (error.code !== 'LP_OVERFLOW') throw error;
+          continue;
+        }
+        const [least, most] = Type === Float32Array ? [-124, 127] : [-1020, 1023];
+        for (const [degree, values] of Object.entries(base)) {
+          values.forEach((value, i) => {
+            // In halves, and only where the result is a normal number of the dtype, or of a double.
+            const power = exponent * Number(degree);
+            const place = Math.log2(Math.abs(value)) + power;
+            const single = Type === Float32Array && (degree !== '2' || name === 'matmul');
+            if (value === 0 || place < (single ? least : -1020) || place > (single ? most : 1023)) return;
+            const half = Math.trunc(power / 2);
+            const back = got[degree][i] * 2 ** -half * 2 ** -(power - half);
+            const size = Math.max(Math.abs(value), degree === '0' ? 1e-3 : 1e-2 * Math.max(...values.map(Math.abs)));
+            if (!(Math.abs(back - value) <= precision * size))
+              wrong.push(`2^${exponent}, degree ${degree}, ${i}: ${back} for ${value}`);
+          });
+        }
+      }
+      assert.equal(wrong.slice(0, 8), []);
+    });
+  }
+}
+
+test('classes of equal means have no spread between them: Infinity or NaN, never a quotient of rounding', () => {
+  for (const Type of [Float32Array, Float64Array]) {
+    for (const offset of [0, 1e3]) {
+      const four = Array.from({ length: 32 }, (_, i) => Math.sin(i * 1.7 + 0.3) + offset);
+      const turned = [3, 2, 0, 1].flatMap((row) => four.slice(8 * row, 8 * row + 8));
+      const features = { shape: [12, 8], data: Type.from([...four, ...turned, ...four]) };
+      const labels = Int32Array.from({ length: 12 }, (_, i) => Math.floor(i / 4));
+      const same = { shape: [3, 8], data: Type.from({ length: 24 }, (_, i) => Math.cos(i % 8) / 3) };
+      const result = collapseSync({ features, labels, prototypes: same });
+      for (const name of ['nc1', 'nc1Papyan', 'nc1TraceRatio', 'nc1Cdnv'])
+        assert.not.ok(Number.isFinite(result[name]), `${name}: ${result[name]}`);
+      for (const name of [
+        'featureCosine',
+        'featureNormVariation',
+        'centeredPrototypeCosine',
+        'centeredPrototypeNormVariation',
+        'selfDuality',
+        'alignment',
+        'nc2',
+        'nc3',
+        'nc3Zhu',
+        'dualityFrobenius',
+      ])
+        assert.ok(Number.isNaN(result[name]), `${name}: ${result[name]}`);
+      const { nc1, nc1Cdnv, nc1TraceRatio } = gradientFlowSync(
+        { features, labels, prototypes: same },
+        { gamma: 0.3, rates },
+      ).measureSync([0], ['nc1', 'nc1Cdnv', 'nc1TraceRatio']);
+      for (const [value] of [nc1, nc1Cdnv, nc1TraceRatio]) assert.not.ok(Number.isFinite(value), `${value}`);
+    }
+  }
+});
+
+test.run();
