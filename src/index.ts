@@ -2,6 +2,16 @@
 export { type Content, writeFileAtomic } from './array/files.js';
 // Kernels
 export { type MatmulOptions, matmul, matmulSync } from './array/matmul.js';
+export {
+  Device,
+  DeviceArray,
+  type DeviceName,
+  type DeviceOptions,
+  type DeviceState,
+  openDevice,
+  type Precision,
+  type PrecisionOptions,
+} from './array/device.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
 export { type ReadNpzOptions, readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';

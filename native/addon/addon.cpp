@@ -15,8 +15,7 @@ Napi::Value info(Call& call) {
                             {"blas", Napi::String::New(call.env(), blas::source())},
                             {"blasDescription", Napi::String::New(call.env(), blas::description())},
                             {"threads", static_cast<Index>(thread_count())},
-                            {"cudaUsable", cuda_usable()},
-                            {"cuda", Napi::String::New(call.env(), cuda_state())}});
+                            {"cuda", cuda::kBuilt}});
 }
 LP_EXPORT("info()", info)
 

@@ -1,5 +1,7 @@
 #include "addon/call.h"
 
+#include "addon/device.h"
+
 #include <cmath>
 
 namespace lp::addon {
@@ -118,6 +120,7 @@ std::vector<double> Argument::numbers() const {
 }
 
 Index Argument::length() const {
+  if (const auto placed = device_array(value)) return placed->size;
   if (!value.IsTypedArray()) fail("LP_DTYPE", "is no typed array");
   return static_cast<Index>(value.As<Napi::TypedArray>().ElementLength());
 }
@@ -148,10 +151,35 @@ Call::Call(const Napi::CallbackInfo& info, const Export& of) : info_(info), of_(
   if (of.parameters.empty() || of.parameters[0] != "mode" || info[0].IsUndefined()) return;
   const Argument mode = (*this)[0];
   mode_.progress = mode["progress"].value;
-  mode_.async = true;
+  const Argument at_once = mode["atOnce"], device = mode["device"], resident = mode["resident"];
+  mode_.async = !(at_once.given() && at_once.flag());
+  if (!device.given()) return;
+  device_ = held_device(device);
+  resident_ = resident.given() && resident.flag();
+}
+
+void Call::check_place(const Argument& given, const DeviceArray& array) const {
+  if (!device_) given.fail("LP_DEVICE", "lies on a device, but the call runs on the CPU; read() it first");
+  if (array.memory->device() != device_) given.fail("LP_DEVICE", "lies on another device than the call runs on");
 }
 
 Napi::Value Call::run(Work work, Finish finish, const Launch& launch) {
+  if (device_) throw Error("LP_DEVICE", "This operation cannot run on a device; read() its arrays first.");
+  return this->launch(std::move(work), std::move(finish), launch);
+}
+
+Napi::Value Call::run_on_device(std::function<void(cuda::Job&)> body, Finish finish) {
+  const auto work = [device = device_, arrays = arrays_, body = std::move(body)](Control& control) {
+    cuda::Job job(device, control);
+    for (const auto& array : arrays) array->enter(job);
+    body(job);
+    for (const auto& array : arrays) array->leave(job);
+    job.wait();
+  };
+  return launch(work, std::move(finish), submit);
+}
+
+Napi::Value Call::launch(Work work, Finish finish, const Launch& launch) {
   for (const auto& array : arrays_) array->locate(env(), async());
   if (reporters_.empty()) return addon::run(env(), mode_, std::move(work), std::move(finish), launch);
   const auto reporting = [finish = std::move(finish), reporters = std::move(reporters_)](Napi::Env env) {
@@ -169,8 +197,8 @@ Indices::Indices(Call& call, const Argument& given, Index size, Index bound, con
 }
 
 void Indices::Array::locate(Napi::Env, bool) {
-  const auto* data = static_cast<const int32_t*>(addon::locate(given, napi_int32_array, size));
-  copy.assign(data, data + size);
+  const auto* found = static_cast<const int32_t*>(addon::locate(given, napi_int32_array, size));
+  copy.assign(found, found + size);
   for (const int32_t index : copy) {
     if (index < 0 || index >= bound) {
       given.fail(code, "has the entry " + std::to_string(index) + "; expected 0 … " + std::to_string(bound - 1));

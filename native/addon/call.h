@@ -12,8 +12,8 @@
 //   }
 //   LP_EXPORT("products(mode, state, plan)", products)
 //
-// A first parameter `mode` says how it runs: undefined, at once, and the call returns the result; `{ progress? }`, on
-// the pool, and it returns `{ promise, cancel }`. A state is `{ features, prototypes, biases?, labels, samples,
+// A first parameter `mode` says how it runs: undefined or `{ atOnce: true }`, at once, and the call returns the result;
+// `{ progress? }`, on the pool, and it returns `{ promise, cancel }`. A state is `{ features, prototypes, biases?, labels, samples,
 // classes, dim }`, everything else an operation is told is `plan`, and a result is an object of named values.
 //
 // Order. To read an argument may run JavaScript (a getter, a proxy), and JavaScript may take the memory of any array
@@ -21,6 +21,10 @@
 // of all arrays, at once, when no JavaScript runs any more. A job copies what it reads, unless that is shared memory,
 // which nobody can take away; a synchronous call reads in place. A job's results are arrays that nobody else sees until
 // its promise resolves.
+//
+// Devices. Where the mode names a device, the operation runs there (`run_placed`): arrays of the device are used where
+// they lie, others are brought there before its body, and results go back after it, or stay as arrays of the device where
+// the mode says `resident`. Within the body `get()` and its like give memory of the device, but for indices and labels.
 #pragma once
 
 #include <napi.h>
@@ -36,6 +40,7 @@
 
 #include "addon/job.h"
 #include "core/array.h"
+#include "core/device.h"
 
 namespace lp::addon {
 
@@ -104,10 +109,22 @@ constexpr napi_typedarray_type kArrayType = std::is_same_v<T, float>     ? napi_
 // JavaScript.
 void* locate(const Argument& array, napi_typedarray_type type, Index size, bool* shared = nullptr);
 
-// A typed array of a call, whose memory `Call::run` finds.
+// An array that lies on a device, as JavaScript holds it (src/engine/device.ts).
+struct DeviceArray {
+  std::shared_ptr<cuda::Memory> memory;
+  napi_typedarray_type type;
+  Index size;
+};
+// What a value holds of that kind; none where it is no such handle. Throws LP_OPTION where it has been disposed of.
+std::shared_ptr<DeviceArray> device_array(const Napi::Value& value);
+Napi::Value wrap(Napi::Env env, std::shared_ptr<DeviceArray> array);
+
+// An array of a call, whose memory `Call::run` finds, and brings to a device and back.
 struct Located {
   virtual ~Located() = default;
   virtual void locate(Napi::Env env, bool async) = 0;
+  virtual void enter(cuda::Job&) {}
+  virtual void leave(cuda::Job&) {}
 };
 
 // What the caller's handles hold is reported to the garbage collector when a call on them is over; see handle.h.
@@ -120,6 +137,11 @@ class Call {
   Argument operator[](size_t index) const { return {info_[index], of_.parameters.at(index)}; }
   Napi::Env env() const { return info_.Env(); }
   bool async() const { return mode_.async; }
+  // Where it runs, none for the CPU; and whether its results stay there.
+  const std::shared_ptr<cuda::Device>& device() const { return device_; }
+  bool resident() const { return resident_; }
+  // Throws LP_DEVICE unless an array lies where the call runs.
+  void check_place(const Argument& given, const DeviceArray& array) const;
 
   // Finds the memory of all arrays and runs `work` as the mode says, then `finish` on the JavaScript thread. What they
   // capture lives until the promise has settled.
@@ -129,24 +151,50 @@ class Call {
     return run(std::move(work), [](Napi::Env env) { return env.Undefined(); });
   }
 
+  // The same of an operation that has a body for the device too.
+  template <class OnDevice>
+  Napi::Value run_placed(Work work, OnDevice on_device, Finish finish) {
+    if constexpr (cuda::kBuilt) {
+      if (device_) return run_on_device(std::move(on_device), std::move(finish));
+    }
+    return run(std::move(work), std::move(finish));
+  }
+
   void add(std::shared_ptr<Located> array) { arrays_.push_back(std::move(array)); }
   void add(Reporter reporter) { reporters_.push_back(std::move(reporter)); }
 
  private:
+  Napi::Value run_on_device(std::function<void(cuda::Job&)> body, Finish finish);
+  Napi::Value launch(Work work, Finish finish, const Launch& launch);
+
   const Napi::CallbackInfo& info_;
   const Export& of_;
   Mode mode_;
+  std::shared_ptr<cuda::Device> device_;
+  bool resident_ = false;
   std::vector<std::shared_ptr<Located>> arrays_;
   std::vector<Reporter> reporters_;
 };
 
-// The elements of a typed array that is read; or none.
+// The array of a device that an argument is, which must have this type and size and lie where the call runs; or none.
+template <class T>
+std::shared_ptr<DeviceArray> placed_array(const Call& call, const Argument& given, Index size) {
+  auto array = device_array(given.value);
+  if (!array) return nullptr;
+  if (array->type != kArrayType<T>) given.fail("LP_DTYPE", "has an unexpected element type");
+  if (array->size != size) {
+    given.fail("LP_SHAPE", "has " + std::to_string(array->size) + " elements; expected " + std::to_string(size));
+  }
+  call.check_place(given, *array);
+  return array;
+}
+
+// The elements of an array that is read; or none.
 template <class T>
 class Input {
  public:
   Input() = default;
-  Input(Call& call, const Argument& given, Index size) : array_(std::make_shared<Array>(given, size)) {
-    addon::locate(given, kArrayType<T>, size);  // a wrong one is refused before anything is made
+  Input(Call& call, const Argument& given, Index size) : array_(std::make_shared<Array>(call, given, size)) {
     call.add(array_);
   }
   // None where the argument is not given.
@@ -168,8 +216,12 @@ class Input {
 
  private:
   struct Array : Located {
-    Array(const Argument& given, Index size) : given(given), size(size) {}
+    Array(Call& call, const Argument& given, Index size)
+        : given(given), size(size), resident(placed_array<T>(call, given, size)) {
+      if (!resident) addon::locate(given, kArrayType<T>, size);  // a wrong one is refused before anything is made
+    }
     void locate(Napi::Env, bool async) override {
+      if (resident) return;
       bool shared = false;
       data = static_cast<const T*>(addon::locate(given, kArrayType<T>, size, &shared));
       if (async && shared) keep = Napi::Persistent(given.value.As<Napi::Object>());
@@ -179,8 +231,12 @@ class Input {
         data = copy.get();
       }
     }
+    void enter(cuda::Job& job) override {
+      data = resident ? static_cast<const T*>(resident->memory->get()) : job.uploaded(data, size);
+    }
     Argument given;
     Index size;
+    std::shared_ptr<DeviceArray> resident;
     const T* data = nullptr;
     Buffer<T> copy;
     Napi::ObjectReference keep;
@@ -193,6 +249,7 @@ class Indices {
  public:
   Indices() = default;
   Indices(Call& call, const Argument& given, Index size, Index bound, const char* code = "LP_SHAPE");
+  // Of the CPU, wherever the call runs.
   const int32_t* get() const { return array_ ? array_->copy.data() : nullptr; }
 
  private:
@@ -217,34 +274,64 @@ struct Labels : Indices {
 // A new typed array of JavaScript's, of zeros. Throws LP_MEMORY where it cannot be had.
 Napi::Value new_array(Napi::Env env, napi_typedarray_type type, Index size);
 
-// A typed array of the result; or none.
+// An array of the result; or none.
 template <class T>
 class Output {
  public:
   Output() = default;
-  Output(Call& call, Index size) : array_(std::make_shared<Array>(new_array(call.env(), kArrayType<T>, size), size)) {
-    call.add(array_);
-  }
-  // An array of the caller's, which a synchronous call may write in place.
-  Output(Call& call, const Argument& given, Index size) : array_(std::make_shared<Array>(given.value, size)) {
-    addon::locate(given, kArrayType<T>, size);
+  Output(Call& call, Index size) : array_(std::make_shared<Array>(call, size)) { call.add(array_); }
+  // An array of the caller's, which a synchronous call may write in place, and any call that runs where it lies.
+  Output(Call& call, const Argument& given, Index size) : array_(std::make_shared<Array>(call, given, size)) {
     call.add(array_);
   }
   explicit operator bool() const { return array_ != nullptr; }
   T* get() const { return array_ ? array_->data : nullptr; }
   Matrix<T> matrix(Index rows, Index cols) const { return {get(), rows, cols}; }
-  Napi::Value value() const { return array_->keep.Value(); }
+  // For `finish`.
+  Napi::Value value() const { return array_->value(); }
 
  private:
   struct Array : Located {
-    Array(Napi::Value value, Index size) : size(size), keep(Napi::Persistent(value.As<Napi::Object>())) {}
+    Array(Call& call, Index size) : env(call.env()), size(size) {
+      if (call.resident()) {
+        resident = std::make_shared<DeviceArray>(DeviceArray{nullptr, kArrayType<T>, size});
+      } else {
+        keep = Napi::Persistent(new_array(env, kArrayType<T>, size));
+      }
+    }
+    Array(Call& call, const Argument& given, Index size)
+        : env(call.env()), size(size), filled(true), resident(placed_array<T>(call, given, size)) {
+      if (!resident) addon::locate(given, kArrayType<T>, size);
+      keep = Napi::Persistent(given.value);
+    }
     void locate(Napi::Env, bool) override {
+      if (resident) return;
       data = static_cast<T*>(addon::locate({keep.Value(), "A result"}, kArrayType<T>, size));
       prefer_huge_pages(data, size * sizeof(T));
     }
+    void enter(cuda::Job& job) override {
+      if (resident) {
+        if (!filled) {
+          resident->memory = std::make_shared<cuda::Memory>(job.device().shared_from_this(), size * sizeof(T));
+        }
+        data = static_cast<T*>(resident->memory->get());
+        return;
+      }
+      host = data;
+      data = filled ? job.uploaded(host, size) : job.scratch<T>(size);
+    }
+    void leave(cuda::Job& job) override {
+      if (host) job.download(host, data, size * sizeof(T));
+    }
+    Napi::Value value() const { return resident && !filled ? wrap(env, resident) : keep.Value(); }
+
+    Napi::Env env;
     Index size;
+    bool filled = false;  // by the caller
+    std::shared_ptr<DeviceArray> resident;
     T* data = nullptr;
-    Napi::ObjectReference keep;
+    T* host = nullptr;  // where the result goes back to
+    Napi::Reference<Napi::Value> keep;
   };
   std::shared_ptr<Array> array_;
 };
@@ -282,11 +369,14 @@ Napi::Array list_of(Napi::Env env, const std::vector<Napi::Value>& values);
 // Calls body.operator()<float>() or <double>() by the element type of a typed array.
 template <class Body>
 Napi::Value with_float_type(const Argument& array, Body&& body) {
-  if (array.value.IsTypedArray()) {
-    const auto type = array.value.As<Napi::TypedArray>().TypedArrayType();
-    if (type == napi_float32_array) return body.template operator()<float>();
-    if (type == napi_float64_array) return body.template operator()<double>();
+  napi_typedarray_type type = napi_uint8_array;
+  if (const auto placed = device_array(array.value)) {
+    type = placed->type;
+  } else if (array.value.IsTypedArray()) {
+    type = array.value.As<Napi::TypedArray>().TypedArrayType();
   }
+  if (type == napi_float32_array) return body.template operator()<float>();
+  if (type == napi_float64_array) return body.template operator()<double>();
   array.fail("LP_DTYPE", "is no Float32Array and no Float64Array");
 }
 

@@ -10,8 +10,10 @@ Napi::Value products(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const double gamma = call[2]["gamma"].number();
     const StateOutput<T> out(call, state.sizes, true);
-    return call.run([=](Control& control) { lp::products(state.get(), gamma, out.get(state.labels.get()), control); },
-                    [=](Napi::Env env) { return named(env, out.entries()); });
+    return call.run_placed(
+        [=](Control& control) { lp::products(state.get(), gamma, out.get(state.labels.get()), control); },
+        [=](cuda::Job& job) { cuda::products(job, state.get(), gamma, out.get(state.labels.get())); },
+        [=](Napi::Env env) { return named(env, out.entries()); });
   });
 }
 LP_EXPORT("products(mode, state, plan)", products)

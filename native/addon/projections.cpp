@@ -13,15 +13,17 @@ Napi::Value projections(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     std::vector<StateOutput<T>> parts;
     for (size_t i = 0; i < std::size(kParts); i++) parts.emplace_back(call, state.sizes, false);
-    return call.run(
-        [=](Control& control) {
-          Projections<T> out;
-          for (size_t i = 0; i < parts.size(); i++) {
-            out.features[i] = parts[i].features.get();
-            out.prototypes[i] = parts[i].prototypes.get();
-          }
-          lp::projections<T>(state.get(), out, control);
-        },
+    const auto out = [=] {
+      Projections<T> out;
+      for (size_t i = 0; i < parts.size(); i++) {
+        out.features[i] = parts[i].features.get();
+        out.prototypes[i] = parts[i].prototypes.get();
+      }
+      return out;
+    };
+    return call.run_placed(
+        [=](Control& control) { lp::projections<T>(state.get(), out(), control); },
+        [=](cuda::Job& job) { cuda::projections<T>(job, state.get(), out()); },
         [=](Napi::Env env) {
           std::vector<Entry> entries;
           for (size_t i = 0; i < parts.size(); i++) entries.emplace_back(kParts[i], named(env, parts[i].entries()));

@@ -6,10 +6,20 @@
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkNumber, option } from '../check/options.js';
+import type { Float, Operand } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
-import { checkArray, checkSameType, type Float, type NDArray, showShape } from './ndarray.js';
+import {
+  checkOperand,
+  checkPrecision,
+  type DeviceArray,
+  type DeviceOptions,
+  type Precision,
+  type PrecisionOptions,
+  placed,
+} from './device.js';
+import { type NDArray, showShape } from './ndarray.js';
 
-export interface MatmulOptions extends Control {
+export interface MatmulOptions<A extends NDArray | DeviceArray = NDArray> extends Control, DeviceOptions, PrecisionOptions {
   /** Transposes the last two dimensions of `a`. @default false */
   readonly transposeA?: boolean;
   /** Transposes the last two dimensions of `b`. @default false */
@@ -19,16 +29,18 @@ export interface MatmulOptions extends Control {
   /** Factor of what `out` held before; needs `out` unless 0. @default 0 */
   readonly beta?: number;
   /** Where the result goes; of the result's shape, and not sharing memory with `a` or `b`. @default a new array */
-  readonly out?: NDArray;
+  readonly out?: A;
 }
 
 /**
  * The product of `a [.., m, k]` and `b [.., k, n]`: `[.., m, n]`. Batch dimensions broadcast as in NumPy. NaN and
  * infinities propagate.
  *
- * @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
+ * @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
-export async function matmul(a: NDArray, b: NDArray, options: MatmulOptions = {}): Promise<NDArray> {
+export async function matmul(a: NDArray, b: NDArray, options?: MatmulOptions): Promise<NDArray>;
+export async function matmul(a: DeviceArray, b: DeviceArray, options?: MatmulOptions<DeviceArray>): Promise<DeviceArray>;
+export async function matmul<A extends NDArray | DeviceArray>(a: A, b: A, options: MatmulOptions<A> = {}): Promise<A> {
   return run(product(a, b, options), options);
 }
 
@@ -48,30 +60,36 @@ interface MatmulPlan {
   readonly beta: number;
   /** Triples: size of a batch dimension, stride of a, stride of b. */
   readonly batch: Float64Array;
+  readonly precision: Precision;
 }
 
 interface Operands {
-  readonly a: Float;
-  readonly b: Float;
-  readonly out: Float | undefined;
+  readonly a: Operand;
+  readonly b: Operand;
+  readonly out: Operand | undefined;
+}
+
+interface RawProduct {
+  readonly out: Operand;
 }
 
 declare module '../engine/load.js' {
   interface Engine {
     /** The product in `out`, or in a new array. */
-    matmul(mode: Mode, operands: Operands, plan: MatmulPlan): Result<{ readonly out: Float }>;
+    matmul(mode: Mode, operands: Operands, plan: MatmulPlan): Result<RawProduct>;
   }
 }
 
 /** `matmul` as a task. */
-export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<{ readonly out: Float }, NDArray> {
-  checkOptions(options, ['transposeA', 'transposeB', 'alpha', 'beta', 'out']);
+export function product<A extends NDArray | DeviceArray>(a: A, b: A, options: MatmulOptions<A>): Task<RawProduct, A> {
+  checkOptions(options, ['transposeA', 'transposeB', 'alpha', 'beta', 'out', 'device', 'precision']);
   const left = checkMatrix(a, 'a');
   const right = checkMatrix(b, 'b');
   const transposeA = checkBoolean(options.transposeA ?? false, option('options.transposeA'));
   const transposeB = checkBoolean(options.transposeB ?? false, option('options.transposeB'));
   const alpha = checkNumber(options.alpha ?? 1, option('options.alpha'));
   const beta = checkNumber(options.beta ?? 0, option('options.beta'));
+  const precision = checkPrecision(options);
 
   const [m, k] = matrixShape(left.shape, transposeA);
   const [inner, n] = matrixShape(right.shape, transposeB);
@@ -83,8 +101,10 @@ export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<{ 
   }
   const { shape: batchShape, strides } = broadcast(left.shape.slice(0, -2), right.shape.slice(0, -2), m * k, k * n);
   const shape = [...batchShape, m, n];
-  const out = options.out === undefined ? undefined : checkArray(options.out, 'out');
-  checkSameType({ a: left.data, b: right.data, out: out?.data });
+  const out = options.out === undefined ? undefined : checkOperand(options.out, 'out');
+  const products = size(shape) * k;
+  const bytes = (size(left.shape) + size(right.shape) + size(shape)) * (left.dtype === 'float32' ? 4 : 8);
+  const { place, give } = placed({ a: left, b: right, out }, options, { operations: 2 * products, bytes });
   if (out && showShape(out.shape) !== showShape(shape)) {
     throw new LayerpeelError('LP_SHAPE', `out is ${showShape(out.shape)}; expected ${showShape(shape)}.`);
   }
@@ -95,15 +115,18 @@ export function product(a: NDArray, b: NDArray, options: MatmulOptions): Task<{ 
   }
 
   const operands = { a: left.data, b: right.data, out: out?.data };
-  const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides) };
+  const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides), precision };
   return {
+    place,
     call: (engine, mode) => engine.matmul(mode, operands, plan),
-    wrap: ({ out: data }) => options.out ?? { shape, data },
+    wrap: ({ out: data }) => options.out ?? give<A>(shape, data),
   };
 }
 
+const size = (shape: readonly number[]) => shape.reduce((product, extent) => product * extent, 1);
+
 function checkMatrix(array: unknown, name: string) {
-  const checked = checkArray(array, name);
+  const checked = checkOperand(array, name);
   if (checked.shape.length < 2) {
     throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${showShape(checked.shape)}; expected at least 2 dimensions.`);
   }
@@ -142,7 +165,13 @@ function broadcast(
   return { shape, strides };
 }
 
-function overlap(x: Float, y: Float): boolean {
+function overlap(x: Operand, y: Operand): boolean {
+  return isFloat(x) && isFloat(y) ? shareMemory(x, y) : x === y;
+}
+
+const isFloat = (x: Operand): x is Float => ArrayBuffer.isView(x);
+
+function shareMemory(x: Float, y: Float): boolean {
   return (
     x.buffer === y.buffer &&
     x.byteOffset < y.byteOffset + y.byteLength &&

@@ -6,7 +6,7 @@
 import { totalmem } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
 import { show } from '../check/options.js';
-import type { DType, Float } from '../engine/load.js';
+import type { DType, Float, Operand } from '../engine/load.js';
 
 export type { DType, Float };
 
@@ -24,10 +24,10 @@ export interface State<T extends Float = Float> {
 }
 
 /** A state whose shapes, types and labels have been checked. */
-export interface CheckedState {
-  readonly features: Float;
-  readonly prototypes: Float;
-  readonly biases: Float | undefined;
+export interface CheckedState<A extends Operand = Float> {
+  readonly features: A;
+  readonly prototypes: A;
+  readonly biases: A | undefined;
   readonly labels: Int32Array;
   /** Samples. */
   readonly samples: number;
@@ -114,17 +114,27 @@ function isDetached(data: Float | Int32Array): boolean {
   }
 }
 
+/** An array that has been checked: its elements, exactly as many as its shape says, or what stands for them on a device. */
+export interface CheckedArray<A extends Operand = Float> {
+  readonly shape: readonly number[];
+  readonly data: A;
+  readonly dtype: DType;
+}
+
 /**
- * Checks an array and returns its elements, exactly `size` of them.
+ * Checks an array and returns its elements.
  * @param rank the number of dimensions expected; any when left out
  */
-export function checkArray(array: unknown, name: string, rank?: number): { shape: readonly number[]; data: Float } {
+export function checkArray(array: unknown, name: string, rank?: number): CheckedArray {
   const { shape, data, stride, offset } = (array ?? {}) as {
     shape?: unknown;
     data?: unknown;
     stride?: unknown;
     offset?: unknown;
   };
+  if (describe(array) === 'DeviceArray') {
+    throw new LayerpeelError('LP_DEVICE', `${name} lies on a device, which this function cannot use; read() it first.`);
+  }
   if (!Array.isArray(shape) || data === undefined) {
     throw new LayerpeelError(
       'LP_SHAPE',
@@ -140,15 +150,11 @@ export function checkArray(array: unknown, name: string, rank?: number): { shape
   if (isDetached(data)) {
     throw new LayerpeelError('LP_DETACHED', `${name}.data has been detached: its buffer was transferred. Pass a copy.`);
   }
-  if (rank !== undefined && shape.length !== rank) {
-    throw new LayerpeelError(
-      'LP_SHAPE',
-      `${name}.shape is ${showShape(shape)}; expected ${rank} dimension${rank === 1 ? '' : 's'}.`,
-    );
-  }
+  checkRank(shape, name, rank);
   const size = sizeOf(shape, name);
   const start = checkContiguous(shape, stride, offset, name);
-  if (start === 0 && data.length === size) return { shape, data };
+  const dtype = dtypeOf(data);
+  if (start === 0 && data.length === size) return { shape, data, dtype };
   if (start === 0 && offset === undefined) {
     throw new LayerpeelError('LP_SHAPE', `${name}.shape ${showShape(shape)} needs ${size} elements, but data has ${data.length}.`);
   }
@@ -158,7 +164,12 @@ export function checkArray(array: unknown, name: string, rank?: number): { shape
       `${name}.shape ${showShape(shape)} from offset ${start} needs ${start + size} elements, but data has ${data.length}.`,
     );
   }
-  return { shape, data: data.subarray(start, start + size) };
+  return { shape, data: data.subarray(start, start + size), dtype };
+}
+
+export function checkRank(shape: readonly number[], name: string, rank: number | undefined): void {
+  if (rank === undefined || shape.length === rank) return;
+  throw new LayerpeelError('LP_SHAPE', `${name}.shape is ${showShape(shape)}; expected ${rank} dimension${rank === 1 ? '' : 's'}.`);
 }
 
 /** @throws `LP_NOT_FINITE` naming the first element that is not a finite number */
@@ -243,16 +254,15 @@ export function countLabels(labels: Int32Array, classes: number): Int32Array {
 }
 
 /** Checks that arrays share one dtype and returns it. */
-export function checkSameType(arrays: Readonly<Record<string, Float | undefined>>): DType {
+export function checkSameType(arrays: Readonly<Record<string, { readonly dtype: DType } | undefined>>): DType {
   let first: [string, DType] | undefined;
-  for (const [name, data] of Object.entries(arrays)) {
-    if (!data) continue;
-    const dtype = dtypeOf(data);
-    first ??= [name, dtype];
-    if (first[1] !== dtype) {
+  for (const [name, array] of Object.entries(arrays)) {
+    if (!array) continue;
+    first ??= [name, array.dtype];
+    if (first[1] !== array.dtype) {
       throw new LayerpeelError(
         'LP_DTYPE',
-        `${first[0]} is ${first[1]} but ${name} is ${dtype}; convert one, as a computation has one dtype.`,
+        `${first[0]} is ${first[1]} but ${name} is ${array.dtype}; convert one, as a computation has one dtype.`,
       );
     }
   }
@@ -260,10 +270,16 @@ export function checkSameType(arrays: Readonly<Record<string, Float | undefined>
 }
 
 /** Checks a state's shapes, types and labels. Finite values are checked by the kernels, which read every element anyway. */
-export function checkState(state: unknown): CheckedState {
+export const checkState = (state: unknown): CheckedState => checkStateOf(state, checkArray);
+
+/** `checkState` of arrays that `check` checks. */
+export function checkStateOf<A extends Operand>(
+  state: unknown,
+  check: (array: unknown, name: string, rank: number) => CheckedArray<A>,
+): CheckedState<A> {
   const given = (state ?? {}) as Partial<State>;
-  const features = checkArray(given.features, 'features', 2);
-  const prototypes = checkArray(given.prototypes, 'prototypes', 2);
+  const features = check(given.features, 'features', 2);
+  const prototypes = check(given.prototypes, 'prototypes', 2);
   const [samples, dim] = features.shape as [number, number];
   const [classes, prototypeDim] = prototypes.shape as [number, number];
   if (dim !== prototypeDim) {
@@ -278,11 +294,11 @@ export function checkState(state: unknown): CheckedState {
       `features are ${showShape(features.shape)} and prototypes ${showShape(prototypes.shape)}; expected at least one sample, one dimension and two classes.`,
     );
   }
-  const biases = checkOptional(given.biases, 'biases', 1);
+  const biases = isLeftOut(given.biases) ? undefined : check(given.biases, 'biases', 1);
   if (biases && biases.shape[0] !== classes) {
     throw new LayerpeelError('LP_SHAPE', `biases are ${showShape(biases.shape)}; expected [${classes}], one a prototype.`);
   }
-  const dtype = checkSameType({ features: features.data, prototypes: prototypes.data, biases: biases?.data });
+  const dtype = checkSameType({ features, prototypes, biases });
   const { labels, counts } = checkLabels(given.labels, samples, classes);
   return {
     features: features.data,

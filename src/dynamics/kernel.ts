@@ -88,7 +88,7 @@ function flowOf(state: State, options: KernelOptions, place: Place): KernelFlow 
       `${kernelName} is ${showShape(kernel.shape)}; expected [${samples * dim}, ${samples * dim}], or [${samples}, ${samples}] where it acts on every coordinate alike.`,
     );
   }
-  checkSameType({ features: checked.features, [kernelName]: kernel.data });
+  checkSameType({ features: checked, [kernelName]: kernel });
   const problem: Problem = {
     initial: snapshot(checked),
     features: doubles(checked.features),

@@ -9,34 +9,40 @@
  * `M` is never formed: the cost is `O(p (n + C))`.
  */
 
-import { checkState, type Float, type NDArray, type State } from '../array/ndarray.js';
+import { checkPlacedState, type DeviceArray, type DeviceOptions, type DeviceState, stateBytes } from '../array/device.js';
+import type { NDArray, State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { checkNumber, option } from '../check/options.js';
-import type { RawArrays } from '../engine/load.js';
+import type { Operand, RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
-export interface ProductsOptions extends Control {
+export interface ProductsOptions extends Control, DeviceOptions {
   /** Weight of the other classes' logits in the loss. */
   readonly gamma: number;
 }
 
 /** The negative gradient of the unhinged loss. */
-export interface Products {
+export interface Products<A extends NDArray | DeviceArray = NDArray> {
   /** `MᵀW [n, p]` */
-  readonly features: NDArray;
+  readonly features: A;
   /** `M H [C, p]` */
-  readonly prototypes: NDArray;
+  readonly prototypes: A;
   /** `m [C]` */
-  readonly biases: NDArray;
+  readonly biases: A;
 }
 
 /**
  * `MᵀW`, `M H` and `m`: the negative gradient of the unhinged loss with respect to features, prototypes and biases, for
  * classes of any size and labels in any order.
  *
- * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_OPTION`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
+ * @throws `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_OPTION`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
-export async function structuredProducts(state: State, options: ProductsOptions): Promise<Products> {
+export async function structuredProducts(state: State, options: ProductsOptions): Promise<Products>;
+export async function structuredProducts(state: DeviceState, options: ProductsOptions): Promise<Products<DeviceArray>>;
+export async function structuredProducts(
+  state: State | DeviceState,
+  options: ProductsOptions,
+): Promise<Products<NDArray | DeviceArray>> {
   return run(multiply(state, options), options);
 }
 
@@ -45,23 +51,32 @@ export function structuredProductsSync(state: State, options: ProductsOptions): 
   return runSync(multiply(state, options));
 }
 
+type RawProducts = Required<RawArrays<Operand>>;
+
 declare module '../engine/load.js' {
   interface Engine {
-    products(mode: Mode, state: EngineState, plan: { readonly gamma: number }): Result<Required<RawArrays>>;
+    products(mode: Mode, state: EngineState, plan: { readonly gamma: number }): Result<RawProducts>;
   }
 }
 
-function multiply(state: State, options: ProductsOptions): Task<Required<RawArrays>, Products> {
-  checkOptions(options, ['gamma']);
+function multiply<A extends NDArray | DeviceArray>(
+  state: State | DeviceState,
+  options: ProductsOptions,
+): Task<RawProducts, Products<A>> {
+  checkOptions(options, ['gamma', 'device']);
   const gamma = checkNumber(options.gamma, option('options.gamma')); // of either sign: the products are linear in it
-  const checked = checkState(state);
+  const { checked, place, give } = checkPlacedState(state, options, (state) => ({
+    operations: stateBytes(state),
+    bytes: stateBytes(state),
+  }));
   const { samples, classes, dim } = checked;
   return {
+    place,
     call: (engine, mode) => engine.products(mode, checked, { gamma }),
     wrap: ({ features, prototypes, biases }) => ({
-      features: { shape: [samples, dim], data: features },
-      prototypes: { shape: [classes, dim], data: prototypes },
-      biases: { shape: [classes], data: biases as Float },
+      features: give<A>([samples, dim], features),
+      prototypes: give<A>([classes, dim], prototypes),
+      biases: give<A>([classes], biases as Operand),
     }),
   };
 }

@@ -4,49 +4,57 @@
  * classes of `N` samples their eigenvalues are `±(1+γ)/(C√N)` (plus1, minus1), `±(1+γ−γC)/(C√N)` (plus2, minus2) and 0.
  */
 
-import { checkBalanced, checkState, type NDArray, type State } from '../array/ndarray.js';
+import { checkPlacedState, type DeviceArray, type DeviceOptions, type DeviceState, stateBytes } from '../array/device.js';
+import { checkBalanced, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
-import type { RawArrays } from '../engine/load.js';
+import type { Operand, RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
+export interface ProjectionsOptions extends Control, DeviceOptions {}
+
 /** Features `[n, p]` and prototypes `[C, p]` of one part. */
-export interface Part {
-  readonly features: NDArray;
-  readonly prototypes: NDArray;
+export interface Part<A extends NDArray | DeviceArray = NDArray> {
+  readonly features: A;
+  readonly prototypes: A;
 }
 
 /** The parts; they are orthogonal and add up to the state. */
-export interface Parts {
+export interface Parts<A extends NDArray | DeviceArray = NDArray> {
   /** Class means and prototypes as far as they agree: centred, of dimension `p(C−1)`. */
-  readonly plus1: Part;
+  readonly plus1: Part<A>;
   /** Class means and prototypes as far as they oppose each other: centred, of dimension `p(C−1)`. */
-  readonly minus1: Part;
+  readonly minus1: Part<A>;
   /** Global means of features and prototypes as far as they agree: dimension `p`. */
-  readonly plus2: Part;
+  readonly plus2: Part<A>;
   /** Global means as far as they oppose each other: dimension `p`. */
-  readonly minus2: Part;
+  readonly minus2: Part<A>;
   /** Features about their class mean: dimension `pC(N−1)`. */
-  readonly rest: Part;
+  readonly rest: Part<A>;
 }
 
 /**
  * Splits features and prototypes into their five orthogonal parts (UL Eq. 8). Labels may be in any order; every class
  * must have the same number of samples.
  *
- * @throws `LP_BALANCE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_ABORTED`
+ * @throws `LP_BALANCE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_NOT_FINITE`, `LP_DETACHED`, `LP_OPTION`, `LP_DEVICE`, `LP_MEMORY`,
+ *   `LP_ABORTED`
  */
-export async function spectralProjections(state: State, options: Control = {}): Promise<Parts> {
-  checkOptions(options);
-  return run(split(state), options);
+export async function spectralProjections(state: State, options?: ProjectionsOptions): Promise<Parts>;
+export async function spectralProjections(state: DeviceState, options?: ProjectionsOptions): Promise<Parts<DeviceArray>>;
+export async function spectralProjections(
+  state: State | DeviceState,
+  options: ProjectionsOptions = {},
+): Promise<Parts<NDArray | DeviceArray>> {
+  return run(split(state, options), options);
 }
 
 /** `spectralProjections` on the calling thread (its loops still use every compute thread). */
-export function spectralProjectionsSync(state: State): Parts {
-  return runSync(split(state));
+export function spectralProjectionsSync(state: State, options: ProjectionsOptions = {}): Parts {
+  return runSync(split(state, options));
 }
 
 /** The arrays of the parts. */
-type RawParts = { readonly [Part in keyof Parts]: RawArrays };
+type RawParts = { readonly [Part in keyof Parts]: RawArrays<Operand> };
 
 declare module '../engine/load.js' {
   interface Engine {
@@ -54,15 +62,20 @@ declare module '../engine/load.js' {
   }
 }
 
-function split(state: State): Task<RawParts, Parts> {
-  const checked = checkState(state);
+function split<A extends NDArray | DeviceArray>(state: State | DeviceState, options: ProjectionsOptions): Task<RawParts, Parts<A>> {
+  checkOptions(options, ['device']);
+  const { checked, place, give } = checkPlacedState(state, options, (state) => ({
+    operations: stateBytes(state),
+    bytes: 3 * stateBytes(state),
+  }));
   checkBalanced(checked, 'spectralProjections');
   const { samples, classes, dim } = checked;
-  const shaped = ({ features, prototypes }: RawArrays): Part => ({
-    features: { shape: [samples, dim], data: features },
-    prototypes: { shape: [classes, dim], data: prototypes },
+  const shaped = ({ features, prototypes }: RawArrays<Operand>): Part<A> => ({
+    features: give<A>([samples, dim], features),
+    prototypes: give<A>([classes, dim], prototypes),
   });
   return {
+    place,
     call: (engine, mode) => engine.projections(mode, checked),
     wrap: ({ plus1, minus1, plus2, minus2, rest }) => ({
       plus1: shaped(plus1),

@@ -20,8 +20,20 @@ import { LayerpeelError } from '../check/errors.js';
 export type Float = Float32Array | Float64Array;
 export type DType = 'float32' | 'float64';
 
-/** `undefined` runs an operation at once; an object runs it on the pool. */
-export type Mode = undefined | { readonly progress?: (share: number) => void };
+/** `undefined` runs an operation at once; an object runs it on the pool, unless it says otherwise. */
+export type Mode =
+  | undefined
+  | {
+      readonly progress?: (share: number) => void;
+      readonly atOnce?: boolean;
+      /** @default the CPU */
+      readonly device?: Handle<'device'>;
+      /** Whether results stay on the device. */
+      readonly resident?: boolean;
+    };
+
+/** An array as operations that may run on a device take and give it. */
+export type Operand<T extends Float = Float> = T | Handle<'device array'>;
 
 export interface Pending<T> {
   readonly promise: Promise<T>;
@@ -38,14 +50,14 @@ export interface Sizes {
 }
 
 /** The arrays of a state, all of one type, as they come back. */
-export interface RawArrays<T extends Float = Float> {
+export interface RawArrays<T extends Operand = Float> {
   readonly features: T;
   readonly prototypes: T;
   readonly biases?: T | undefined;
 }
 
 /** A state as native functions take it. */
-export interface EngineState<T extends Float = Float> extends RawArrays<T>, Sizes {
+export interface EngineState<T extends Operand = Operand> extends RawArrays<T>, Sizes {
   readonly labels: Int32Array;
 }
 
@@ -63,8 +75,8 @@ export interface EngineInfo {
   readonly blas: string;
   readonly blasDescription: string;
   readonly threads: number;
-  readonly cudaUsable: boolean;
-  readonly cuda: string;
+  /** Whether the binary holds the kernels for NVIDIA GPUs. */
+  readonly cuda: boolean;
 }
 
 /** The addon's functions. */

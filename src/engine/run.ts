@@ -6,11 +6,14 @@
 import type { Control } from '../check/control.js';
 import { aborted, type ErrorCode, makeError } from '../check/errors.js';
 import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
+import { openPlace, openPlaceSync, type Place } from './place.js';
 
 /** An operation whose arguments have been checked: how to run it, and what to make of the result. */
 export interface Task<Raw, T> {
   readonly call: (engine: Engine, mode: Mode) => Result<Raw>;
   readonly wrap: (raw: Raw) => T;
+  /** Where it runs. @default on the CPU */
+  readonly place?: Place | undefined;
 }
 
 /** The engine throws plain errors that carry a code: the typed error of that code; anything else as it is. */
@@ -23,7 +26,9 @@ function typed(error: unknown): unknown {
 /** Runs a task on the calling thread. */
 export function runSync<Raw, T>(task: Task<Raw, T>): T {
   try {
-    return task.wrap(task.call(engine(), undefined) as Raw);
+    const { place } = task;
+    const mode = place && { atOnce: true, device: openPlaceSync(place.ordinal).handle, resident: place.resident };
+    return task.wrap(task.call(engine(), mode) as Raw);
   } catch (error) {
     throw typed(error);
   }
@@ -58,8 +63,14 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
   const waiting = signal && (cancels.get(signal) ?? listen(signal));
   waiting?.add(cancel);
   try {
-    pending = task.call(engine(), onProgress ? { progress } : {}) as Pending<Raw>;
-    const raw = await pending.promise;
+    const { place } = task;
+    const device = place && { device: (await openPlace(place.ordinal)).handle, resident: place.resident };
+    if (signal?.aborted) throw aborted(signal);
+    const begin = () => {
+      pending = task.call(engine(), { ...(onProgress && { progress }), ...device }) as Pending<Raw>;
+      return pending.promise;
+    };
+    const raw = await (device ? withRoom(begin) : begin());
     if (thrown) throw thrown.error;
     return task.wrap(raw);
   } catch (error) {
@@ -68,6 +79,20 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
     throw typed(error);
   } finally {
     waiting?.delete(cancel);
+  }
+}
+
+/**
+ * Arrays of a device that nobody holds any more are freed by the garbage collector, on the event loop: where a device has
+ * no memory, that is given one turn for it.
+ */
+async function withRoom<T>(begin: () => Promise<T>): Promise<T> {
+  try {
+    return await begin();
+  } catch (error) {
+    if ((error as { code?: ErrorCode }).code !== 'LP_MEMORY') throw error;
+    await new Promise(setImmediate);
+    return begin();
   }
 }
 

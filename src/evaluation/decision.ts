@@ -76,7 +76,7 @@ function checkClassifier(given: Classifier) {
       throw new LayerpeelError('LP_SHAPE', `${name} are ${showShape(array.shape)}; expected [${length}].`);
     }
   }
-  checkSameType({ features: features.data, prototypes: prototypes.data, biases: biases?.data });
+  checkSameType({ features, prototypes, biases });
   return { features, prototypes, biases, featureMean, samples, classes, dim };
 }
 

@@ -4,6 +4,7 @@
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
 import { engine, enginePath } from '../engine/load.js';
+import type { DeviceAvailability } from '../engine/place.js';
 import { version } from '../version.js';
 
 export function machine(): Record<string, string> {
@@ -26,13 +27,15 @@ function engineFacts(): Record<string, string> {
       BLAS: info.blas,
       'BLAS build': info.blasDescription,
       threads: `${info.threads}${asked('LAYERPEEL_THREADS', /^0*[1-9]\d*$/)}`,
-      CUDA: info.cudaUsable ? `usable: ${info.cuda}` : `not usable: ${info.cuda}`,
+      CUDA: cudaState(engine().deviceAvailability()),
     };
   } catch (error) {
     if (error instanceof LayerpeelError) return { binary: error.message };
     throw error;
   }
 }
+
+const cudaState = ({ usable, state }: DeviceAvailability) => `${usable ? 'usable' : 'not usable'}: ${state}`;
 
 /** What an environment variable asks for, if it is set, and whether it is understood. */
 function asked(name: string, known: RegExp): string {

@@ -44,11 +44,12 @@ export function checkCheckpoint(checkpoint: DescentCheckpoint, place: Place): Ch
   for (const part of parts) {
     const own = checked[part];
     if (!own && given[part] === undefined) continue;
-    const { data } = checkArray(given[part], inside(here, part).path);
+    const array = checkArray(given[part], inside(here, part).path);
+    const { data } = array;
     if (data.length !== own?.length) {
       throw new LayerpeelError('LP_SHAPE', `${inside(here, part).path} has ${data.length} elements; expected ${own?.length ?? 0}.`);
     }
-    checkSameType({ features: checked.features, [inside(here, part).path]: data });
+    checkSameType({ features: checked, [inside(here, part).path]: array });
   }
   return checked;
 }

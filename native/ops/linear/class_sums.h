@@ -9,6 +9,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/device.h"
 #include "core/dispatch.h"
 
 namespace lp {
@@ -50,6 +51,32 @@ void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double>
 // Plain loops: the oracle.
 template <class T>
 void class_sums_ref(Matrix<const T> features, const int32_t* labels, Matrix<double> sums);
+
+namespace cuda {
+
+// The runs of samples in the order of their class that a sum over classes is made of, on the device; `order` null stands for
+// the rows as they lie.
+struct ClassRuns {
+  ClassRuns(Job& job, const ByClass& samples);
+  // All rows as one class.
+  ClassRuns(Job& job, Index rows);
+
+  Index runs, classes;
+  const Index *order, *begin;       // begin (runs + 1): positions in order
+  const Index* first;               // (classes + 1): of each class's runs
+};
+
+// sums (C, p)
+template <class T>
+void class_sums(Job& job, Matrix<const T> rows, const ClassRuns& runs, Matrix<double> sums);
+
+// Throws LP_NOT_FINITE with the place of the first NaN or infinity of an array, if there is one.
+template <class T>
+void check_finite(Job& job, Matrix<const T> array, const char* name);
+// Whether every value is.
+bool all_finite(Job& job, Matrix<const double> values);
+
+}  // namespace cuda
 
 // Whether every value is finite. A sum that is not says that a summand may not be.
 bool all_finite(Matrix<const double> values);

@@ -10,6 +10,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/device.h"
 
 namespace lp {
 
@@ -20,5 +21,15 @@ void contrast(Matrix<const T> x, double gamma, Index samples, Matrix<double> out
 // −gradient (n, p), (C, p), (C). Throws LP_NOT_FINITE.
 template <class T>
 void products(const State<const T>& state, double gamma, const State<T>& out, const Control& control);
+
+namespace cuda {
+
+template <class T>
+void contrast(Job& job, Matrix<const T> x, double gamma, Index samples, Matrix<double> out);
+
+template <class T>
+void products(Job& job, const State<const T>& state, double gamma, const State<T>& out);
+
+}  // namespace cuda
 
 }  // namespace lp

@@ -10,6 +10,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/device.h"
 #include "core/dispatch.h"
 
 namespace lp {
@@ -28,6 +29,13 @@ void projections(const State<const T>& state, const Projections<T>& out, const C
 // Plain loops: the oracle.
 template <class T>
 void projections_ref(const State<const T>& state, const Projections<T>& out);
+
+namespace cuda {
+
+template <class T>
+void projections(Job& job, const State<const T>& state, const Projections<T>& out);
+
+}  // namespace cuda
 
 }  // namespace lp
 

@@ -1,0 +1,110 @@
+// The functions of src/engine/device.ts: devices, and arrays that lie on them. See core/device.h.
+#include "addon/device.h"
+
+namespace lp::addon {
+namespace {
+
+// deviceAvailability() → { usable, state, devices, driver, runtime, emulated }
+Napi::Value device_availability(Call& call) {
+  const cuda::Availability found = cuda::availability();
+  return named(call.env(), {{"usable", found.usable},
+                            {"state", Napi::String::New(call.env(), found.state)},
+                            {"devices", static_cast<Index>(found.devices)},
+                            {"driver", static_cast<Index>(found.driver)},
+                            {"runtime", static_cast<Index>(found.runtime)},
+                            {"emulated", found.emulated}});
+}
+LP_EXPORT("deviceAvailability()", device_availability)
+
+// deviceOpen(mode, { ordinal }) → { handle, name, ordinal, major, minor, multiprocessors, memory }
+Napi::Value device_open(Call& call) {
+  const Index ordinal = call[1]["ordinal"].size();
+  const auto opened = std::make_shared<std::shared_ptr<cuda::Device>>();
+  return call.run([=](Control&) { *opened = cuda::Device::open(static_cast<int>(ordinal)); },
+                  [=](Napi::Env env) {
+                    const cuda::Description& of = (*opened)->description();
+                    return named(env, {{"handle", Handle<OpenDevice>::wrap(env, std::make_shared<OpenDevice>(*opened))},
+                                       {"name", Napi::String::New(env, of.name)},
+                                       {"ordinal", static_cast<Index>(of.ordinal)},
+                                       {"major", static_cast<Index>(of.major)},
+                                       {"minor", static_cast<Index>(of.minor)},
+                                       {"multiprocessors", static_cast<Index>(of.multiprocessors)},
+                                       {"memory", static_cast<Index>(of.memory)}});
+                  });
+}
+LP_EXPORT("deviceOpen(mode, plan)", device_open)
+
+// deviceClose(handle): frees all arrays of the device.
+Napi::Value device_close(Call& call) {
+  const auto held = held_by(call[0].value, Kind::device);
+  if (!held) call[0].fail("LP_OPTION", "is no handle of a device");
+  if (held->object) std::static_pointer_cast<OpenDevice>(held->object)->device->close();
+  return call.env().Undefined();
+}
+LP_EXPORT("deviceClose(handle)", device_close)
+
+// deviceRoom(handle) → { held, free, total }
+Napi::Value device_room(Call& call) {
+  const cuda::Device::Room room = held_device(call[0])->room();
+  return named(call.env(), {{"held", static_cast<Index>(room.held)},
+                            {"free", static_cast<Index>(room.free)},
+                            {"total", static_cast<Index>(room.total)}});
+}
+LP_EXPORT("deviceRoom(handle)", device_room)
+
+// devicePut(mode, { data }) → { data }, an array of the mode's device
+Napi::Value device_put(Call& call) {
+  if (!call.resident()) throw Error("LP_OPTION", "An array is put on a device: the mode says which, and resident.");
+  const Argument data = call[1]["data"];
+  return with_float_type(data, [&]<class T>() {
+    const Index size = data.length();
+    const Input<T> from(call, data, size);
+    const Output<T> to(call, size);
+    return call.run_placed([](Control&) {},
+                           [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
+                           [=](Napi::Env env) { return named(env, {{"data", to}}); });
+  });
+}
+LP_EXPORT("devicePut(mode, plan)", device_put)
+
+// deviceRead(mode, { data }) → { data }, a typed array of what an array of the mode's device holds
+Napi::Value device_read(Call& call) {
+  if (!call.device() || call.resident()) throw Error("LP_OPTION", "An array is read from the device that the mode names.");
+  const Argument data = call[1]["data"];
+  return with_float_type(data, [&]<class T>() {
+    const Index size = data.length();
+    const Input<T> from(call, data, size);
+    const Output<T> to(call, size);
+    return call.run_placed([](Control&) {},
+                           [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
+                           [=](Napi::Env env) { return named(env, {{"data", to}}); });
+  });
+}
+LP_EXPORT("deviceRead(mode, plan)", device_read)
+
+}  // namespace
+
+std::shared_ptr<cuda::Device> held_device(const Argument& given) {
+  const auto held = held_by(given.value, Kind::device);
+  if (!held) given.fail("LP_OPTION", "is no handle of a device");
+  if (!held->object) throw Error("LP_DEVICE", "The device has been closed; open it again.");
+  const auto& device = std::static_pointer_cast<OpenDevice>(held->object)->device;
+  device->check();
+  return device;
+}
+
+std::shared_ptr<DeviceArray> device_array(const Napi::Value& value) {
+  const auto held = held_by(value, Kind::device_array);
+  if (!held) return nullptr;
+  if (!held->object) throw Error("LP_OPTION", "An array of a device has been disposed of; put or compute another.");
+  return std::static_pointer_cast<DeviceArray>(held->object);
+}
+
+Napi::Value wrap(Napi::Env env, std::shared_ptr<DeviceArray> array) {
+  return wrap(env, Kind::device_array, {std::move(array), [](const void* held) {
+                                          return static_cast<int64_t>(
+                                              static_cast<const DeviceArray*>(held)->memory->bytes());
+                                        }});
+}
+
+}  // namespace lp::addon

@@ -1,0 +1,49 @@
+// How a body for the device starts its kernels, and the shapes that they take.
+#pragma once
+
+#include "core/device.h"
+#include "cuda/check.h"
+#include "cuda/kernel.h"
+
+namespace lp::cuda {
+
+inline cudaStream_t stream_of(const Job& job) { return static_cast<cudaStream_t>(job.stream()); }
+
+// Puts a kernel on the job's stream. Nothing is done for a grid without blocks.
+template <class... P, class... A>
+void launch(const Job& job, void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared, A&&... arguments) {
+  if (grid.x == 0 || grid.y == 0) return;
+  launch(kernel, grid, block, shared, stream_of(job), std::forward<A>(arguments)...);
+  check(cudaGetLastError(), "a launch");
+}
+
+// Lets a kernel have so much dynamic shared memory, where that is more than any may have unasked.
+template <class... P>
+void allow_shared(void (*kernel)(P...), std::size_t bytes) {
+  if (bytes > 48 * 1024) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "cudaFuncSetAttribute");
+  }
+}
+
+// Blocks that cover `size` elements of `unit` each. Throws LP_SHAPE beyond what a grid may have.
+inline unsigned blocks_for(Index size, Index unit) {
+  const Index blocks = divide_up(size, unit);
+  if (blocks > 2147483647) throw Error("LP_SHAPE", "The arrays are too large for one call on a device.");
+  return static_cast<unsigned>(blocks);
+}
+
+// So many elements as 16 bytes hold, read and written at once.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int kSize = 16 / sizeof(T);
+  T x[kSize];
+};
+
+// Whether rows of p elements from `data` on can be read as packs.
+template <class T>
+bool packs(const T* data, Index p) {
+  return p % Pack<T>::kSize == 0 && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
+
+}  // namespace lp::cuda

@@ -1,0 +1,91 @@
+/**
+ * Where native operations run: on the CPU, or on a device that has been opened. One device of each number is open at a
+ * time, for all that run there.
+ */
+import { type Engine, engine, type Handle, type Mode, type Pending, type Result } from './load.js';
+
+/** A device by name; `cuda` is `cuda:0`. */
+export type DeviceName = 'cuda' | `cuda:${number}`;
+
+/** What the machine has of devices. */
+export interface DeviceAvailability {
+  readonly usable: boolean;
+  /** In a sentence: what there is, or what stands in the way. */
+  readonly state: string;
+  readonly devices: number;
+  /** Versions of CUDA: 13000 is 13.0. 0: there is no driver. */
+  readonly driver: number;
+  readonly runtime: number;
+  /** Whether the device is emulated on the CPU, for tests. */
+  readonly emulated: boolean;
+}
+
+/** An opened device as the engine gives it. */
+export interface RawDevice {
+  readonly handle: Handle<'device'>;
+  readonly name: string;
+  readonly ordinal: number;
+  readonly major: number;
+  readonly minor: number;
+  readonly multiprocessors: number;
+  readonly memory: number;
+}
+
+declare module './load.js' {
+  interface Engine {
+    deviceAvailability(): DeviceAvailability;
+    deviceOpen(mode: Mode, plan: { readonly ordinal: number }): Result<RawDevice>;
+    deviceClose(handle: Handle<'device'>): void;
+    deviceRoom(handle: Handle<'device'>): { readonly held: number; readonly free: number; readonly total: number };
+  }
+}
+
+/**
+ * How products of float32 arrays are made on a device: of all their bits; of the leading 10 bits of each mantissa (TF32), or of
+ * 7 (bfloat16), summed in float32.
+ */
+export type Precision = 'float32' | 'tf32' | 'bf16';
+
+/** Where a task runs. */
+export interface Place {
+  /** A device's number. */
+  readonly ordinal: number;
+  /** Whether the results stay there. */
+  readonly resident: boolean;
+}
+
+/** Devices that are open, by number. */
+const opened = new Map<number, Promise<RawDevice> | RawDevice>();
+
+const open = (mode: Mode, ordinal: number, of: Engine = engine()) => of.deviceOpen(mode, { ordinal });
+
+/** The device of this number, opened at the first use. */
+export async function openPlace(ordinal: number): Promise<RawDevice> {
+  const found = opened.get(ordinal);
+  if (found) return found;
+  const opening = (open({}, ordinal) as Pending<RawDevice>).promise;
+  opened.set(ordinal, opening);
+  try {
+    const device = await opening;
+    if (opened.get(ordinal) === opening) opened.set(ordinal, device);
+    return device;
+  } catch (error) {
+    if (opened.get(ordinal) === opening) opened.delete(ordinal);
+    throw error;
+  }
+}
+
+/** The same at once. */
+export function openPlaceSync(ordinal: number): RawDevice {
+  const found = opened.get(ordinal);
+  if (found && !(found instanceof Promise)) return found;
+  const device = open(undefined, ordinal) as RawDevice;
+  opened.set(ordinal, device);
+  return device;
+}
+
+/** Frees what the device holds; the next use opens it anew. */
+export function closePlace(device: RawDevice): void {
+  if (opened.get(device.ordinal) === device) opened.delete(device.ordinal);
+  engine().deviceClose(device.handle);
+}
