@@ -39,7 +39,7 @@ else()
 endif()
 
 if(LAYERPEEL_CUDA STREQUAL emulated)
-  set(LAYERPEEL_CUDA_DEFINITIONS LAYERPEEL_CUDA_EMULATED)
+  set(LAYERPEEL_CUDA_DEFINITIONS LAYERPEEL_CUDA LAYERPEEL_CUDA_EMULATED)
   file(GLOB LAYERPEEL_EMULATOR CONFIGURE_DEPENDS native/cuda/emulated/*.cpp)
   list(APPEND LAYERPEEL_DEVICE ${LAYERPEEL_EMULATOR})
   # The emulator is never instrumented: what it does between threads is no access of theirs. A copy of 32 bytes must
@@ -55,6 +55,7 @@ elseif(CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   # Of the runtime the host side's sources see the headers; the archive goes in whole.
   find_package(CUDAToolkit REQUIRED)
+  set(LAYERPEEL_CUDA_DEFINITIONS LAYERPEEL_CUDA)
   set(LAYERPEEL_CUDA_INCLUDES ${CUDAToolkit_INCLUDE_DIRS})
   set(LAYERPEEL_CUDA_LIBRARIES CUDA::cudart_static)
 endif()

@@ -1,7 +1,5 @@
 // Arrays
-export { type Content, writeFileAtomic } from './array/files.js';
-// Kernels
-export { type MatmulOptions, matmul, matmulSync } from './array/matmul.js';
+
 export {
   Device,
   DeviceArray,
@@ -12,6 +10,9 @@ export {
   type Precision,
   type PrecisionOptions,
 } from './array/device.js';
+export { type Content, writeFileAtomic } from './array/files.js';
+// Kernels
+export { type MatmulOptions, matmul, matmulSync } from './array/matmul.js';
 export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
 export { type ReadNpzOptions, readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';

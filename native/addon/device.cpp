@@ -60,8 +60,7 @@ Napi::Value device_put(Call& call) {
     const Index size = data.length();
     const Input<T> from(call, data, size);
     const Output<T> to(call, size);
-    return call.run_placed([](Control&) {},
-                           [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
+    return call.run_placed([](Control&) {}, [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
                            [=](Napi::Env env) { return named(env, {{"data", to}}); });
   });
 }
@@ -69,14 +68,14 @@ LP_EXPORT("devicePut(mode, plan)", device_put)
 
 // deviceRead(mode, { data }) → { data }, a typed array of what an array of the mode's device holds
 Napi::Value device_read(Call& call) {
-  if (!call.device() || call.resident()) throw Error("LP_OPTION", "An array is read from the device that the mode names.");
+  if (!call.device() || call.resident())
+    throw Error("LP_OPTION", "An array is read from the device that the mode names.");
   const Argument data = call[1]["data"];
   return with_float_type(data, [&]<class T>() {
     const Index size = data.length();
     const Input<T> from(call, data, size);
     const Output<T> to(call, size);
-    return call.run_placed([](Control&) {},
-                           [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
+    return call.run_placed([](Control&) {}, [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
                            [=](Napi::Env env) { return named(env, {{"data", to}}); });
   });
 }
@@ -89,7 +88,7 @@ std::shared_ptr<cuda::Device> held_device(const Argument& given) {
   if (!held) given.fail("LP_OPTION", "is no handle of a device");
   if (!held->object) throw Error("LP_DEVICE", "The device has been closed; open it again.");
   const auto& device = std::static_pointer_cast<OpenDevice>(held->object)->device;
-  device->check();
+  device->check_open();
   return device;
 }
 
@@ -101,10 +100,10 @@ std::shared_ptr<DeviceArray> device_array(const Napi::Value& value) {
 }
 
 Napi::Value wrap(Napi::Env env, std::shared_ptr<DeviceArray> array) {
-  return wrap(env, Kind::device_array, {std::move(array), [](const void* held) {
-                                          return static_cast<int64_t>(
-                                              static_cast<const DeviceArray*>(held)->memory->bytes());
-                                        }});
+  return wrap(env, Kind::device_array,
+              {std::move(array), [](const void* held) {
+                 return static_cast<int64_t>(static_cast<const DeviceArray*>(held)->memory->bytes());
+               }});
 }
 
 }  // namespace lp::addon

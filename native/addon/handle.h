@@ -14,7 +14,8 @@
 namespace lp::addon {
 
 enum class Kind : uint64_t { trajectory, collapse, descent, trainer, device, device_array };
-constexpr const char* kKinds[] = {"trajectory", "measurement of collapse", "descent", "training", "device", "device array"};
+constexpr const char* kKinds[] = {"trajectory",  "measurement of collapse", "descent", "training", "device",
+                                  "device array"};
 
 // What an External points to.
 struct Held {

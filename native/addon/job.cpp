@@ -66,15 +66,15 @@ struct Job {
   }
 
   void settle(Napi::Env env) {
-    if (!code.empty()) {
-      deferred.Reject(to_js(env, code.c_str(), message).Value());
-      return;
-    }
     try {
+      if (!code.empty()) throw to_js(env, code.c_str(), message);
       deferred.Resolve(guarded(env, [&] { return finish(env); }));
     } catch (const Napi::Error& error) {
       deferred.Reject(error.Value());
     }
+    // What they hold is free when the caller goes on.
+    work = nullptr;
+    finish = nullptr;
   }
 };
 

@@ -21,14 +21,14 @@ Napi::Value projections(Call& call) {
       }
       return out;
     };
-    return call.run_placed(
-        [=](Control& control) { lp::projections<T>(state.get(), out(), control); },
-        [=](cuda::Job& job) { cuda::projections<T>(job, state.get(), out()); },
-        [=](Napi::Env env) {
-          std::vector<Entry> entries;
-          for (size_t i = 0; i < parts.size(); i++) entries.emplace_back(kParts[i], named(env, parts[i].entries()));
-          return named(env, entries);
-        });
+    return call.run_placed([=](Control& control) { lp::projections<T>(state.get(), out(), control); },
+                           [=](cuda::Job& job) { cuda::projections<T>(job, state.get(), out()); },
+                           [=](Napi::Env env) {
+                             std::vector<Entry> entries;
+                             for (size_t i = 0; i < parts.size(); i++)
+                               entries.emplace_back(kParts[i], named(env, parts[i].entries()));
+                             return named(env, entries);
+                           });
   });
 }
 LP_EXPORT("projections(mode, state)", projections)

@@ -30,10 +30,10 @@ inline constexpr bool kBuilt = false;
 // What stands in the way of the device, or what there is.
 struct Availability {
   bool usable = false;
-  std::string state;               // a sentence
+  std::string state;  // a sentence
   int devices = 0;
-  int driver = 0, runtime = 0;     // 13000 is 13.0; a driver of 0: there is none
-  bool emulated = false;           // on the CPU, for tests
+  int driver = 0, runtime = 0;  // 13000 is 13.0; a driver of 0: there is none
+  bool emulated = false;        // on the CPU, for tests
 };
 Availability availability();
 
@@ -42,7 +42,7 @@ struct Description {
   int ordinal = 0;
   int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
-  int64_t memory = 0;        // bytes
+  int64_t memory = 0;  // bytes
 };
 
 // How products of float32 arrays are made: of all their bits; of the leading 10 bits of each mantissa, or of 7, summed in
@@ -67,7 +67,7 @@ class Device : public std::enable_shared_from_this<Device> {
   Room room() const;
 
   // Throws LP_DEVICE once it is closed, or lost by an error after which CUDA answers nothing else.
-  void check() const;
+  void check_open() const;
   // Frees all its arrays; those of running jobs when these end.
   void close();
 

@@ -109,11 +109,11 @@ struct DeviceState {
 
   std::mutex mutex;  // of what follows
   std::condition_variable changed;
-  bool busy = false;            // a job has its turn
-  std::set<Memory*> memories;   // all that there are
-  std::string lost;             // by which error; empty while it works
+  bool busy = false;           // a job has its turn
+  std::set<Memory*> memories;  // all that there are
+  std::string lost;            // by which error; empty while it works
 
-  void select() const { lp::cuda::check(cudaSetDevice(description.ordinal), "cudaSetDevice"); }
+  void select() const { check(cudaSetDevice(description.ordinal), "cudaSetDevice"); }
 
   // Remembers an error after which nothing works.
   void note(const Failure& failure) {
@@ -125,7 +125,8 @@ struct DeviceState {
   // Without throwing: what cannot be freed on a device that is lost is gone with its context.
   void release(void* data, size_t bytes) noexcept {
     if (data == nullptr) return;
-    if (cudaSetDevice(description.ordinal) != cudaSuccess || cudaFreeAsync(data, stream) != cudaSuccess) cudaGetLastError();
+    if (cudaSetDevice(description.ordinal) != cudaSuccess || cudaFreeAsync(data, stream) != cudaSuccess)
+      cudaGetLastError();
     held -= static_cast<int64_t>(bytes);
   }
 
@@ -135,6 +136,7 @@ struct DeviceState {
       release(memory->data_, memory->bytes_);
       memory->data_ = nullptr;
     }
+    if (cudaStreamSynchronize(stream) != cudaSuccess) cudaGetLastError();
   }
 
   // Until the stream has come past what `event` marks.
@@ -144,7 +146,7 @@ struct DeviceState {
     for (;;) {
       const cudaError_t error = cudaEventQuery(event);
       if (error == cudaSuccess) break;
-      if (error != cudaErrorNotReady) lp::cuda::check(error, "cudaEventQuery");
+      if (error != cudaErrorNotReady) check(error, "cudaEventQuery");
       cudaGetLastError();
       const auto waited = steady_clock::now() - start;
       if (waited > milliseconds(1)) {
@@ -184,7 +186,8 @@ std::shared_ptr<Device> Device::open(int ordinal) {
   if (!found.usable) throw Error("LP_DEVICE", found.state);
   if (ordinal < 0 || ordinal >= found.devices) {
     throw Error("LP_DEVICE", "There is no device cuda:" + std::to_string(ordinal) + "; there " +
-                                 (found.devices == 1 ? "is 1, cuda:0." : "are " + std::to_string(found.devices) + ", from cuda:0 on."));
+                                 (found.devices == 1 ? "is 1, cuda:0."
+                                                     : "are " + std::to_string(found.devices) + ", from cuda:0 on."));
   }
   auto state = std::make_unique<DeviceState>();
   cudaDeviceProp properties;
@@ -219,14 +222,14 @@ std::shared_ptr<Device> Device::open(int ordinal) {
 const Description& Device::description() const { return state_->description; }
 
 Device::Room Device::room() const {
-  check();
+  check_open();
   state_->select();
   size_t free = 0, total = 0;
-  lp::cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   return {state_->held, static_cast<int64_t>(free), static_cast<int64_t>(total)};
 }
 
-void Device::check() const {
+void Device::check_open() const {
   const std::string name = "cuda:" + std::to_string(state_->description.ordinal);
   if (state_->closed) throw Error("LP_DEVICE", name + " has been closed; open it again.");
   const std::lock_guard lock(state_->mutex);
@@ -242,7 +245,7 @@ void Device::close() {
 }
 
 Memory::Memory(std::shared_ptr<Device> device, size_t bytes) : device_(std::move(device)), bytes_(bytes) {
-  device_->check();
+  device_->check_open();
   DeviceState& state = *device_->state_;
   if (bytes > 0) {
     state.select();
@@ -261,7 +264,7 @@ Memory::Memory(std::shared_ptr<Device> device, size_t bytes) : device_(std::move
                                    in_bytes(room.held) + " are held by arrays and running operations of this device.");
     }
     try {
-      lp::cuda::check(error, "cudaMallocFromPoolAsync");
+      check(error, "cudaMallocFromPoolAsync");
     } catch (const Failure& failure) {
       state.note(failure);
       throw;
@@ -280,7 +283,7 @@ Memory::~Memory() {
 }
 
 void* Memory::get() const {
-  device_->check();
+  device_->check_open();
   return data_;
 }
 
@@ -308,7 +311,7 @@ struct Job::Turn {
 
 Job::Job(std::shared_ptr<Device> device, Control& control) : device_(std::move(device)), control_(control) {
   turn_ = std::make_unique<Turn>(*device_->state_, control);
-  device_->check();
+  device_->check_open();
   turn_->state.select();
 }
 
@@ -350,8 +353,9 @@ void Job::upload(void* to, const void* from, size_t bytes) {
       const int stage = turn_->stage++ % kStages;
       if (turn_->stage > kStages) state.wait_for(state.stage_free[stage], &control_);
       std::memcpy(state.stage[stage], static_cast<const char*>(from) + done, now);
-      check(cudaMemcpyAsync(static_cast<char*>(to) + done, state.stage[stage], now, cudaMemcpyHostToDevice, state.stream),
-            "cudaMemcpyAsync");
+      check(
+          cudaMemcpyAsync(static_cast<char*>(to) + done, state.stage[stage], now, cudaMemcpyHostToDevice, state.stream),
+          "cudaMemcpyAsync");
       check(cudaEventRecord(state.stage_free[stage], state.stream), "cudaEventRecord");
     }
   });
@@ -382,9 +386,8 @@ void Job::download(void* to, const void* from, size_t bytes) {
 void Job::copy(void* to, const void* from, size_t bytes) {
   if (bytes == 0) return;
   DeviceState& state = turn_->state;
-  on(state, [&] {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream), "cudaMemcpyAsync");
-  });
+  on(state,
+     [&] { check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, state.stream), "cudaMemcpyAsync"); });
 }
 
 void Job::zero(void* data, size_t bytes) {

@@ -22,7 +22,7 @@ Device::Device(std::unique_ptr<DeviceState> state) : state_(std::move(state)) {}
 Device::~Device() = default;
 const Description& Device::description() const { refuse(); }
 Device::Room Device::room() const { refuse(); }
-void Device::check() const { refuse(); }
+void Device::check_open() const { refuse(); }
 void Device::close() {}
 
 Memory::Memory(std::shared_ptr<Device>, size_t bytes) : bytes_(bytes) { refuse(); }

@@ -6,7 +6,7 @@
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, nearest, option, show } from '../check/options.js';
-import { type DType, engine, type Float, type Handle, type Mode, type Operand, type Result } from '../engine/load.js';
+import { type DType, engine, type Float, type Handle, type Operand, type Result } from '../engine/load.js';
 import { closePlace, type DeviceName, openPlace, type Place, type Precision, type RawDevice } from '../engine/place.js';
 import { run } from '../engine/run.js';
 import {
@@ -79,7 +79,7 @@ export class DeviceArray {
     checkOptions(options);
     const data = operandOf(this, 'The array');
     const { shape } = this;
-    const place = { ordinal: this.device.ordinal, resident: false };
+    const place = { device: rawOf(this.device), resident: false };
     const wrap = (raw: { readonly data: Float }) => ({ shape: [...shape], data: raw.data });
     return run({ place, call: (engine, mode) => engine.deviceRead(mode, { data }), wrap }, options);
   }
@@ -95,7 +95,7 @@ export class DeviceArray {
     this.dispose();
   }
 
-  /** What stands for an array in native calls. @throws `LP_OPTION` once disposed of */
+  /** @internal What stands for an array in native calls. @throws `LP_OPTION` once disposed of */
   static handleOf(array: DeviceArray, name: string): Handle<'device array'> {
     if (array.#handle) return array.#handle;
     throw new LayerpeelError('LP_OPTION', `${name} has been disposed of; put or compute it again.`);
@@ -138,7 +138,7 @@ export class Device {
   async put(array: NDArray, options: Control = {}): Promise<DeviceArray> {
     checkOptions(options);
     const { shape, data, dtype } = checkArray(array, 'array');
-    const place = { ordinal: this.ordinal, resident: true };
+    const place = { device: this.#raw, resident: true };
     const wrap = (raw: { readonly data: Handle<'device array'> }) => new DeviceArray(this, { shape, data: raw.data, dtype });
     return run({ place, call: (engine, mode) => engine.devicePut(mode, { data }), wrap }, options);
   }
@@ -151,7 +151,14 @@ export class Device {
   [Symbol.dispose](): void {
     this.close();
   }
+
+  /** @internal What stands for it in native calls. */
+  static rawOf(device: Device): RawDevice {
+    return device.#raw;
+  }
 }
+
+const { rawOf } = Device;
 
 /** Devices by what the engine has opened. */
 const devices = new WeakMap<RawDevice, Device>();
@@ -202,7 +209,7 @@ function asked({ device }: DeviceOptions, effort: Effort): Place | undefined {
     device === undefined ? [process.env.LAYERPEEL_DEVICE || 'cpu', 'LAYERPEEL_DEVICE'] : [device, option('options.device').path];
   if (name === 'cpu') return undefined;
   if (name === 'auto' && !(worthwhile(effort) && engine().deviceAvailability().usable)) return undefined;
-  return { ordinal: name === 'auto' ? 0 : ordinalOf(name, place), resident: false };
+  return { device: name === 'auto' ? 0 : ordinalOf(name, place), resident: false };
 }
 
 /** Checks an array of the CPU or of a device. */
@@ -258,7 +265,7 @@ export function placed(
   }
   const there = (shape: readonly number[], data: Operand) =>
     new DeviceArray(device, { shape, data: data as Handle<'device array'>, dtype });
-  return { place: { ordinal: device.ordinal, resident: true }, give: there as Placement['give'] };
+  return { place: { device: rawOf(device), resident: true }, give: there as Placement['give'] };
 }
 
 /** A state whose arrays lie on a device, biases too; labels on the CPU. */

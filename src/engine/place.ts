@@ -48,8 +48,8 @@ export type Precision = 'float32' | 'tf32' | 'bf16';
 
 /** Where a task runs. */
 export interface Place {
-  /** A device's number. */
-  readonly ordinal: number;
+  /** An open device, or the number of one that is opened where it is not. */
+  readonly device: RawDevice | number;
   /** Whether the results stay there. */
   readonly resident: boolean;
 }
@@ -59,16 +59,18 @@ const opened = new Map<number, Promise<RawDevice> | RawDevice>();
 
 const open = (mode: Mode, ordinal: number, of: Engine = engine()) => of.deviceOpen(mode, { ordinal });
 
-/** The device of this number, opened at the first use. */
-export async function openPlace(ordinal: number): Promise<RawDevice> {
+/** An open device as it is; the device of a number, opened at the first use. */
+export async function openPlace(device: RawDevice | number): Promise<RawDevice> {
+  if (typeof device !== 'number') return device;
+  const ordinal = device;
   const found = opened.get(ordinal);
   if (found) return found;
   const opening = (open({}, ordinal) as Pending<RawDevice>).promise;
   opened.set(ordinal, opening);
   try {
-    const device = await opening;
-    if (opened.get(ordinal) === opening) opened.set(ordinal, device);
-    return device;
+    const fresh = await opening;
+    if (opened.get(ordinal) === opening) opened.set(ordinal, fresh);
+    return fresh;
   } catch (error) {
     if (opened.get(ordinal) === opening) opened.delete(ordinal);
     throw error;
@@ -76,12 +78,14 @@ export async function openPlace(ordinal: number): Promise<RawDevice> {
 }
 
 /** The same at once. */
-export function openPlaceSync(ordinal: number): RawDevice {
+export function openPlaceSync(device: RawDevice | number): RawDevice {
+  if (typeof device !== 'number') return device;
+  const ordinal = device;
   const found = opened.get(ordinal);
   if (found && !(found instanceof Promise)) return found;
-  const device = open(undefined, ordinal) as RawDevice;
-  opened.set(ordinal, device);
-  return device;
+  const fresh = open(undefined, ordinal) as RawDevice;
+  opened.set(ordinal, fresh);
+  return fresh;
 }
 
 /** Frees what the device holds; the next use opens it anew. */

@@ -27,7 +27,7 @@ function typed(error: unknown): unknown {
 export function runSync<Raw, T>(task: Task<Raw, T>): T {
   try {
     const { place } = task;
-    const mode = place && { atOnce: true, device: openPlaceSync(place.ordinal).handle, resident: place.resident };
+    const mode = place && { atOnce: true, device: openPlaceSync(place.device).handle, resident: place.resident };
     return task.wrap(task.call(engine(), mode) as Raw);
   } catch (error) {
     throw typed(error);
@@ -64,7 +64,7 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
   waiting?.add(cancel);
   try {
     const { place } = task;
-    const device = place && { device: (await openPlace(place.ordinal)).handle, resident: place.resident };
+    const device = place && { device: (await openPlace(place.device)).handle, resident: place.resident };
     if (signal?.aborted) throw aborted(signal);
     const begin = () => {
       pending = task.call(engine(), { ...(onProgress && { progress }), ...device }) as Pending<Raw>;

@@ -784,6 +784,25 @@ cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t handl
     return stream->capture ? refuse_captured(stream) : allocate(d, memory, bytes);
   });
 }
+cudaError_t cudaMemPoolCreate(cudaMemPool_t* pool, const cudaMemPoolProps*) {
+  return call([&](Device&) {
+    *pool = reinterpret_cast<cudaMemPool_t>(new char);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
+  delete reinterpret_cast<char*>(pool);
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void*) {
+  return call([](Device& d) { return d.lost; });
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) {
+  return call([](Device& d) { return d.lost; });
+}
+cudaError_t cudaMallocFromPoolAsync(void** memory, std::size_t bytes, cudaMemPool_t, cudaStream_t stream) {
+  return cudaMallocAsync(memory, bytes, stream);
+}
 cudaError_t cudaFreeAsync(void* memory, cudaStream_t handle) {
   return call([&](Device& d) {
     const auto stream = find(d, handle);

@@ -62,8 +62,8 @@ struct ClassRuns {
   ClassRuns(Job& job, Index rows);
 
   Index runs, classes;
-  const Index *order, *begin;       // begin (runs + 1): positions in order
-  const Index* first;               // (classes + 1): of each class's runs
+  const Index *order, *begin;  // begin (runs + 1): positions in order
+  const Index* first;          // (classes + 1): of each class's runs
 };
 
 // sums (C, p)

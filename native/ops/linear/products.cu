@@ -76,7 +76,8 @@ void products(Job& job, const State<const T>& state, double gamma, const State<T
     launch(job, kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, table, labels, n, p, out.features.data);
   };
   constexpr int kVector = Pack<T>::kSize;
-  packs(out.features.data, p) ? spread(rows_of_class_kernel<T, kVector>, kVector) : spread(rows_of_class_kernel<T, 1>, 1);
+  packs(out.features.data, p) ? spread(rows_of_class_kernel<T, kVector>, kVector)
+                              : spread(rows_of_class_kernel<T, 1>, 1);
 }
 
 template void contrast(Job&, Matrix<const float>, double, Index, Matrix<double>);

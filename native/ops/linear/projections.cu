@@ -22,8 +22,9 @@ struct PartTables {
 // their total (p).
 template <class T>
 __global__ void __launch_bounds__(kPartThreads)
-    part_tables_kernel(const double* sums, const double* sums_total, const T* prototypes, const double* prototypes_total,
-                       Index classes, Index p, double per_class, double root, PartTables<T> tables, Projections<T> out) {
+    part_tables_kernel(const double* sums, const double* sums_total, const T* prototypes,
+                       const double* prototypes_total, Index classes, Index p, double per_class, double root,
+                       PartTables<T> tables, Projections<T> out) {
   const Index at = static_cast<Index>(blockIdx.x) * kPartThreads + threadIdx.x;
   if (at >= classes * p) return;
   const Index j = at % p;
