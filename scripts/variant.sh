@@ -4,20 +4,23 @@
 #   variant.sh reference [all]   without a BLAS: the reference kernels
 #   variant.sh clang [all]       built with clang
 #   variant.sh sanitize [all]    under AddressSanitizer and UndefinedBehaviorSanitizer
+#   variant.sh emulated [all]    with a CUDA device that is emulated on the CPU, where whatever can run there does
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1
 case $name in
   reference) flags=(--CDLAYERPEEL_BLAS=none) ;;
   clang) flags=(--CDCMAKE_CXX_COMPILER=clang++) ;;
+  emulated) flags=(--CDLAYERPEEL_CUDA=emulated) ;;
   sanitize) flags=(--CDLAYERPEEL_SANITIZE=ON --config RelWithDebInfo) ;;
-  *) echo "usage: variant.sh reference | clang | sanitize [all]" >&2; exit 2 ;;
+  *) echo "usage: variant.sh reference | clang | sanitize | emulated [all]" >&2; exit 2 ;;
 esac
 
 npm run --silent build:ts
 npx cmake-js compile --out "build/$name" "${flags[@]}" --CDLAYERPEEL_TESTS=ON --CDLAYERPEEL_OUTPUT="$PWD/build/$name/build/Release"
 # node-gyp-build takes the addon from under the folder that this names.
 export LAYERPEEL_PREBUILD=$PWD/build/$name
+[ "$name" != emulated ] || export LAYERPEEL_DEVICE=cuda
 if [ "$name" = sanitize ]; then
   # LeakSanitizer traces its own process, which some containers forbid.
   leaks=1

@@ -13,8 +13,9 @@
 //   LP_EXPORT("products(mode, state, plan)", products)
 //
 // A first parameter `mode` says how it runs: undefined or `{ atOnce: true }`, at once, and the call returns the result;
-// `{ progress? }`, on the pool, and it returns `{ promise, cancel }`. A state is `{ features, prototypes, biases?, labels, samples,
-// classes, dim }`, everything else an operation is told is `plan`, and a result is an object of named values.
+// `{ progress? }`, on the pool, and it returns `{ promise, cancel }`. A state is `{ features, prototypes, biases?,
+// labels, samples, classes, dim }`, everything else an operation is told is `plan`, and a result is an object of named
+// values.
 //
 // Order. To read an argument may run JavaScript (a getter, a proxy), and JavaScript may take the memory of any array
 // away. So a call first reads all that it is told and makes the arrays of its result, and only `run` finds the memory
@@ -23,8 +24,9 @@
 // its promise resolves.
 //
 // Devices. Where the mode names a device, the operation runs there (`run_placed`): arrays of the device are used where
-// they lie, others are brought there before its body, and results go back after it, or stay as arrays of the device where
-// the mode says `resident`. Within the body `get()` and its like give memory of the device, but for indices and labels.
+// they lie, others are brought there before its body, and results go back after it, or stay as arrays of the device
+// where the mode says `resident`. Within the body `get()` and its like give memory of the device, but for indices and
+// labels.
 #pragma once
 
 #include <napi.h>

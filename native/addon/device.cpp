@@ -16,21 +16,40 @@ Napi::Value device_availability(Call& call) {
 }
 LP_EXPORT("deviceAvailability()", device_availability)
 
-// deviceOpen(mode, { ordinal }) → { handle, name, ordinal, major, minor, multiprocessors, memory }
+std::vector<Entry> entries_of(Napi::Env env, const cuda::Description& of) {
+  return {{"name", Napi::String::New(env, of.name)},
+          {"ordinal", static_cast<Index>(of.ordinal)},
+          {"major", static_cast<Index>(of.major)},
+          {"minor", static_cast<Index>(of.minor)},
+          {"multiprocessors", static_cast<Index>(of.multiprocessors)},
+          {"memory", static_cast<Index>(of.memory)}};
+}
+
+// deviceList({ cublas }) → { devices: [{ name, ordinal, major, minor, multiprocessors, memory }], blas }
+Napi::Value device_list(Call& call) {
+  const std::string folder = call[0]["cublas"].text();
+  std::vector<Napi::Value> list;
+  for (const cuda::Description& of : cuda::devices()) list.push_back(named(call.env(), entries_of(call.env(), of)));
+  return named(call.env(), {{"devices", list_of(call.env(), list)},
+                            {"blas", Napi::String::New(call.env(), cuda::products_library(folder))}});
+}
+LP_EXPORT("deviceList(plan)", device_list)
+
+// deviceOpen(mode, { ordinal, cublas }) → { handle, name, ordinal, major, minor, multiprocessors, memory }
 Napi::Value device_open(Call& call) {
   const Index ordinal = call[1]["ordinal"].size();
+  const std::string folder = call[1]["cublas"].text();
   const auto opened = std::make_shared<std::shared_ptr<cuda::Device>>();
-  return call.run([=](Control&) { *opened = cuda::Device::open(static_cast<int>(ordinal)); },
-                  [=](Napi::Env env) {
-                    const cuda::Description& of = (*opened)->description();
-                    return named(env, {{"handle", Handle<OpenDevice>::wrap(env, std::make_shared<OpenDevice>(*opened))},
-                                       {"name", Napi::String::New(env, of.name)},
-                                       {"ordinal", static_cast<Index>(of.ordinal)},
-                                       {"major", static_cast<Index>(of.major)},
-                                       {"minor", static_cast<Index>(of.minor)},
-                                       {"multiprocessors", static_cast<Index>(of.multiprocessors)},
-                                       {"memory", static_cast<Index>(of.memory)}});
-                  });
+  return call.run(
+      [=](Control&) {
+        *opened = cuda::Device::open(static_cast<int>(ordinal));
+        cuda::products_library(folder);
+      },
+      [=](Napi::Env env) {
+        std::vector<Entry> entries = entries_of(env, (*opened)->description());
+        entries.emplace_back("handle", Handle<OpenDevice>::wrap(env, std::make_shared<OpenDevice>(*opened)));
+        return named(env, entries);
+      });
 }
 LP_EXPORT("deviceOpen(mode, plan)", device_open)
 

@@ -6,8 +6,8 @@
 //
 //   LossSummary loss_and_gradient(Job& job, const Loss& loss, const State<const T>& state, const State<T>& gradient);
 //
-// Pointers to floats in the state and the result are the device's; labels are the CPU's. What the body puts on the job's stream runs in that order, later;
-// `job.wait()` is where the CPU waits for it.
+// Pointers to floats in the state and the result are the device's; labels are the CPU's. What the body puts on the
+// job's stream runs in that order, later; `job.wait()` is where the CPU waits for it.
 #pragma once
 
 #include <cstdint>
@@ -45,9 +45,15 @@ struct Description {
   int64_t memory = 0;  // bytes
 };
 
-// How products of float32 arrays are made: of all their bits; of the leading 10 bits of each mantissa, or of 7, summed in
-// float32.
+// How products of float32 arrays are made: of all their bits; of the leading 10 bits of each mantissa, or of 7, summed
+// in float32.
 enum class Precision { float32, tf32, bf16 };
+
+// All devices of the machine. Throws LP_DEVICE.
+std::vector<Description> devices();
+// Where the library that makes products on a device was found, or where it was looked for. It is looked for once, by
+// what asks first; in a folder of the caller's too, unless that is empty.
+std::string products_library(const std::string& folder);
 
 class Job;
 struct DeviceState;
@@ -100,8 +106,8 @@ class Memory {
   size_t bytes_;
 };
 
-// One operation's turn at a device: jobs of one device run one after another. It ends when all its work has, by whatever
-// way; what it held of memory is freed then.
+// One operation's turn at a device: jobs of one device run one after another. It ends when all its work has, by
+// whatever way; what it held of memory is freed then.
 class Job {
  public:
   Job(std::shared_ptr<Device> device, Control& control);

@@ -19,8 +19,8 @@ template <class T>
   throw Error("LP_NOT_FINITE", place + "] is " + word + "; expected finite values.");
 }
 
-// Throws LP_NOT_FINITE with the place of the first NaN or infinity, if there is one. Of a chunk of an array, `first_row`
-// says where in the array it begins.
+// Throws LP_NOT_FINITE with the place of the first NaN or infinity, if there is one. Of a chunk of an array,
+// `first_row` says where in the array it begins.
 template <class T>
 void check_finite(Matrix<const T> array, const char* name, Index first_row = 0) {
   for (Index i = 0; i < array.size(); i++) {

@@ -1,8 +1,8 @@
 // Devices, their memory and their jobs: see core/device.h.
 //
-// A device has one stream for all its work, so that the order of calls is the order of work; a pool of memory of its own,
-// which gives memory in that order and keeps what is freed; and two pinned buffers, through which everything passes that
-// comes from the CPU or goes there: copies from other memory would wait for each other.
+// A device has one stream for all its work, so that the order of calls is the order of work; a pool of memory of its
+// own, which gives memory in that order and keeps what is freed; and two pinned buffers, through which everything
+// passes that comes from the CPU or goes there: copies from other memory would wait for each other.
 #include "core/device.h"
 
 #include <algorithm>
@@ -94,6 +94,27 @@ Availability availability() {
                   version_of(found.driver) + (found.emulated ? ", emulated on the CPU" : "");
   }
   return found;
+}
+
+namespace {
+
+Description describe(int ordinal) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  return {properties.name,
+          ordinal,
+          properties.major,
+          properties.minor,
+          properties.multiProcessorCount,
+          static_cast<int64_t>(properties.totalGlobalMem)};
+}
+
+}  // namespace
+
+std::vector<Description> devices() {
+  std::vector<Description> all;
+  for (int ordinal = 0; ordinal < availability().devices; ordinal++) all.push_back(describe(ordinal));
+  return all;
 }
 
 struct DeviceState {
@@ -190,17 +211,10 @@ std::shared_ptr<Device> Device::open(int ordinal) {
                                                      : "are " + std::to_string(found.devices) + ", from cuda:0 on."));
   }
   auto state = std::make_unique<DeviceState>();
-  cudaDeviceProp properties;
-  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
-  state->description = {properties.name,
-                        ordinal,
-                        properties.major,
-                        properties.minor,
-                        properties.multiProcessorCount,
-                        static_cast<int64_t>(properties.totalGlobalMem)};
-  if (properties.major < 8) {
-    throw Error("LP_DEVICE", "cuda:" + std::to_string(ordinal) + " (" + properties.name + ") has compute capability " +
-                                 std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+  const Description& of = state->description = describe(ordinal);
+  if (of.major < 8) {
+    throw Error("LP_DEVICE", "cuda:" + std::to_string(ordinal) + " (" + of.name + ") has compute capability " +
+                                 std::to_string(of.major) + "." + std::to_string(of.minor) +
                                  "; expected 8.0 (Ampere) or later.");
   }
   state->select();
@@ -292,7 +306,8 @@ struct Job::Turn {
   Turn(DeviceState& state, Control& control) : state(state) {
     std::unique_lock lock(state.mutex);
     while (state.busy) {
-      state.changed.wait_for(lock, std::chrono::milliseconds(2));
+      // By the wall clock: the other kind of wait came with glibc 2.30.
+      state.changed.wait_until(lock, std::chrono::system_clock::now() + std::chrono::milliseconds(2));
       control.poll();
     }
     state.busy = true;

@@ -17,6 +17,9 @@ Availability availability() {
   return none;
 }
 
+std::vector<Description> devices() { refuse(); }
+std::string products_library(const std::string&) { refuse(); }
+
 std::shared_ptr<Device> Device::open(int) { refuse(); }
 Device::Device(std::unique_ptr<DeviceState> state) : state_(std::move(state)) {}
 Device::~Device() = default;

@@ -23,7 +23,7 @@ export type { DeviceName, Precision };
 
 declare module '../engine/load.js' {
   interface Engine {
-    devicePut(mode: Mode, plan: { readonly data: Float }): Result<{ readonly data: Handle<'device array'> }>;
+    devicePut(mode: Mode, plan: { readonly data: Operand }): Result<{ readonly data: Handle<'device array'> }>;
     deviceRead(mode: Mode, plan: { readonly data: Handle<'device array'> }): Result<{ readonly data: Float }>;
   }
 }
@@ -132,12 +132,12 @@ export class Device {
   }
 
   /**
-   * A copy of an array on the device. @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_DEVICE`, `LP_ABORTED`, `LP_MEMORY`
+   * A copy of an array on the device, of an array that lies there too. @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_DEVICE`, `LP_ABORTED`, `LP_MEMORY`
    *   with what is needed, free and held
    */
-  async put(array: NDArray, options: Control = {}): Promise<DeviceArray> {
+  async put(array: NDArray | DeviceArray, options: Control = {}): Promise<DeviceArray> {
     checkOptions(options);
-    const { shape, data, dtype } = checkArray(array, 'array');
+    const { shape, data, dtype } = checkOperand(array, 'array');
     const place = { device: this.#raw, resident: true };
     const wrap = (raw: { readonly data: Handle<'device array'> }) => new DeviceArray(this, { shape, data: raw.data, dtype });
     return run({ place, call: (engine, mode) => engine.devicePut(mode, { data }), wrap }, options);

@@ -3,7 +3,7 @@
  */
 import { parseArgs } from 'node:util';
 import { most } from '../array/extremes.js';
-import { nearest } from '../check/options.js';
+import { checkChoice, nearest, option } from '../check/options.js';
 import type { RunFolder } from '../report/run-folder.js';
 
 export interface Option {
@@ -48,6 +48,15 @@ export interface Outcome {
 
 /** Wrong usage: exit code 2. */
 export class UsageError extends Error {}
+
+/** The word that says what a command does. @throws UsageError */
+export function actionOf<T extends string>(word: unknown, actions: readonly T[]): T {
+  try {
+    return checkChoice(word, actions, option('The action'));
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
 
 /** Options of every command. */
 const COMMON: Readonly<Record<string, Option>> = {

@@ -18,6 +18,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   reproduce: () => import('./reproduce.js'),
   train: () => import('./train.js'),
   torch: () => import('./torch.js'),
+  cuda: () => import('./cuda.js'),
   doctor: () => import('./doctor.js'),
 };
 

@@ -1,10 +1,9 @@
 /**
  * `layerpeel torch`: makes the libtorch extension, and says how it stands.
  */
-import { checkChoice, option } from '../check/options.js';
 import { installTorch } from '../training/install.js';
 import { torchState } from '../training/state.js';
-import { type Command, type Context, type Outcome, UsageError } from './command.js';
+import { actionOf, type Command, type Context, type Outcome } from './command.js';
 
 const ACTIONS = ['install', 'info'] as const;
 
@@ -20,16 +19,8 @@ export const command: Command = {
   options: {},
   examples: ['layerpeel torch install', 'LIBTORCH=/opt/libtorch layerpeel torch install', 'layerpeel torch info --json'],
   async run({ args, signal, log }: Context): Promise<Outcome> {
-    if (act(args[0]) === 'install') await installTorch({ signal, log });
+    if (actionOf(args[0], ACTIONS) === 'install') await installTorch({ signal, log });
     const { usable, statement, info } = torchState();
     return { text: `libtorch is ${statement}`, json: { usable, statement, ...info } };
   },
 };
-
-function act(word: unknown): (typeof ACTIONS)[number] {
-  try {
-    return checkChoice(word, ACTIONS, option('The action'));
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}

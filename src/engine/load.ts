@@ -12,9 +12,8 @@
  * and implemented in `native/addon`, whose `call.h` says how arguments and results cross.
  */
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { LayerpeelError } from '../check/errors.js';
+import { packageRoot } from './environment.js';
 
 /** What the engine computes with. */
 export type Float = Float32Array | Float64Array;
@@ -88,7 +87,6 @@ export interface Engine {
 /** What `scripts/prebuild.mjs` and `scripts/build-arm64.mjs` make. */
 const BINARIES = 'linux-x64 and linux-arm64 (glibc 2.28 or later)';
 
-const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 let loaded: Engine | undefined;
 
 /** The addon, loaded at the first use. @throws `LP_NOT_BUILT` with the cause and the command that mends it */

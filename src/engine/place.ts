@@ -2,7 +2,8 @@
  * Where native operations run: on the CPU, or on a device that has been opened. One device of each number is open at a
  * time, for all that run there.
  */
-import { type Engine, engine, type Handle, type Mode, type Pending, type Result } from './load.js';
+import { ownCublas } from './cublas.js';
+import { engine, type Handle, type Mode, type Pending, type Result } from './load.js';
 
 /** A device by name; `cuda` is `cuda:0`. */
 export type DeviceName = 'cuda' | `cuda:${number}`;
@@ -20,21 +21,28 @@ export interface DeviceAvailability {
   readonly emulated: boolean;
 }
 
-/** An opened device as the engine gives it. */
-export interface RawDevice {
-  readonly handle: Handle<'device'>;
+/** A device as the engine describes it. */
+export interface RawDescription {
   readonly name: string;
   readonly ordinal: number;
   readonly major: number;
   readonly minor: number;
   readonly multiprocessors: number;
+  /** Bytes. */
   readonly memory: number;
+}
+
+/** An opened device as the engine gives it. */
+export interface RawDevice extends RawDescription {
+  readonly handle: Handle<'device'>;
 }
 
 declare module './load.js' {
   interface Engine {
     deviceAvailability(): DeviceAvailability;
-    deviceOpen(mode: Mode, plan: { readonly ordinal: number }): Result<RawDevice>;
+    deviceList(plan: { readonly cublas: string }): { readonly devices: readonly RawDescription[]; readonly blas: string };
+    /** `cublas`: a folder where it may be, or ''. */
+    deviceOpen(mode: Mode, plan: { readonly ordinal: number; readonly cublas: string }): Result<RawDevice>;
     deviceClose(handle: Handle<'device'>): void;
     deviceRoom(handle: Handle<'device'>): { readonly held: number; readonly free: number; readonly total: number };
   }
@@ -57,7 +65,7 @@ export interface Place {
 /** Devices that are open, by number. */
 const opened = new Map<number, Promise<RawDevice> | RawDevice>();
 
-const open = (mode: Mode, ordinal: number, of: Engine = engine()) => of.deviceOpen(mode, { ordinal });
+const open = (mode: Mode, ordinal: number) => engine().deviceOpen(mode, { ordinal, cublas: ownCublas() });
 
 /** An open device as it is; the device of a number, opened at the first use. */
 export async function openPlace(device: RawDevice | number): Promise<RawDevice> {
@@ -92,4 +100,17 @@ export function openPlaceSync(device: RawDevice | number): RawDevice {
 export function closePlace(device: RawDevice): void {
   if (opened.get(device.ordinal) === device) opened.delete(device.ordinal);
   engine().deviceClose(device.handle);
+}
+
+/** What the machine has of devices, each described. */
+export interface DeviceReport extends Omit<DeviceAvailability, 'devices'> {
+  readonly devices: readonly RawDescription[];
+  /** Where cuBLAS was found, or where it was looked for. */
+  readonly blas: string;
+}
+
+/** @throws `LP_DEVICE` where a device cannot be described */
+export function deviceReport(): DeviceReport {
+  const found = engine().deviceAvailability();
+  return { ...found, devices: [], blas: '', ...(found.usable && engine().deviceList({ cublas: ownCublas() })) };
 }

@@ -8,9 +8,10 @@ import { isMainThread } from 'node:worker_threads';
 import { LayerpeelError } from '../check/errors.js';
 import type { AugmentationPlan } from '../data/augment.js';
 import type { EngineImages } from '../data/images.js';
+import { packageRoot } from '../engine/environment.js';
 import type { EngineState, Handle, Mode, RawArrays, Result } from '../engine/load.js';
 import type { EngineLoss } from '../losses/losses.js';
-import { findLibtorch, packageRoot } from './libtorch.js';
+import { findLibtorch } from './libtorch.js';
 
 /** What the binary says of itself and of libtorch. */
 export interface TorchInfo {

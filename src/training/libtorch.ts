@@ -3,11 +3,9 @@
  * environment, the package's own `.libtorch`, which `layerpeel torch install` makes.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
-
-export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+import { packageRoot } from '../engine/environment.js';
 
 /** The environment that `layerpeel torch install` makes. */
 export const ownEnvironment = join(packageRoot, '.libtorch');

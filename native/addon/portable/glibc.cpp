@@ -9,21 +9,7 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__)
-#define LP_OLDEST "GLIBC_2.2.5"
-#define LP_JUMP(name) "jmp " name "@PLT"
-#elif defined(__aarch64__)
-#define LP_OLDEST "GLIBC_2.17"
-#define LP_JUMP(name) "b " name
-#endif
-
-#define LP_BIND(name) \
-  asm(".pushsection .text\n"                                   \
-      ".symver old_" #name ", " #name "@" LP_OLDEST "\n"       \
-      ".globl __wrap_" #name "\n.hidden __wrap_" #name "\n"    \
-      ".type __wrap_" #name ", %function\n"                    \
-      "__wrap_" #name ": " LP_JUMP("old_" #name) "\n"          \
-      ".popsection");
+#include "addon/portable/bind.h"
 
 LP_BIND(exp)
 LP_BIND(exp2)

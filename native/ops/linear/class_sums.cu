@@ -1,5 +1,6 @@
-// Sums over classes on the device: see class_sums.h. A block sums the rows of a run, columns side by side, so that reads
-// of a row are consecutive; a second kernel adds up the runs of each class in their order. No atomics: results repeat.
+// Sums over classes on the device: see class_sums.h. A block sums the rows of a run, columns side by side, so that
+// reads of a row are consecutive; a second kernel adds up the runs of each class in their order. No atomics: results
+// repeat.
 #include "ops/linear/class_sums.h"
 
 #include <algorithm>
@@ -13,8 +14,8 @@ constexpr int kSumThreads = 128;
 constexpr Index kRunRows = 64;  // short enough for many blocks, long enough that partial sums are 1/64 of what is read
 constexpr int kAhead = 8;       // rows on their way at a time
 
-// parts (runs, p): part of run r, column j = Σ of rows (·, p) order[begin[r]] … order[begin[r + 1] − 1]. Grid: runs × tiles
-// of columns, each thread kVector of them.
+// parts (runs, p): part of run r, column j = Σ of rows (·, p) order[begin[r]] … order[begin[r + 1] − 1]. Grid: runs ×
+// tiles of columns, each thread kVector of them.
 template <class T, int kVector>
 __global__ void __launch_bounds__(kSumThreads)
     sum_runs_kernel(const T* rows, Index p, const Index* order, const Index* begin, double* parts) {

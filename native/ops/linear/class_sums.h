@@ -54,8 +54,8 @@ void class_sums_ref(Matrix<const T> features, const int32_t* labels, Matrix<doub
 
 namespace cuda {
 
-// The runs of samples in the order of their class that a sum over classes is made of, on the device; `order` null stands for
-// the rows as they lie.
+// The runs of samples in the order of their class that a sum over classes is made of, on the device; `order` null
+// stands for the rows as they lie.
 struct ClassRuns {
   ClassRuns(Job& job, const ByClass& samples);
   // All rows as one class.

@@ -1,5 +1,5 @@
-// The structured products on the device: see products.h. Class sums, then two small tables; the features' product is a copy
-// of a row of a table for each sample, and writing it is all the time it takes.
+// The structured products on the device: see products.h. Class sums, then two small tables; the features' product is a
+// copy of a row of a table for each sample, and writing it is all the time it takes.
 #include "ops/linear/products.h"
 
 #include <vector>

@@ -18,8 +18,8 @@ struct PartTables {
   T *plus2, *minus2;
 };
 
-// The tables and the parts' prototypes, an element of (C, p) a thread; sums (C, p) and their total (p), prototypes (C, p) and
-// their total (p).
+// The tables and the parts' prototypes, an element of (C, p) a thread; sums (C, p) and their total (p), prototypes (C,
+// p) and their total (p).
 template <class T>
 __global__ void __launch_bounds__(kPartThreads)
     part_tables_kernel(const double* sums, const double* sums_total, const T* prototypes,

@@ -1,0 +1,47 @@
+// In portable builds with CUDA only: what its static runtime takes from glibc, as in glibc.cpp. Before glibc 2.34 these
+// functions were in libpthread, libdl and librt, which the binary therefore names.
+#include "addon/portable/bind.h"
+
+#if defined(__x86_64__)
+#define LP_OF_DLMOPEN "GLIBC_2.3.4"
+#elif defined(__aarch64__)
+#define LP_OF_DLMOPEN "GLIBC_2.17"
+#endif
+
+LP_BIND_AT(dlmopen, LP_OF_DLMOPEN)
+LP_BIND(dlclose)
+LP_BIND(dlerror)
+LP_BIND(dlopen)
+LP_BIND(dlsym)
+LP_BIND(dlvsym)
+LP_BIND(pthread_condattr_setpshared)
+LP_BIND(pthread_kill)
+LP_BIND(pthread_mutexattr_destroy)
+LP_BIND(pthread_mutexattr_init)
+LP_BIND(pthread_mutexattr_setpshared)
+LP_BIND(pthread_mutexattr_settype)
+LP_BIND(pthread_rwlock_destroy)
+LP_BIND(pthread_rwlock_init)
+LP_BIND(pthread_rwlock_rdlock)
+LP_BIND(pthread_rwlock_timedrdlock)
+LP_BIND(pthread_rwlock_timedwrlock)
+LP_BIND(pthread_rwlock_tryrdlock)
+LP_BIND(pthread_rwlock_trywrlock)
+LP_BIND(pthread_rwlock_unlock)
+LP_BIND(pthread_rwlock_wrlock)
+LP_BIND(pthread_rwlockattr_destroy)
+LP_BIND(pthread_rwlockattr_init)
+LP_BIND(pthread_rwlockattr_setpshared)
+LP_BIND(pthread_spin_destroy)
+LP_BIND(pthread_spin_init)
+LP_BIND(pthread_spin_lock)
+LP_BIND(pthread_spin_trylock)
+LP_BIND(pthread_spin_unlock)
+LP_BIND(sem_destroy)
+LP_BIND(sem_init)
+LP_BIND(sem_post)
+LP_BIND(sem_timedwait)
+LP_BIND(sem_trywait)
+LP_BIND(sem_wait)
+LP_BIND(shm_open)
+LP_BIND(shm_unlink)
