@@ -62,6 +62,7 @@ for (const k of [2, 3, 4, 5]) writeFileSync(`data_batch_${k}.bin`, record);
 /** How each function is meant to be called; its arguments are made anew for every call. */
 const honest = {
   writeFileAtomic: () => ['out', 'text'],
+  openDevice: () => ['cuda'],
   matmul: () => [matrix(2, 3), matrix(3, 2), { alpha: 2 }],
   formatNpy: () => [matrix(2, 3)],
   parseNpy: () => [files['h.npy'], 'h'],
@@ -267,7 +268,8 @@ let refused = 0;
 
 async function tryAll(name, parameters, make, call, deadline) {
   const good = await outcome(() => call(make()));
-  if (good.error) return void faults.push(`${name}: the honest call fails: ${good.error.stack}`);
+  // Where there is no GPU, what is refused is refused nevertheless.
+  if (good.error && good.error.code !== 'LP_DEVICE') return void faults.push(`${name}: the honest call fails: ${good.error.stack}`);
   const sound = finite(good.result) && !CARRIES.test(name);
   for (const { path, kinds, optional } of pathsOf(parameters)) {
     for (const [value, kind] of wrong) {
