@@ -15,9 +15,9 @@
 //
 // Whatever is C×C is made some rows at a time, so memory grows like C (p + 1) however many classes there are.
 //
-// Features are taken over the power of two of the largest of them, and prototypes over that of theirs, so that no square
-// under- or overflows: what does not depend on the scale does not change with it. Means that differ from their mean, and
-// prototypes from theirs, by no more than rounding do not differ.
+// Features are taken over the power of two of the largest of them, and prototypes over that of theirs, so that no
+// square under- or overflows: what does not depend on the scale does not change with it. Means that differ from their
+// mean, and prototypes from theirs, by no more than rounding do not differ.
 //
 // Nothing is a difference of large numbers: residuals r_i are formed in double and may then be rounded to float32,
 // however far from the origin the features lie or however collapsed they are. `Σ_W` itself (p×p) is never formed.
