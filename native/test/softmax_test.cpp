@@ -62,6 +62,58 @@ void saturates() {
   for (const double value : rows.numbers) check(!std::isnan(value), "huge logits");
 }
 
+// A masked class changes nothing: the rows are those without its column.
+template <class T>
+void masks() {
+  constexpr Index n = 40;
+  for (Index classes : {2, 3, 7, 40}) {
+    for (Index masked : {1, 2, 33}) {
+      for (double beta : {0.0, 0.3, 2.0}) {
+        Random random(classes * 100 + masked);
+        const Index all = classes + masked;
+        const Array<T> z(n * classes, random), wide(n * all, random, 1);
+        std::vector<int32_t> labels(n), moved(n);
+        for (Index i = 0; i < n; i++) {
+          labels[i] = static_cast<int32_t>(random.below(classes));
+          Index left = masked;
+          for (Index j = 0, k = 0; j < all; j++) {
+            const bool hide = left > 0 && (j - k < masked) && (all - j == left || random.below(2) == 0);
+            if (k < classes && !hide) {
+              if (k == labels[i]) moved[i] = static_cast<int32_t>(j);
+              wide[i * all + j] = z[i * classes + k++];
+            } else {
+              wide[i * all + j] = static_cast<T>(-HUGE_VAL);
+              left--;
+            }
+          }
+        }
+        Rows few(n), many(n), plain(n);
+        softmax_rows_ref(Matrix<const T>{z.get(), n, classes}, labels.data(), beta, few.out());
+        softmax_rows(Matrix<const T>{wide.get(), n, all}, moved.data(), beta, many.out(), Control());
+        softmax_rows_ref(Matrix<const T>{wide.get(), n, all}, moved.data(), beta, plain.out());
+        for (Index k = 0; k < Rows::kNumbers * n; k++) {
+          if (beta == 0 && k / n == 4) continue;  // variance
+          const double expected = few.numbers[k];
+          check_close(many.numbers[k], expected, 1e-12 * std::abs(expected) + 1e-14, "a masked class");
+          check_close(plain.numbers[k], expected, 1e-12 * std::abs(expected) + 1e-14, "a masked class of the oracle");
+        }
+        for (Index i = 0; i < n; i++) check(wide[i * all + many.predicted[i]] == static_cast<T>(few.out().largest[i]), "a decision");
+      }
+    }
+  }
+  // All masked but one.
+  const T one[] = {static_cast<T>(-HUGE_VAL), 3, static_cast<T>(-HUGE_VAL)};
+  const int32_t label[] = {1};
+  for (double beta : {0.0, 1.0}) {
+    Rows rows(1);
+    const SoftmaxRows out = rows.out();
+    softmax_rows(Matrix<const T>{one, 1, 3}, label, beta, out, Control());
+    check(out.predicted[0] == 1 && out.largest[0] == 3 && out.confidence[0] == 1 && out.log_odds[0] == HUGE_VAL, "one left");
+    check(out.mean[0] == 0 && out.variance[0] == 0 && out.ties[0] == 1, "moments of one left");
+    check(out.nll[0] == 0 && out.brier[0] == 0 && out.missed[0] == 0, "losses of one left");
+  }
+}
+
 template <class T>
 void marks() {
   for (Index classes : {2, 5, 40}) {
@@ -70,13 +122,20 @@ void marks() {
         Random random(7);
         const Array<T> z(3 * classes, random);
         z[classes + at] = static_cast<T>(bad);
-        const int32_t labels[] = {0, 0, 0};
+        const auto own = static_cast<int32_t>(bad == -HUGE_VAL ? at : 0);
+        const int32_t labels[] = {0, own, 0};
         Rows rows(3);
         softmax_rows(Matrix<const T>{z.get(), 3, classes}, labels, 1, rows.out(), Control());
         const double* confidence = rows.out().confidence;
         check(!std::isnan(confidence[0]) && std::isnan(confidence[1]) && !std::isnan(confidence[2]), "a bad row");
       }
     }
+    Random random(8);
+    const Array<T> none(classes, random);
+    for (Index j = 0; j < classes; j++) none[j] = static_cast<T>(-HUGE_VAL);
+    Rows rows(1);
+    softmax_rows(Matrix<const T>{none.get(), 1, classes}, nullptr, 1, rows.out(), Control());
+    check(std::isnan(rows.out().confidence[0]), "a row of masked classes alone");
   }
 }
 
@@ -95,6 +154,8 @@ int main() {
   all<float>();
   all<double>();
   saturates();
+  masks<float>();
+  masks<double>();
   marks<float>();
   marks<double>();
   return failures();

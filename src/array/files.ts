@@ -41,6 +41,7 @@ export class InputFile {
     if (typeof path !== 'string') {
       throw new LayerpeelError('LP_FILE', `${showPath(path)} cannot be read: expected the path of a file.`);
     }
+    checkPath(path);
     let descriptor: number | undefined;
     try {
       descriptor = await opened(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));

@@ -135,10 +135,13 @@ export function checkText(value: unknown, place: Place, of = 'a string'): string
   throw new LayerpeelError(place.code, `${place.path} is ${show(value)}; expected ${of}.`);
 }
 
-/** A path: not empty, and without the character that ends one in the system's calls. */
+/** Half a character, for which the system would be given another one. */
+const HALF = /\p{Surrogate}/u;
+
+/** A path: not empty, without the character that ends one in the system's calls, and of whole characters. */
 export function checkPath(value: unknown, place: Place = { path: 'path', code: 'LP_FILE' }, of = 'the path of a file'): string {
   const path = checkText(value, place, of);
-  if (path !== '' && !path.includes('\0')) return path;
+  if (path !== '' && !path.includes('\0') && !HALF.test(path)) return path;
   throw new LayerpeelError(place.code, `${place.path} is ${show(path)}; expected ${of}.`);
 }
 

@@ -74,6 +74,7 @@ export interface Parsed {
 
 /** Reads a command's arguments. @throws UsageError */
 export function parse(command: Command, argv: readonly string[]): Parsed {
+  checkBytes(argv);
   const known: Readonly<Record<string, Option>> = { ...command.options, ...COMMON };
   const { tokens } = parseArgs({
     args: [...argv],
@@ -109,6 +110,21 @@ export function parse(command: Command, argv: readonly string[]): Parsed {
   }
   if (!options.help) checkPositionals(command, args, options);
   return { args, options };
+}
+
+/** What Node makes of bytes that are no UTF-8, which can then no longer be told from others: another file would be meant. */
+const NO_UTF8 = '\ufffd';
+
+function checkBytes(argv: readonly string[]): void {
+  const odd = argv.find((text) => text.includes(NO_UTF8));
+  if (odd !== undefined) {
+    throw new UsageError(
+      `${JSON.stringify(odd)} has bytes that are not UTF-8, so that no file of that name can be found; rename it.`,
+    );
+  }
+  if (process.cwd().includes(NO_UTF8)) {
+    throw new UsageError(`The working folder ${process.cwd()} has a name that is not UTF-8; work in one that has.`);
+  }
 }
 
 function checkPositionals(command: Command, args: readonly string[], options: Parsed['options']): void {

@@ -4,9 +4,16 @@
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Place } from '../check/options.js';
-import { checkSettings, type Evaluation, type EvaluationOptions, evaluate } from '../evaluation/evaluate.js';
-import { type EvaluationFiles, evaluationFiles, filesOfRun, readEvaluation } from '../evaluation/files.js';
-import { evaluationColumns, evaluationPage, evaluationRows } from '../report/pages/evaluation.js';
+import { checkSettings, type Evaluation, type EvaluationOptions, evaluate, evaluateScores } from '../evaluation/evaluate.js';
+import { type EvaluationFiles, evaluationFiles, filesOfRun, readEvaluation, readScores } from '../evaluation/files.js';
+import {
+  detectionRows,
+  evaluationColumns,
+  evaluationPage,
+  evaluationRows,
+  scoresColumns,
+  scoresPage,
+} from '../report/pages/evaluation.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
 
 export const command: Command = {
@@ -30,6 +37,8 @@ export const command: Command = {
     few: { value: 'N', help: 'Fewer than this make it one of few; default: 20' },
     'ood-logits': { value: 'FILE', help: 'Logits of samples out of distribution' },
     'ood-features': { value: 'FILE', help: 'Features of samples out of distribution' },
+    scores: { value: 'FILE', help: 'In place of all else: any score [n] of samples in distribution, large there …' },
+    'ood-scores': { value: 'FILE', help: '… and of samples out of distribution' },
     temperature: { value: 'T', help: 'Temperature of the softmax for calibration; default: 1. A fitted one is reported beside it' },
     'energy-temperature': { value: 'T', help: 'Temperature of the energy; default: 1' },
     bins: { value: 'N', help: 'Bins of the reliability diagram; default: 15' },
@@ -40,12 +49,14 @@ export const command: Command = {
   examples: [
     'layerpeel evaluate logits.npy --labels labels.npy --counts 5000,2997,1796,1077,645,387,232,139,83,50',
     'layerpeel evaluate cifar.npz:logits --labels cifar.npz:y --ood-logits svhn.npz:logits',
+    'layerpeel evaluate --scores knn.npy --ood-scores knn-svhn.npy',
     'layerpeel evaluate --features h.npy --prototypes w.npy --biases b.npy --labels y.npy --ood-features svhn.npy --json',
   ],
   async run(context: Context): Promise<Outcome> {
     const { args, signal, progress } = context;
     const options = context.options as Readonly<Record<string, string | undefined>>;
     const [path] = args;
+    if (options.scores ?? options['ood-scores']) return evaluateBareScores(context, options);
     const run = path !== undefined && (!ARRAY_FILE.test(path) || (await stat(path).catch(() => undefined))?.isDirectory());
     const counts = listOf(options.counts);
     const given = Object.fromEntries(evaluationFiles.flatMap((name) => (options[name] ? [[name, options[name]]] : [])));
@@ -79,6 +90,38 @@ export const command: Command = {
     return { text: [...textOf(result), `Report: ${report}`].join('\n'), json: { ...rest, folder: folder.path, report } };
   },
 };
+
+/** Detection by scores in files, which needs nothing else. */
+async function evaluateBareScores(context: Context, options: Readonly<Record<string, string | undefined>>): Promise<Outcome> {
+  const { scores, 'ood-scores': others } = options;
+  if (scores === undefined || others === undefined) {
+    throw new UsageError(`--${scores === undefined ? 'scores' : 'ood-scores'} is missing: a score is compared on both sides.`);
+  }
+  const more = [...evaluationFiles, 'many', 'few', 'bins', 'temperature', 'energy-temperature'].find((name) => options[name]);
+  if (more !== undefined || context.args.length > 0) {
+    throw new UsageError(
+      `--scores stands alone, but ${more === undefined ? context.args[0] : `--${more}`} is given as well; leave it out.`,
+    );
+  }
+  const settings = settingsOf(options);
+  const onProgress = (share: number) => context.progress(share, 'evaluating');
+  const sides = [await readScores(scores), await readScores(others)] as const;
+  const result = await evaluateScores(...sides, { ...settings, signal: context.signal, onProgress });
+  const name = basename(scores).replace(/\.[^.]*$/, '');
+  const config = { scores, 'ood-scores': others, ...settings };
+  const folder = await context.folder(name, config);
+  for (const [file, columns] of Object.entries(scoresColumns(result))) await folder.metrics(columns, file);
+  const { confidence } = settings;
+  const report = await folder.report(
+    scoresPage(result, { name, parameters: config, ...(confidence !== undefined && { confidence }) }),
+  );
+  return {
+    text: [detectionText(detectionRows(result)), '', `Report: ${report}`].join('\n'),
+    json: { ...result, folder: folder.path, report },
+  };
+}
+
+const detectionText = (rows: string[][]): string => aligned([['score', 'positive class', 'FPR95', 'AUROC', 'AUPR'], ...rows]);
 
 /** Options that are numbers, by their names on the command line and in `EvaluationOptions`. */
 const NUMBERS = {
@@ -143,10 +186,10 @@ function textOf(result: Evaluation): string[] {
   const tables = [
     [['measure', 'value'], ...[...accuracy, ...calibration].map(([name = '', value = '']) => [name, value])],
     decisions.map(({ rule, accuracy: share, changed }) => [rule, share, `${changed} decided otherwise`]),
-    detection.length > 0 ? [['score', 'positive class', 'FPR95', 'AUROC', 'AUPR'], ...detection] : [],
   ];
   return [
     ...tables.flatMap((rows) => (rows.length > 0 ? [aligned(rows), ''] : [])),
+    ...(detection.length > 0 ? [detectionText(detection), ''] : []),
     ...result.warnings.flatMap((warning) => [`Warning: ${warning}`, '']),
   ];
 }

@@ -164,32 +164,43 @@ export function selectImages(set: ImageSet, selection: Selection): Selected {
 /** `selectImages` by a selection that stands at a place of its own. */
 export function selectImagesAt(place: Place, set: ImageSet, selection: Selection): Selected {
   checkImages(set);
-  checkKeys(selection, ['heldOut', 'imbalance', 'labelNoise'], place);
+  checkSelection(selection, place);
+  const { imbalance, labelNoise } = selection;
   const { kept, heldOut } = holdOut(set, selection.heldOut ?? [], inside(place, 'heldOut'));
   let images = kept;
+  if (imbalance !== undefined) {
+    const here = inside(place, 'imbalance');
+    const largest = imbalance.largest ?? least(classCounts(images));
+    const ratio = checkNumber(imbalance.ratio, inside(here, 'ratio'), { min: 1, max: largest });
+    const counts = (imbalance.kind === 'step' ? stepCounts : longTailedCounts)(images.classes.length, largest, ratio);
+    images = imageSubset(images, imbalancedIndices(images.labels, counts, imbalance.seed ?? 0));
+  }
+  if (labelNoise !== undefined) {
+    const { share, seed = 0 } = labelNoise;
+    images = { ...images, labels: noisyLabels(images.labels, images.classes.length, share, seed) };
+  }
+  return heldOut ? { images, heldOut } : { images };
+}
+
+/** Checks of a selection what does not depend on the images. */
+export function checkSelection(given: unknown, place: Place): void {
+  const selection = checkKeys(given, ['heldOut', 'imbalance', 'labelNoise'], place);
+  const seed = (value: unknown, here: Place) => checkSeed(value, inside(here, 'seed'), 2 ** 32 - 1);
+  if (selection.heldOut !== undefined) checkList(selection.heldOut, inside(place, 'heldOut'), 'a list of classes');
   if (selection.imbalance !== undefined) {
     const here = inside(place, 'imbalance');
-    checkKeys(selection.imbalance, ['kind', 'ratio', 'largest', 'seed'], here);
-    const kind = checkChoice(selection.imbalance.kind, ['long-tailed', 'step'], inside(here, 'kind'));
-    const smallest = least(classCounts(images));
-    const largest = checkNumber(selection.imbalance.largest ?? smallest, inside(here, 'largest'), { min: 1, integer: true });
-    const ratio = checkNumber(selection.imbalance.ratio, inside(here, 'ratio'), { min: 1, max: largest });
-    const counts = (kind === 'step' ? stepCounts : longTailedCounts)(images.classes.length, largest, ratio);
-    images = imageSubset(
-      images,
-      imbalancedIndices(images.labels, counts, checkSeed(selection.imbalance.seed, inside(here, 'seed'), 2 ** 32 - 1)),
-    );
+    const imbalance = checkKeys(selection.imbalance, ['kind', 'ratio', 'largest', 'seed'], here);
+    checkChoice(imbalance.kind, ['long-tailed', 'step'], inside(here, 'kind'));
+    if (imbalance.largest !== undefined) checkNumber(imbalance.largest, inside(here, 'largest'), { min: 1, integer: true });
+    checkNumber(imbalance.ratio, inside(here, 'ratio'), { min: 1 });
+    seed(imbalance.seed, here);
   }
   if (selection.labelNoise !== undefined) {
     const here = inside(place, 'labelNoise');
-    checkKeys(selection.labelNoise, ['share', 'seed'], here);
-    const share = checkNumber(selection.labelNoise.share, inside(here, 'share'), { min: 0, max: 1 });
-    images = {
-      ...images,
-      labels: noisyLabels(images.labels, images.classes.length, share, checkSeed(selection.labelNoise.seed, inside(here, 'seed'))),
-    };
+    const noise = checkKeys(selection.labelNoise, ['share', 'seed'], here);
+    checkNumber(noise.share, inside(here, 'share'), { min: 0, max: 1 });
+    checkSeed(noise.seed, inside(here, 'seed'));
   }
-  return heldOut ? { images, heldOut } : { images };
 }
 
 function holdOut(set: ImageSet, names: readonly (string | number)[], place: Place): { kept: ImageSet; heldOut?: ImageSet } {

@@ -13,7 +13,7 @@
  */
 
 import type { NDArray } from '../array/ndarray.js';
-import { eachPiece, keep, type Turns } from '../array/rows.js';
+import { eachPiece, eachRow, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkNumber, option, type Place } from '../check/options.js';
@@ -68,7 +68,8 @@ export interface TemperatureFit {
  * Calibration of logits `[n, C]` with their labels `[n]`.
  *
  * @throws `LP_OPTION` for logits that all lie within [−1, 1] where no temperature is stated: they are cosines of unit vectors,
- * and their softmax at temperature 1 stays near `1/C` however good the classifier; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`,
+ * and their softmax at temperature 1 stays near `1/C` however good the classifier; and for probabilities; `LP_NOT_FINITE` (−Infinity is
+ * the logit of a masked class, of probability 0, and refused only where it is a sample's own), `LP_SHAPE`, `LP_LABEL`,
  * `LP_DTYPE`, `LP_DETACHED`, `LP_ABORTED`
  */
 export async function calibration(logits: NDArray, labels: Int32Array, options: CalibrationOptions = {}): Promise<Calibration> {
@@ -106,6 +107,7 @@ function* calibrationSteps(
   const bins = checkBins(options.bins, option('options.bins'));
   const checked = checkLabelled(logits, labels);
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
+  if (options.temperature === undefined && (yield* areProbabilities(given))) throw new LayerpeelError('LP_OPTION', PROBABILITIES);
   const rows = yield* labelledRows(given, own, inverse(temperature));
   const calibrated = yield* calibrationOf(rows, own, temperature, bins);
   if (options.temperature === undefined && (yield* areCosines(rows, given)))
@@ -121,7 +123,9 @@ function* temperatureSteps(
 ): Steps<TemperatureFit> {
   checkOptions(options);
   const checked = checkLabelled(logits, labels);
-  const { fitted } = yield* fit({ ...checked, data: copy(checked.data) }, copy(checked.labels));
+  const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
+  if (yield* areProbabilities(given)) throw new LayerpeelError('LP_OPTION', PROBABILITIES);
+  const { fitted } = yield* fit(given, own);
   return fitted;
 }
 
@@ -133,16 +137,36 @@ export const inverse = (temperature: number): number => Math.min(1 / temperature
 export const checkBins = (bins: unknown, place: Place): number =>
   checkNumber(bins ?? 15, place, { min: 1, max: 1e6, integer: true });
 
-/** Whether logits are cosines of unit vectors: none exceeds 1 beyond rounding. */
+/** Whether logits are cosines of unit vectors: none exceeds 1 beyond rounding, but for classes that are masked. */
 export function* areCosines({ largest }: LabelledRows, { data }: Logits): Turns<boolean> {
   const bound = 1 + 1e-4;
   if (!largest.every((value) => value <= bound)) return false;
   let within = true;
   yield* eachPiece(data.length, (begin, end) => {
-    within &&= data.subarray(begin, end).every((value) => Math.abs(value) <= bound);
+    within &&= data.subarray(begin, end).every((value) => Math.abs(value) <= bound || value === Number.NEGATIVE_INFINITY);
   });
   return within;
 }
+
+/** Whether logits are probabilities: of several samples, none negative, each row of sum 1 to what half precision leaves of it. */
+export function* areProbabilities({ data, samples, classes }: Logits): Turns<boolean> {
+  let so = samples > 1;
+  yield* eachRow(samples, classes, (_, offset) => {
+    if (!so) return;
+    let sum = 0;
+    for (let j = 0; j < classes; j++) {
+      const value = data[offset + j] as number;
+      so &&= value >= 0;
+      sum += value;
+    }
+    so &&= Math.abs(sum - 1) <= 2e-3;
+  });
+  return so;
+}
+
+export const PROBABILITIES =
+  'The logits are probabilities: none is negative, and every row sums to 1. Pass what they were before the softmax, or their ' +
+  'logarithms (-Infinity for 0 will do).';
 
 export const cosineAdvice = ({ ece, temperature }: Calibration, { confidence }: LabelledRows): string =>
   `All logits lie within [−1, 1], as cosines do: at temperature ${temperature} no confidence exceeds ` +

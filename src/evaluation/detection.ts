@@ -16,7 +16,7 @@
  * They differ widely.
  */
 
-import { checkOptional, describe, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
+import { checkOptional, describe, type Float, isLeftOut, type NDArray, showShape } from '../array/ndarray.js';
 import { atOnce, eachRow, keep, refuseRow, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -86,6 +86,12 @@ function* scoreSteps(input: ScoreInput, options: ScoreOptions, copy = (data: Flo
   }
   const logits = isLeftOut(input.logits) ? undefined : checkLogits(input.logits, 'logits');
   const features = checkOptional(input.features, 'features', 2);
+  if (features?.shape.includes(0)) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `features are ${showShape(features.shape)}; expected at least one sample and one dimension.`,
+    );
+  }
   const [own, ownFeatures] = [logits && { ...logits, data: copy(logits.data) }, features && copy(features.data)];
   const rows = own && (yield* softmaxRows(own, 1, 'logits'));
   const warm = own && (temperature === 1 ? rows : yield* softmaxRows(own, inverse(temperature), 'logits'));
@@ -122,7 +128,7 @@ export function* norms(data: Float, [samples, dim]: readonly [number, number], n
 /**
  * FPR95, AUROC and AUPR of any score that is large in distribution (negate one that is small there).
  * @param options whose `positive` class must be named
- * @throws `LP_OPTION` without it; `LP_SHAPE` for a side without samples; `LP_NOT_FINITE`, `LP_DTYPE`
+ * @throws `LP_OPTION` without it; `LP_SHAPE` for a side without samples; `LP_NOT_FINITE` for NaN (infinite scores rank like others); `LP_DTYPE`
  */
 export function detection(
   inDistribution: ArrayLike<number>,
@@ -138,7 +144,7 @@ export function detection(
   return atOnce(detectionOf(rank(sides), positive));
 }
 
-function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
+export function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
   if (!(Array.isArray(scores) || (ArrayBuffer.isView(scores) && !(scores instanceof DataView)))) {
     throw new LayerpeelError('LP_DTYPE', `${name} is ${describe(scores)}; expected a typed array or a list of numbers.`);
   }
@@ -146,8 +152,9 @@ function checkScores(scores: ArrayLike<number>, name: string): Float64Array {
   if (odd !== -1) throw new LayerpeelError('LP_DTYPE', `${name}[${odd}] is ${show(scores[odd])}; expected a number.`);
   const values = Float64Array.from(scores);
   if (values.length === 0) throw new LayerpeelError('LP_SHAPE', `${name} has no scores; expected at least one.`);
-  const bad = values.findIndex((value) => !Number.isFinite(value));
-  if (bad !== -1) throw new LayerpeelError('LP_NOT_FINITE', `${name}[${bad}] is ${values[bad]}; expected finite numbers.`);
+  const bad = values.findIndex(Number.isNaN);
+  if (bad !== -1)
+    throw new LayerpeelError('LP_NOT_FINITE', `${name}[${bad}] is NaN; expected numbers (infinite ones rank like others).`);
   return values;
 }
 
@@ -168,12 +175,15 @@ export type Sides = readonly [inDistribution: Float64Array, outOfDistribution: F
 /** @param shown scores in the same order in which thresholds are given */
 export function rank(sides: Sides, shown: Sides = sides): Ranking {
   const [scores, inside] = [joined(sides), sides[0].length];
-  const order = Int32Array.from(scores.keys()).sort((a, b) => (scores[a] as number) - (scores[b] as number));
+  const order = Int32Array.from(scores.keys()).sort((a, b) => ascending(scores[a] as number, scores[b] as number));
   const ends = order
     .map((_, i) => i + 1)
     .filter((end) => end === order.length || scores[order[end] as number] !== scores[order[end - 1] as number]);
   return { order, ends, shown: joined(shown), inside };
 }
+
+/** Infinities have no difference. */
+const ascending = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function joined([inDistribution, outOfDistribution]: Sides): Float64Array {
   const both = new Float64Array(inDistribution.length + outOfDistribution.length);
@@ -224,21 +234,23 @@ export interface ScoreHistogram {
   readonly outOfDistribution: Int32Array;
 }
 
-/** Both sides' scores in common bins, for figures as UL Figs. 3 and 16–18. */
+/** Both sides' scores in common bins, for figures as UL Figs. 3 and 16–18; infinite ones are in the outermost. */
 export function histogramOf([inDistribution, outOfDistribution]: Sides, bins: number): ScoreHistogram {
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (const values of [inDistribution, outOfDistribution]) {
     for (const value of values) {
+      if (!Number.isFinite(value)) continue;
       low = Math.min(low, value);
       high = Math.max(high, value);
     }
   }
+  if (low > high) [low, high] = [0, 0]; // none is finite
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   const width = (high - low) / bins;
   const count = (values: Float64Array) => {
     const counts = new Int32Array(bins);
     for (const value of values) {
-      const bin = Math.min(bins - 1, Math.floor((value - low) / width));
+      const bin = Math.max(0, Math.min(bins - 1, Math.floor((value - low) / width)));
       counts[bin] = (counts[bin] as number) + 1;
     }
     return counts;

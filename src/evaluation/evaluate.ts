@@ -24,6 +24,7 @@ import {
 import { bootstrap, type Interval } from './bootstrap.js';
 import {
   areCosines,
+  areProbabilities,
   type Calibration,
   calibrationOf,
   checkBins,
@@ -31,10 +32,12 @@ import {
   cosineAdvice,
   fit,
   inverse,
+  PROBABILITIES,
   type TemperatureFit,
 } from './calibration.js';
 import { classifierSteps } from './decision.js';
 import {
+  checkScores,
   type Detection,
   detectionOf,
   energiesOf,
@@ -72,7 +75,8 @@ export interface Decision extends Accuracies {
   readonly changed: number;
 }
 
-export type ScoreName = 'maxSoftmax' | 'energy' | 'featureNorm';
+/** `score`: one computed elsewhere. */
+export type ScoreName = 'maxSoftmax' | 'energy' | 'featureNorm' | 'score';
 
 /** One score, by either convention of the positive class. */
 export interface ScoreEvaluation {
@@ -174,14 +178,7 @@ function* evaluationSteps(
   const scores = yield* outOfDistribution(input, logits, rows, settings);
   progress(0.6);
   const drawn = yield* bootstrap([samples], (weights) => flat(atTest, weights), settings);
-  const detected: Partial<Record<ScoreName, ScoreEvaluation>> = {};
-  for (const [name, { ranking, histogram }] of Object.entries(scores)) {
-    detected[name as ScoreName] = { ...(yield* detect(ranking)), histogram };
-    const sizes = [ranking.inside, ranking.order.length - ranking.inside];
-    const intervals = yield* bootstrap(sizes, (weights) => flatDetection(name, ranking, weights), settings);
-    Object.assign(drawn, intervals);
-    progress(0.6 + (0.4 * Object.keys(detected).length) / Object.keys(scores).length);
-  }
+  const { detected, intervals } = yield* detectAll(scores, settings, (share) => progress(0.6 + 0.4 * share));
   return {
     samples,
     classes,
@@ -195,7 +192,7 @@ function* evaluationSteps(
     temperature,
     ...(fitted && { fitted }),
     ...(Object.keys(detected).length > 0 && { outOfDistribution: detected }),
-    intervals: drawn,
+    intervals: { ...drawn, ...intervals },
     warnings: yield* warningsOf({
       logits,
       rows,
@@ -207,6 +204,42 @@ function* evaluationSteps(
       strays,
     }),
   };
+}
+
+/** Each score by either convention, and the intervals of what is measured. */
+function* detectAll(
+  scores: Partial<Record<ScoreName, Score>>,
+  settings: Settings,
+  progress: (share: number) => void,
+): Steps<{ detected: Partial<Record<ScoreName, ScoreEvaluation>>; intervals: Record<string, Interval> }> {
+  const detected: Partial<Record<ScoreName, ScoreEvaluation>> = {};
+  const intervals: Record<string, Interval> = {};
+  for (const [name, { ranking, histogram }] of Object.entries(scores)) {
+    detected[name as ScoreName] = { ...(yield* detect(ranking)), histogram };
+    const sizes = [ranking.inside, ranking.order.length - ranking.inside];
+    Object.assign(intervals, yield* bootstrap(sizes, (weights) => flatDetection(name, ranking, weights), settings));
+    progress(Object.keys(detected).length / Object.keys(scores).length);
+  }
+  return { detected, intervals };
+}
+
+/** What `evaluate` says of its own scores, of one that was computed elsewhere and is large in distribution. */
+export interface ScoresResult {
+  readonly outOfDistribution: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>>;
+  readonly intervals: Readonly<Record<string, Interval>>;
+}
+
+/** @throws `LP_SHAPE` for a side without samples, `LP_NOT_FINITE` for NaN, `LP_OPTION`, `LP_ABORTED` */
+export async function evaluateScores(
+  inDistribution: ArrayLike<number>,
+  outOfDistribution: ArrayLike<number>,
+  options: EvaluationOptions,
+): Promise<ScoresResult> {
+  const settings = checkSettings(options);
+  const sides: Sides = [checkScores(inDistribution, 'scores'), checkScores(outOfDistribution, 'ood-scores')];
+  const score = { ranking: rank(sides), histogram: histogramOf(sides, BINS_OF_SCORES) };
+  const { detected, intervals } = await drive(detectAll({ score }, settings, settings.onProgress), { signal: options.signal });
+  return { outOfDistribution: detected, intervals };
 }
 
 /** The options of an evaluation with their defaults. */
@@ -344,6 +377,7 @@ function* straysOf({ data, samples, classes }: Logits, plain: NDArray): Steps<nu
   yield* eachRow(samples, classes, (_, offset) => {
     let [difference, size] = [0, 0];
     for (let j = offset; j < offset + classes; j++) {
+      if (data[j] === Number.NEGATIVE_INFINITY) continue; // masked
       difference = Math.max(difference, Math.abs((data[j] as number) - (plain.data[j] as number)));
       size = Math.max(size, Math.abs(data[j] as number));
     }
@@ -440,7 +474,8 @@ function* warningsOf({
       `The logits of ${strays} samples are not ⟨w, h⟩ + b of the features and prototypes given; decision rules are about the latter.`,
     );
   }
-  if (!stated && (yield* areCosines(rows, logits))) warnings.push(cosineAdvice(calibration, rows));
+  if (yield* areProbabilities(logits)) warnings.push(PROBABILITIES);
+  else if (!stated && (yield* areCosines(rows, logits))) warnings.push(cosineAdvice(calibration, rows));
   if (temperature.temperature === 0) {
     warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
   }

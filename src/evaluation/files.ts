@@ -4,8 +4,8 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { dtypeOf, type NDArray, withDtype } from '../array/ndarray.js';
-import { readFloats, readLabels } from '../array/open.js';
+import { dtypeOf, type NDArray, showShape, withDtype } from '../array/ndarray.js';
+import { readArray, readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
 
 /** What is evaluated. */
@@ -78,4 +78,11 @@ export async function readEvaluation(files: EvaluationFiles): Promise<Evaluation
     counts: files.counts === undefined ? undefined : await readLabels(files.counts),
     outOfDistribution: outside.logits || outside.features ? outside : undefined,
   };
+}
+
+/** Scores `[n]` or `[n, 1]` of any number type. */
+export async function readScores(path: string): Promise<Float64Array> {
+  const { shape, data } = await readArray(path);
+  if (shape.length === 1 || (shape.length === 2 && shape[1] === 1)) return Float64Array.from(data, Number);
+  throw new LayerpeelError('LP_FILE', `${path}: its shape is ${showShape(shape)}; scores are of shape [n], one a sample.`);
 }

@@ -3,7 +3,6 @@
  * are made of, by the engine (native/ops/loss/softmax).
  */
 import { checkArray, checkLabels, type Float, type NDArray, showShape } from '../array/ndarray.js';
-import { refuseRow } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
 import { type Steps, step } from '../engine/run.js';
 
@@ -66,6 +65,14 @@ export function checkLogits(logits: unknown, name: string): Logits {
 
 export function checkLabelled(logits: NDArray, labels: Int32Array): Logits & { labels: Int32Array; counts: Int32Array } {
   const checked = checkLogits(logits, 'logits');
+  const outside = labels instanceof Int32Array && labels.length > 0 ? labels.indexOf(-1) : -1;
+  if (outside !== -1) {
+    throw new LayerpeelError(
+      'LP_LABEL',
+      `labels[${outside}] is -1, as samples out of distribution are marked. Pass the logits of these by themselves, as ` +
+        'outOfDistribution: { logits } (on the command line --ood-logits), and the others with labels 0 … C−1.',
+    );
+  }
   return { ...checked, ...checkLabels(labels, checked.samples, checked.classes, 'logits') };
 }
 
@@ -81,6 +88,18 @@ function* pass(logits: Logits, labels: Int32Array | undefined, beta: number, nam
     wrap: (raw: Rows & Partial<LabelledRows>) => raw as LabelledRows,
   });
   const bad = rows.confidence.findIndex(Number.isNaN);
-  if (bad !== -1) refuseRow(data, bad, classes, name);
+  if (bad !== -1) refuseLogits(data.subarray(bad * classes, (bad + 1) * classes), bad, labels?.[bad], name);
   return rows;
+}
+
+/** Says what is wrong with a row; −Infinity is that of a masked class, of probability 0. */
+function refuseLogits(row: Float, sample: number, label: number | undefined, name: string): never {
+  const odd = row.findIndex((value) => Number.isNaN(value) || value === Number.POSITIVE_INFINITY);
+  const fault =
+    odd !== -1
+      ? `${name}[${sample}, ${odd}] is ${row[odd]}; expected finite numbers, or -Infinity of a class that is masked.`
+      : row.every((value) => value === Number.NEGATIVE_INFINITY)
+        ? `Row ${sample} of ${name} is -Infinity throughout; expected at least one class that is not masked.`
+        : `${name}[${sample}, ${label}] is -Infinity, but ${label} is the label of sample ${sample}: a class that is masked has probability 0.`;
+  throw new LayerpeelError('LP_NOT_FINITE', fault);
 }

@@ -11,7 +11,7 @@ import type { ImageSet } from '../data/images.js';
 import { type ImageSource, sourceKeys } from '../data/load.js';
 import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
-import { checkLoss, type Loss, type Regularization } from '../losses/losses.js';
+import { checkLoss, type Loss, lossKinds, type Regularization } from '../losses/losses.js';
 import type { NetworkLossPlan } from './engine.js';
 import type { Model } from './models.js';
 
@@ -231,11 +231,14 @@ function checkLearningRate(given: unknown, epochs: number, place: Place): Settin
   };
 }
 
+/** The kinds of losses that networks are trained with. */
+const trainingLosses = [...lossKinds, 'ldam'] as const;
+
 /** The loss of a network of so many classes, with `counts` training samples each. @throws the place's code */
 export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, place: Place): NetworkLossPlan {
   const classes = counts.length;
   const here = inside(place, 'loss');
-  const { kind } = (config.loss ?? {}) as { kind?: unknown };
+  const kind = checkChoice((config.loss as { kind?: unknown } | null)?.kind, trainingLosses, inside(here, 'kind'));
   const ldam = kind === 'ldam' ? checkLdam(config.loss, counts, here) : undefined;
   const balanced =
     kind === 'dot-regression' && 'balanced' in config.loss && checkBoolean(config.loss.balanced, inside(here, 'balanced'));

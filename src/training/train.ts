@@ -10,13 +10,21 @@ import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { channelStatistics } from '../data/augment.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
-import { loadImagesAt } from '../data/load.js';
-import { selectImagesAt } from '../data/subsets.js';
+import { checkSource, loadImagesAt } from '../data/load.js';
+import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { engine } from '../engine/load.js';
 import { run } from '../engine/run.js';
 import { normOf } from '../state/states.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
-import { checkSettings, checkTrainingLoss, inMemory, partsOf, type Settings, type TrainingConfig } from './config.js';
+import {
+  checkSettings,
+  checkTrainingLoss,
+  type DataFiles,
+  inMemory,
+  partsOf,
+  type Settings,
+  type TrainingConfig,
+} from './config.js';
 import { type RawEpoch, type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel, featureDimension } from './models.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
@@ -98,6 +106,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   checkCallback(options.onReady, option('options.onReady'));
   const { signal, onStage = () => {} } = options;
   const settings = checkSettings(config, place);
+  if (!inMemory(config.data)) checkBeforehand(config, config.data, settings);
   torchEngine();
   const from = options.resume === undefined ? undefined : await readTraining(options.resume);
   const images = await loadSets(config, options);
@@ -200,6 +209,27 @@ function theoryOf({ handle, config, settings, plan, images, counts, control }: B
   };
 }
 
+/** Images on which every network can be built. */
+const ANY_IMAGES = { count: 1e6, height: 1024, width: 1024, channels: 3 };
+
+/** Finds what is wrong with a configuration whatever its images are, before the first of them is read. */
+function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Settings): void {
+  const here = inside(place, 'data');
+  const { source, selection } = partsOf(data);
+  checkSource(source(data.split ?? 'train'), here);
+  if (data.test !== false) checkSource(source(data.test ?? 'test'), here);
+  checkSelection(selection, here);
+  const { kind, classWeights } = (config.loss ?? {}) as { kind?: string; classWeights?: { length?: number } };
+  const counts = new Int32Array(Math.max(2, Math.min(classWeights?.length ?? 2, 2 ** 16))).fill(ANY_IMAGES.count);
+  checkModel(config.model, ANY_IMAGES, counts.length, { seed, biases: hasBiases(kind) }, inside(place, 'model'));
+  checkTrainingLoss(config, counts, place);
+  const channels = (data.normalization as { mean?: { length?: number } } | undefined)?.mean?.length;
+  if (data.normalization !== undefined) checkNormalization(data.normalization, channels ?? ANY_IMAGES.channels);
+}
+
+/** Whether a classifier of this loss has biases unless told otherwise. */
+const hasBiases = (loss: string | undefined): boolean => loss !== 'dot-regression' && loss !== 'ldam';
+
 interface Sets {
   readonly train: ImageSet;
   readonly test?: ImageSet;
@@ -231,7 +261,7 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
   const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
   if (data.test === false) return { train, ...(heldOut && { heldOut }) };
   // Numbered as the training set is, and without the classes held out.
-  const numbered = ['idx', 'folder'].includes(data.kind) ? { classes: whole.classes } : {};
+  const numbered = ['idx', 'folder', 'npy', 'npz'].includes(data.kind) ? { classes: whole.classes } : {};
   const tested = selectImagesAt(inside(place, 'data'), await load(data.test ?? 'test', numbered), {
     heldOut: selection.heldOut ?? [],
   });
@@ -266,7 +296,7 @@ function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
 async function planOf(config: TrainingConfig, settings: Settings, { train }: Sets, counts: Int32Array) {
   const sizes = checkImages(train);
   const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
-  const biases = !['dot-regression', 'ldam'].includes((config.loss as { kind?: string } | null)?.kind ?? '');
+  const biases = hasBiases((config.loss as { kind?: string } | null)?.kind);
   const { prototypes: beginning, ...model } = checkModel(
     config.model,
     sizes,

@@ -161,6 +161,15 @@ test('a refusal of the system names the path', async () => {
   await rejects(InputFile.open(undefined), 'LP_FILE', /undefined cannot be read/);
 });
 
+test('half a character in a path is refused, since the system would be given another path', async () => {
+  const half = join(folder, 'a\ud800.npy');
+  await rejects(writeFileAtomic(half, 'x'), 'LP_FILE', /path is /);
+  await rejects(InputFile.open(half), 'LP_FILE', /path is /);
+  assert.equal(readdirSync(folder), []);
+  await writeFileAtomic(join(folder, '\u{1f600}'), 'x');
+  assert.equal(readdirSync(folder), ['\u{1f600}']);
+});
+
 test('content of anything but text and bytes is refused, and what was there stays', async () => {
   const path = join(folder, 'file');
   await writeFileAtomic(path, 'before');

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { evaluateSync, randomState, readNpy, writeNpy, writeNpz } from 'layerpeel';
+import { detection, evaluateSync, randomState, readNpy, writeNpy, writeNpz } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { array, golden } from '../helpers.js';
@@ -173,6 +173,51 @@ test('help, faults of usage, faults of data', async () => {
     assert.is(stdout, '');
   }
   assert.not.ok((await readdir(folder)).includes('run'));
+});
+
+test('bare scores are compared by either convention, infinite ones too', async () => {
+  const scores = { in: [3, 2, Number.POSITIVE_INFINITY, 1.5], out: [Number.NEGATIVE_INFINITY, 1, 2, 1.2, 0] };
+  for (const [name, values] of Object.entries(scores))
+    await writeNpy(join(folder, `${name}.npy`), { shape: [values.length, 1], data: Float64Array.from(values) });
+  const args = ['--scores', 'in.npy', '--ood-scores', 'out.npy', '--resamples', '20', '--out', 'run'];
+  const { code, stdout, stderr } = await evaluate([...args, '--json']);
+  assert.is(code, 0, stderr);
+  const { outOfDistribution, intervals } = JSON.parse(stdout);
+  for (const [convention, positive] of [
+    ['inDistributionPositive', 'in-distribution'],
+    ['outOfDistributionPositive', 'out-of-distribution'],
+  ]) {
+    const { threshold, ...want } = detection(scores.in, scores.out, { positive });
+    const { threshold: at, ...got } = outOfDistribution.score[convention];
+    assert.equal(got, want);
+    assert.is(at, threshold);
+    assert.is(intervals[`outOfDistribution.score.${convention}.auroc`].length, 2);
+  }
+  assert.is(
+    (await columnsOf('metrics.csv'))['outOfDistribution.score.inDistributionPositive.auroc'][0],
+    outOfDistribution.score.inDistributionPositive.auroc,
+  );
+  const { files, status } = JSON.parse(await readFile(join(folder, 'run/run.json'), 'utf8'));
+  assert.is(status, 'complete');
+  for (const file of ['scores-score.csv', 'intervals.csv', 'figures/scores-score.svg', 'report.html'])
+    assert.ok(files.includes(file), file);
+  const plain = await evaluate([...args.slice(0, 4), '--out', 'run']);
+  assert.match(plain.stdout, /Score +in distribution +\d/);
+
+  for (const [wrong, pattern] of [
+    [['--scores', 'in.npy'], /--ood-scores is missing/],
+    [['--ood-scores', 'in.npy'], /--scores is missing/],
+    [['z.npy', '--scores', 'in.npy', '--ood-scores', 'out.npy'], /--scores stands alone, but z\.npy is given/],
+    [['--labels', 'y.npy', '--scores', 'in.npy', '--ood-scores', 'out.npy'], /--scores stands alone, but --labels is given/],
+  ]) {
+    const { code: status, stderr: said } = await evaluate(wrong);
+    assert.is(status, 2, said);
+    assert.match(said, pattern);
+  }
+  assert.match(
+    (await evaluate(['--scores', 'z.npy', '--ood-scores', 'out.npy'])).stderr,
+    /z\.npy: its shape is .*; scores are of shape \[n\]/,
+  );
 });
 
 test.run();

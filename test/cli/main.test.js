@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run, start } from './run.js';
@@ -51,6 +53,35 @@ test('a folder that cannot be written into is refused before anything is compute
   const { code, stderr } = await run(['measure', 'nowhere.npy', '--labels', 'y.npy', '--out', process.execPath]);
   assert.is(code, 1);
   assert.match(stderr, /is a file; give a folder to write the run into/);
+});
+
+test('bytes that are no UTF-8 are refused, in arguments and in the working folder: no other folder is written', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-bytes-'));
+  const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url));
+  const shell = (line) =>
+    spawnSync('sh', ['-c', line], { cwd: folder, encoding: 'utf8', env: { ...process.env, MAIN: main, NODE: process.execPath } });
+  try {
+    for (const args of [
+      'doctor --out "$N"',
+      'doctor "--out=$N"',
+      'doctor -o "$N"',
+      'measure "$N.npy" --labels y.npy',
+      'measure h.npy --labels "$N"',
+    ]) {
+      const { status, stderr } = shell(`N=$(printf 'caf\\351'); "$NODE" "$MAIN" ${args}`);
+      assert.is(status, 2, stderr);
+      assert.match(stderr, /caf\ufffd.* has bytes that are not UTF-8/);
+    }
+    assert.equal(await readdir(folder), []);
+    const made = shell('mkdir "$(printf \'caf\\351\')"');
+    if (made.status !== 0) return console.log(`not run: a folder whose name is not UTF-8: ${made.stderr}`);
+    const { status, stderr } = shell('cd caf*; "$NODE" "$MAIN" doctor --out run');
+    assert.is(status, 2, stderr);
+    assert.match(stderr, /working folder .* has a name that is not UTF-8/);
+    assert.is((await readdir(folder, 'buffer')).length, 1);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('doctor says which of its variables it does not understand', async () => {

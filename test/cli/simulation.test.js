@@ -22,7 +22,7 @@ test.after(() => rm(folder, { recursive: true }));
 
 async function read(config) {
   const path = join(folder, 'config.json');
-  await writeFile(path, typeof config === 'string' ? config : JSON.stringify(config));
+  await writeFile(path, typeof config === 'string' || Buffer.isBuffer(config) ? config : JSON.stringify(config));
   return readSimulation(path);
 }
 
@@ -55,6 +55,8 @@ test('a state is read from files beside the configuration, in the dtype asked fo
 test('faults are named by their path, with the nearest right name', async () => {
   const cases = [
     ['{', /config\.json is not JSON/],
+    [Buffer.from('\ufeff{}', 'utf16le'), /config\.json is UTF-16; save it as UTF-8/],
+    [Buffer.from([0x7b, 0xe9, 0x7d]), /config\.json is no UTF-8/],
     [[], /config is .*expected an object/],
     [{ ...flow, dynamics: 'gradientflow' }, /config\.dynamics is "gradientflow"; did you mean 'gradientFlow'/],
     [{ ...flow, state: undefined }, /config\.state is missing/],

@@ -179,10 +179,10 @@ test('refuses what it cannot measure', async () => {
   const { logits, labels } = sample({ samples: 4, classes: 3 });
   const dirty = { shape: [4, 3], data: logits.data.slice() };
   dirty.data[7] = Number.NaN;
-  const infinite = { shape: [4, 3], data: logits.data.slice().fill(Number.NEGATIVE_INFINITY, 10, 11) };
+  const infinite = { shape: [4, 3], data: logits.data.slice().fill(Number.POSITIVE_INFINITY, 10, 11) };
   for (const measure of [calibration, fitTemperature]) {
     await refuses('LP_NOT_FINITE', /logits\[2, 1\] is NaN/, () => measure(dirty, labels));
-    await refuses('LP_NOT_FINITE', /logits\[3, 1\] is -Infinity/, () => measure(infinite, labels));
+    await refuses('LP_NOT_FINITE', /logits\[3, 1\] is Infinity/, () => measure(infinite, labels));
     await refuses('LP_LABEL', /labels have 3 entries, but logits have 4 rows/, () => measure(logits, labels.slice(1)));
     await refuses('LP_LABEL', /labels\[1\] is 3/, () => measure(logits, Int32Array.of(0, 3, 0, 0)));
     await refuses('LP_LABEL', /expected an Int32Array/, () => measure(logits, [0, 1, 2, 0]));

@@ -4,6 +4,8 @@
 // All of it comes from the lead of the decision, β(z₁ − z₂) with the two largest logits z₁ ≥ z₂, and sums over the
 // other classes taken relative to z₂, which neither overflow nor vanish: a confidence that rounds to 1 still has its
 // log-odds, and a loss near 0 all of its digits. Everything is computed in double, whatever the logits' type.
+//
+// A logit of −∞ is that of a masked class: its probability is 0, at β = 0 too, and no sum has it.
 #pragma once
 
 #include "core/array.h"
@@ -12,7 +14,8 @@
 
 namespace lp {
 
-// By samples, each (n). Of a row that is not finite the confidence is NaN and the rest arbitrary.
+// By samples, each (n). Of a row with NaN or +∞, of −∞ alone, or with −∞ for its own class, the confidence is NaN and
+// the rest arbitrary.
 struct SoftmaxRows {
   int32_t* predicted;  // the class of the largest logit, the first of several
   double* largest;     // z₁

@@ -8,32 +8,44 @@ namespace {
 
 template <class T>
 void row(const T* z, Index classes, const int32_t* label, double beta, Index i, const SoftmaxRows& out) {
-  double first = -__builtin_inf(), zeros = 0;
+  constexpr double kMasked = -__builtin_inf();
+  double first = kMasked, zeros = 0;
 #pragma omp simd reduction(max : first) reduction(+ : zeros)
   for (Index j = 0; j < classes; j++) {
     const double value = static_cast<double>(z[j]);
     first = first < value ? value : first;
-    zeros += 0 * value;
+    zeros += value < 0 ? 0 : 0 * value;
   }
-  if (zeros != 0) {  // NaN
-    out.confidence[i] = zeros;
+  if (zeros != 0 || first == kMasked || (label && static_cast<double>(z[*label]) == kMasked)) {  // zeros is NaN
+    out.confidence[i] = __builtin_nan("");
     return;
   }
   Index top = 0;
   while (static_cast<double>(z[top]) != first) top++;
   const double second = decide(z, classes, top).rival;
+  if (second == kMasked) {  // all but one are masked
+    out.predicted[i] = static_cast<int32_t>(top);
+    out.largest[i] = first;
+    out.confidence[i] = out.ties[i] = 1;
+    out.log_odds[i] = __builtin_inf();
+    out.mean[i] = out.variance[i] = 0;
+    if (label) out.nll[i] = out.brier[i] = out.missed[i] = 0;
+    return;
+  }
 
   // Over all classes; the largest one counts as another z₂. For β = 0 moments are those of z.
   const double unit = beta > 0 ? 0 : 1;
   double ties = 0, sum = 0, squares = 0, linear = 0, quadratic = 0;
 #pragma omp simd reduction(+ : ties, sum, squares, linear, quadratic)
   for (Index j = 0; j < classes; j++) {
-    ties += static_cast<double>(z[j]) == first ? 1.0 : 0.0;
-    double below = static_cast<double>(z[j]) - second;
-    below = below < 0 ? below : 0;
+    const double value = static_cast<double>(z[j]);
+    ties += value == first ? 1.0 : 0.0;
+    const double present = value > kMasked ? 1.0 : 0.0;
+    double below = value - second;
+    below = below < 0 && present > 0 ? below : 0;
     double x = beta * below;
     x = x > -745 ? x : -745;  // where eˣ is 0, so that eˣx² is
-    const double e = exponential(x);
+    const double e = present * exponential(x);
     x += unit * below;
     sum += e;
     squares += e * e;

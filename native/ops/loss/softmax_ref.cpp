@@ -17,14 +17,16 @@ void softmax_rows_ref(Matrix<const T> logits, const int32_t* labels, double beta
     const Real first = z[top];
     std::vector<Real> p(classes);
     Real sum = 0, others = 0, mean = 0, variance = 0, brier = 0;
-    for (Index j = 0; j < classes; j++) sum += p[j] = std::exp(Real(beta) * (z[j] - first));
+    const auto masked = [&](Index j) { return std::isinf(z[j]); };
+    for (Index j = 0; j < classes; j++) sum += p[j] = masked(j) ? 0 : std::exp(Real(beta) * (z[j] - first));
     for (Index j = 0; j < classes; j++) {
       p[j] /= sum;
       if (j != top) others += p[j];
+      if (masked(j)) continue;
       mean += p[j] * unit * (z[j] - first);
     }
     for (Index j = 0; j < classes; j++)
-      variance += p[j] * (unit * (z[j] - first) - mean) * (unit * (z[j] - first) - mean);
+      if (!masked(j)) variance += p[j] * (unit * (z[j] - first) - mean) * (unit * (z[j] - first) - mean);
     out.predicted[i] = static_cast<int32_t>(top);
     out.largest[i] = z[top];
     out.confidence[i] = static_cast<double>(p[top]);

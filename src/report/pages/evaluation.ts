@@ -4,7 +4,7 @@
  */
 import type { GroupName } from '../../evaluation/accuracy.js';
 import type { Calibration } from '../../evaluation/calibration.js';
-import type { DecisionRule, Evaluation, ScoreEvaluation, ScoreName } from '../../evaluation/evaluate.js';
+import type { DecisionRule, Evaluation, ScoreEvaluation, ScoreName, ScoresResult } from '../../evaluation/evaluate.js';
 import { type Column, lineChart, type Series } from '../figure.js';
 import { checkResult, type Figure, type Report, type Section } from '../page.js';
 import { formatNumber } from '../ticks.js';
@@ -65,7 +65,7 @@ function calibrationEntries({ calibration, fitted }: Evaluation): Entry[] {
 }
 
 /** ` (84.0% … 85.3%)`, or nothing. */
-function withInterval({ intervals }: Evaluation, path: string, show: (value: number) => string): string {
+function withInterval({ intervals }: Pick<Evaluation, 'intervals'>, path: string, show: (value: number) => string): string {
   const interval = intervals[path];
   return interval ? ` (${show(interval[0])} … ${show(interval[1])})` : '';
 }
@@ -74,6 +74,7 @@ const SCORES: Readonly<Record<ScoreName, { readonly title: string; readonly axis
   maxSoftmax: { title: 'Max softmax', axis: 'largest softmax probability' },
   energy: { title: 'Energy', axis: 'T log Σ exp(z/T)' },
   featureNorm: { title: 'Feature norm', axis: '‖h‖' },
+  score: { title: 'Score', axis: 'score' },
 };
 
 const CONVENTIONS = {
@@ -94,13 +95,16 @@ const RULES: Readonly<Record<DecisionRule, string>> = {
   centered: 'argmax ⟨w − w̄, h − h̄⟩ + b',
 };
 
-const scoresOf = (result: Evaluation): [ScoreName, ScoreEvaluation][] =>
+const scoresOf = (result: Detected): [ScoreName, ScoreEvaluation][] =>
   Object.entries(result.outOfDistribution ?? {}) as [ScoreName, ScoreEvaluation][];
 
 const MEASURES = ['fpr95', 'auroc', 'aupr'] as const;
 
+/** What an evaluation says of scores. */
+type Detected = Pick<Evaluation, 'outOfDistribution' | 'intervals'>;
+
 /** Score, positive class, FPR95, AUROC and AUPR, each with its interval. */
-function detectionRows(result: Evaluation): string[][] {
+export function detectionRows(result: Detected): string[][] {
   return scoresOf(result).flatMap(([score, evaluated]) =>
     (Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]).map((convention) => [
       SCORES[score].title,
@@ -115,14 +119,10 @@ function detectionRows(result: Evaluation): string[][] {
 
 const ends = (edges: Float64Array) => ({ left: edges.subarray(0, -1), right: edges.subarray(1) });
 
-/** An evaluation's numbers as columns, each table by the name of its file. */
-export function evaluationColumns(result: Evaluation): Record<string, Record<string, Column>> {
-  const { calibration, fitted, perClass, counts, intervals } = result;
-  const metrics: Record<string, Column> = Object.fromEntries(
-    [...accuracyEntries(result), ...calibrationEntries(result)].map(({ path, value }) => [path, [value]]),
-  );
-  metrics['temperature.temperature'] = [result.temperature.temperature];
-  const tables: Record<string, Record<string, Column>> = {};
+/** What there is about scores as columns, each table by the name of its file. */
+export function scoresColumns(result: Detected): Record<string, Record<string, Column>> {
+  const metrics: Record<string, Column> = {};
+  const tables: Record<string, Record<string, Column>> = { metrics };
   for (const [score, evaluated] of scoresOf(result)) {
     for (const convention of Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]) {
       const { positive, ...measures } = evaluated[convention];
@@ -131,8 +131,19 @@ export function evaluationColumns(result: Evaluation): Record<string, Record<str
     const { edges, inDistribution, outOfDistribution } = evaluated.histogram;
     tables[`scores-${score}`] = { ...ends(edges), inDistribution, outOfDistribution };
   }
-  tables.metrics = metrics;
-  if (Object.keys(intervals).length > 0) tables.intervals = intervals;
+  if (Object.keys(result.intervals).length > 0) tables.intervals = result.intervals;
+  return tables;
+}
+
+/** An evaluation's numbers as columns, each table by the name of its file. */
+export function evaluationColumns(result: Evaluation): Record<string, Record<string, Column>> {
+  const { calibration, fitted, perClass, counts } = result;
+  const metrics: Record<string, Column> = Object.fromEntries(
+    [...accuracyEntries(result), ...calibrationEntries(result)].map(({ path, value }) => [path, [value]]),
+  );
+  metrics['temperature.temperature'] = [result.temperature.temperature];
+  const tables: Record<string, Record<string, Column>> = scoresColumns(result);
+  tables.metrics = { ...metrics, ...tables.metrics };
   tables.classes = { class: Array.from(perClass.keys()), samples: counts, accuracy: perClass };
   for (const [name, values] of Object.entries({ reliability: calibration, ...(fitted && { 'reliability-fitted': fitted }) })) {
     const { edges, counts: samples, confidence, accuracy } = values.reliability;
@@ -185,7 +196,7 @@ export function evaluationPage(result: Evaluation, { name, confidence = 0.95, pa
 
 function sectionsOf(result: Evaluation): Section[] {
   const { warnings, temperature } = result;
-  const { accuracy, calibration, decisions, detection } = evaluationRows(result);
+  const { accuracy, calibration, decisions } = evaluationRows(result);
   const table = (rows: string[][]) => ({ columns: ['Measure', 'Value', 'Meaning'], rows });
   const sections: Section[] = [];
   if (warnings.length > 0) sections.push({ title: 'Before trusting a number', text: warnings });
@@ -216,18 +227,29 @@ function sectionsOf(result: Evaluation): Section[] {
       ],
     });
   }
-  if (result.outOfDistribution) {
-    sections.push({
-      title: 'Out-of-distribution detection',
-      text: [
-        `The positive class decides what FPR95 and AUPR mean. In distribution positive: FPR95 is the ${CONVENTIONS.inDistributionPositive.fpr}. ` +
-          `Out of distribution positive: the ${CONVENTIONS.outOfDistributionPositive.fpr}. AUROC is the same by either; AUPR is average precision.`,
-      ],
-      tables: [{ columns: ['Score', 'Positive class', 'FPR95 ↓', 'AUROC ↑', 'AUPR ↑'], rows: detection }],
-      figures: scoreFigures(result),
-    });
-  }
+  if (result.outOfDistribution) sections.push(detectionSection(result));
   return sections;
+}
+
+const detectionSection = (result: Detected): Section => ({
+  title: 'Out-of-distribution detection',
+  text: [
+    `The positive class decides what FPR95 and AUPR mean. In distribution positive: FPR95 is the ${CONVENTIONS.inDistributionPositive.fpr}. ` +
+      `Out of distribution positive: the ${CONVENTIONS.outOfDistributionPositive.fpr}. AUROC is the same by either; AUPR is average precision.`,
+  ],
+  tables: [{ columns: ['Score', 'Positive class', 'FPR95 ↓', 'AUROC ↑', 'AUPR ↑'], rows: detectionRows(result) }],
+  figures: scoreFigures(result),
+});
+
+/** The report of a score that was computed elsewhere. */
+export function scoresPage(result: ScoresResult, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {
+  const bracketed = Object.keys(result.intervals).length > 0 ? ` In brackets are ${percent(confidence)} bootstrap intervals.` : '';
+  return {
+    title: `Detection by ${name}`,
+    lead: `How well a score, large in distribution, tells samples in distribution from others.${bracketed}`,
+    sections: [detectionSection(result)],
+    parameters,
+  };
 }
 
 /** More classes than this are drawn as points, as bars would run into each other. */
@@ -310,7 +332,7 @@ function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
   return figures;
 }
 
-function scoreFigures(result: Evaluation): Figure[] {
+function scoreFigures(result: Detected): Figure[] {
   const figures: Figure[] = [];
   for (const [score, { histogram, inDistributionPositive, outOfDistributionPositive }] of scoresOf(result)) {
     const { title, axis } = SCORES[score];
@@ -325,7 +347,9 @@ function scoreFigures(result: Evaluation): Figure[] {
         title,
         x: { title: axis },
         y: { title: 'samples, % of their set' },
-        rules: [{ x: inDistributionPositive.threshold, label: '95% kept' }],
+        rules: Number.isFinite(inDistributionPositive.threshold)
+          ? [{ x: inDistributionPositive.threshold, label: '95% kept' }]
+          : [],
         series: [
           { name: 'in distribution', mark: 'bars', x: left, right, y: share(histogram.inDistribution) },
           { name: 'out of distribution', mark: 'bars', x: left, right, y: share(histogram.outOfDistribution) },
