@@ -142,7 +142,7 @@ export async function checkReaders({ kind, bytes }, base) {
 }
 
 function checkArray({ shape, data }) {
-  assert.ok(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array);
+  assert.ok([Float32Array, Float64Array, Int32Array, BigInt64Array, BigUint64Array].includes(data.constructor));
   assert.ok(shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0));
   assert.is(
     shape.reduce((product, extent) => product * extent, 1),
