@@ -104,12 +104,13 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
     );
   }
   const settings = settingsOf(options);
-  const onProgress = (share: number) => context.progress(share, 'evaluating');
-  const sides = [await readScores(scores), await readScores(others)] as const;
-  const result = await evaluateScores(...sides, { ...settings, signal: context.signal, onProgress });
   const name = basename(scores).replace(/\.[^.]*$/, '');
   const config = { scores, 'ood-scores': others, ...settings };
-  const folder = await context.folder(name, config);
+  const folder = await context.folder(name);
+  const sides = [await readScores(scores), await readScores(others)] as const;
+  const onProgress = (share: number) => context.progress(share, 'evaluating');
+  const result = await evaluateScores(...sides, { ...settings, signal: context.signal, onProgress });
+  await folder.begin(config);
   for (const [file, columns] of Object.entries(scoresColumns(result))) await folder.metrics(columns, file);
   const { confidence } = settings;
   const report = await folder.report(

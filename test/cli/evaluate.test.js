@@ -201,7 +201,7 @@ test('bare scores are compared by either convention, infinite ones too', async (
   assert.is(status, 'complete');
   for (const file of ['scores-score.csv', 'intervals.csv', 'figures/scores-score.svg', 'report.html'])
     assert.ok(files.includes(file), file);
-  const plain = await evaluate([...args.slice(0, 4), '--out', 'run']);
+  const plain = await evaluate([...args.slice(0, 4), '--out', 'plain']);
   assert.match(plain.stdout, /Score +in distribution +\d/);
 
   for (const [wrong, pattern] of [
