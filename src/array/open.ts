@@ -7,6 +7,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, checkText, option } from '../check/options.js';
 import { drive } from '../engine/run.js';
 import { InputFile, showPath, withFile } from './files.js';
+import { kindOf, LOOKED_AT } from './kinds.js';
 import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
 import { locateNpz } from './npz.js';
@@ -194,11 +195,12 @@ async function parseAddress(path: string, options: ReadArrayOptions): Promise<Ad
   if (options.name !== undefined) checkText(options.name, option('options.name'), 'the name of an array');
   const ends = typeof path === 'string' ? Array.from(path.matchAll(ENDS), ({ index, 0: end }) => index + end.length) : [];
   if (ends.length === 0) {
-    const zipped = typeof path === 'string' && /\.gz$/i.test(path) ? ' Decompress it (gunzip).' : '';
-    throw new LayerpeelError(
-      'LP_FILE',
-      `${showPath(path)} is of an unknown kind; expected a path that ends in .npy, .npz or .safetensors.${zipped}`,
-    );
+    const expected = 'expected a path that ends in .npy, .npz or .safetensors.';
+    const kind =
+      typeof path === 'string' && /\.gz$/i.test(path)
+        ? await withFile(path, async (file) => kindOf(await file.head(LOOKED_AT)))
+        : undefined;
+    throw new LayerpeelError('LP_FILE', `${showPath(path)} is of an unknown kind${kind ? `: ${kind}` : ''}; ${expected}`);
   }
   let end = ends[0] as number;
   for (const one of ends.length > 1 ? ends : []) if (await isFile(path.slice(0, one))) end = one;

@@ -3,7 +3,7 @@
  * without transparency. Decoded images are kept in one file (see cache.ts), so that only the first load decodes.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileFault } from '../array/stored.js';
@@ -34,6 +34,13 @@ interface Listing {
 
 export async function loadFolder(source: CheckedSource, control: LoadControl): Promise<ImageSet> {
   const folder = source.split === false ? source.path : join(source.path, source.split);
+  if (source.split !== false && !existsSync(folder) && existsSync(source.path)) {
+    throw fileFault(
+      folder,
+      'it does not exist; expected a folder of class folders with images in them. ' +
+        "Name one that does as split, or pass split: false where the classes' folders have none above them.",
+    );
+  }
   const listing = await listImages(folder, source, control);
   const kept = await readCache(source, listing.digest, listing.files.length, control);
   if (kept) return assemble(kept, listing, folder);

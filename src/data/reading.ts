@@ -3,6 +3,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Fill, InputFile, readWhole } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
@@ -68,7 +69,7 @@ export async function withFiles<T>(
     for (const name of names) {
       const file = await InputFile.open(join(path, name)).catch((error) => {
         if (!isMissing(error)) throw error;
-        throw fileFault(join(path, name), `it does not exist; expected ${names.join(', ')} in the folder of this data set.`);
+        return missing(path, name, names);
       });
       files.push(file);
     }
@@ -77,6 +78,18 @@ export async function withFiles<T>(
   } finally {
     for (const file of files) await file.close();
   }
+}
+
+/** Refuses a folder without one of the files, and says where they are if they are in a folder of it. */
+async function missing(path: string, name: string, names: readonly string[]): Promise<never> {
+  const beside: readonly string[] = await readdir(path).catch(() => []);
+  const python = name.endsWith('.bin') && beside.includes(name.slice(0, -'.bin'.length));
+  let advice = python ? ' What is there is the Python version, of pickles, which are never loaded: fetch the binary version.' : '';
+  for (const folder of advice ? [] : beside) {
+    const inside: readonly string[] = await readdir(join(path, folder)).catch(() => []);
+    if (inside.includes(name)) advice = ` It is in ${join(path, folder)}: pass that as path.`;
+  }
+  throw fileFault(join(path, name), `it does not exist; expected ${names.join(', ')} in the folder of this data set.${advice}`);
 }
 
 export const isMissing = (error: unknown): boolean =>

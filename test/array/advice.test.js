@@ -4,7 +4,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { formatNpy, readArray, readFloats, readLabels, readNpz, readSafetensors, writeNpz } from 'layerpeel';
+import { formatNpy, loadImages, readArray, readFloats, readLabels, readNpz, readSafetensors, writeNpz } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { INTS, npyBytes, rejects, zipBytes } from './cases.js';
@@ -154,6 +154,33 @@ if (numpy) {
     }
   });
 
+  test('complex numbers, text and images of another order, as advised', async () => {
+    python("numpy.save('c.npy', numpy.array([3 + 4j]))");
+    assert.match(await message(readFloats(at('c.npy'))), /save array\.real, array\.imag or abs\(array\)/);
+    python("array = numpy.load('c.npy'); numpy.savez('c.npz', r=array.real, i=array.imag)");
+    assert.equal([...(await readFloats(at('c.npz:r'))).data, ...(await readFloats(at('c.npz:i'))).data], [3, 4]);
+
+    writeFileSync(at('t.npy'), '0.5, 1.5\n2, 3\n');
+    assert.match(await message(readFloats(at('t.npy'))), /read it with numpy\.loadtxt and save that with numpy\.save/);
+    python("numpy.save('u.npy', numpy.loadtxt('t.npy', delimiter=','))");
+    assert.equal([...(await readFloats(at('u.npy'))).data], [0.5, 1.5, 2, 3]);
+
+    python(
+      "images = numpy.zeros((2, 3, 5, 6), 'float32'); images[1, 2, 4, 0] = 7; numpy.save('i.npy', images); numpy.save('y.npy', numpy.arange(2))",
+    );
+    const images = { kind: 'npy', path: folder, images: 'i.npy', labels: 'y.npy' };
+    assert.match(await message(loadImages(images)), /images\.transpose\(0, 2, 3, 1\) puts channels last/);
+    python("images = numpy.load('i.npy'); numpy.save('i.npy', images.transpose(0, 2, 3, 1))");
+    assert.match(
+      await message(loadImages(images)),
+      /Fortran order with 4 dimensions; save numpy\.ascontiguousarray\(array\)|holds float32; .*images\.astype\('uint8'\) converts/,
+    );
+    python("images = numpy.ascontiguousarray(numpy.load('i.npy')); numpy.save('i.npy', images.astype('uint8'))");
+    const { shape, images: pixels } = await loadImages(images);
+    assert.equal(shape, [2, 5, 6, 3]);
+    assert.is(pixels[((1 * 5 + 4) * 6 + 0) * 3 + 2], 7);
+  });
+
   test('a pickle by itself is named, and what numpy.savez makes of it is read', async () => {
     python("import pickle; pickle.dump({'h': numpy.ones(2)}, open('p.npy', 'wb'))");
     assert.match(await message(readArray(at('p.npy'))), /it is a pickle, which is never loaded; save its arrays with numpy\.savez/);
@@ -172,6 +199,32 @@ if (numpy) {
     }
   });
 }
+
+test('labels as data sets ship them are read, of any width and either order; what are none is refused', async () => {
+  const labels = (descr, shape, view) => {
+    const head = npyBytes(`{'descr': '${descr}', 'fortran_order': False, 'shape': ${shape}, }`, 0);
+    writeFileSync(at('y.npy'), Buffer.concat([head, Buffer.from(view.buffer)]));
+    return readLabels(at('y.npy'));
+  };
+  for (const [descr, shape, view] of [
+    ['|u1', '(4, 1)', Uint8Array.of(0, 1, 2, 1)],
+    ['<i8', '(4,)', BigInt64Array.of(0n, 1n, 2n, 1n)],
+    ['<u8', '(4, 1)', BigUint64Array.of(0n, 1n, 2n, 1n)],
+    ['>i4', '(4,)', Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1)],
+  ]) {
+    assert.equal([...(await labels(descr, shape, view))], [0, 1, 2, 1]);
+  }
+  assert.equal([...(await labels('|b1', '(3,)', Uint8Array.of(0, 1, 1)))], [0, 1, 1]);
+  for (const [descr, shape, view, pattern] of [
+    ['|u1', '(2, 3)', Uint8Array.of(1, 0, 0, 0, 0, 1), /shape is \[2, 3\]; .*argmax/],
+    ['|u1', '(1, 4)', Uint8Array.of(0, 1, 2, 1), /shape is \[1, 4\]; .*ravel/],
+    ['<f8', '(4,)', Float64Array.of(0, 1, 2, 1), /holds float64/],
+    ['<i8', '(2,)', BigInt64Array.of(0n, 1n << 40n), /element 1 is 1099511627776; labels must be within/],
+    ['<u4', '(2,)', Uint32Array.of(0, 2 ** 31), /element 1 is 2147483648/],
+  ]) {
+    await rejects(labels(descr, shape, view), 'LP_FILE', pattern);
+  }
+});
 
 test('text and tables in place of an array are told, and the arrays beside them are read by name', async () => {
   const text = npyBytes("{'descr': '<U3', 'fortran_order': False, 'shape': (1,), }", 12);
@@ -213,7 +266,23 @@ test('files of another kind are told by what they are', async () => {
   }
   // As advised.
   writeFileSync(at('g.npy.gz'), gzipSync(npy));
-  assert.match(await message(readArray(at('g.npy.gz'))), /unknown kind.*Decompress it \(gunzip\)/);
+  assert.match(await message(readArray(at('g.npy.gz'))), /unknown kind: it is compressed by gzip; decompress it \(gunzip\)/);
+  writeFileSync(at('n.npy.gz'), npy); // the reverse
+  assert.match(await message(readArray(at('n.npy.gz'))), /unknown kind: it is a \.npy file; name it so/);
+  for (const [tool, back] of [
+    ['bzip2', 'bunzip2'],
+    ['xz', 'unxz'],
+    ['zstd', 'unzstd'],
+  ]) {
+    if (spawnSync(tool, ['--version'], { input: '' }).status !== 0) {
+      console.log(`not run: ${back}, which is not here`);
+      continue;
+    }
+    writeFileSync(at('q.npy'), execFileSync(tool, ['-c'], { input: npy }));
+    assert.match(await message(readArray(at('q.npy'))), new RegExp(`decompress it \\(${back}\\)`));
+    writeFileSync(at('q.npy'), execFileSync(back, ['-c'], { input: execFileSync(tool, ['-c'], { input: npy }) }));
+    assert.equal((await readArray(at('q.npy'))).data, INTS);
+  }
   if (spawnSync('gunzip', ['--version']).status !== 0) return console.log('not run: gunzip, which is not here');
   execFileSync('gunzip', [at('g.npy.gz')]);
   assert.equal((await readArray(at('g.npy'))).data, INTS);

@@ -143,6 +143,18 @@ test('a lying or malformed header is refused', () => {
   for (const length of [0, 5, 9, 10, 11]) throwsCode(() => parseNpy(npyBytes(good, 12).subarray(0, length)), 'LP_FILE');
 });
 
+test('headers of other writers: any version, without blanks, elements anywhere; a shape grouped by a locale is another shape', async () => {
+  const columns = Buffer.from(Float64Array.from({ length: 40 }, (_, i) => (i % 10) + 10 * Math.floor(i / 10)).buffer);
+  const rows = Float64Array.from({ length: 40 }, (_, i) => Math.floor(i / 4) + 10 * (i % 4));
+  for (const version of [1, 2, 3]) {
+    const head = npyBytes("{'descr':'<f8','fortran_order':True,'shape':(10,4,)}\n", 0, version);
+    sameArray(parseNpy(Buffer.concat([head, columns])), { shape: [10, 4], data: rows });
+  }
+  const grouped = (size) => npyBytes("{'descr': '<f4', 'fortran_order': False, 'shape': (2,621, 401), }", 4 * size);
+  throwsCode(() => parseNpy(grouped(2621 * 401)), 'LP_FILE', /shape \[2, 621, 401\]/);
+  assert.equal(parseNpy(grouped(2 * 621 * 401)).shape, [2, 621, 401]);
+});
+
 test('a huge claim is compared with the file before memory is asked for', () => {
   const before = process.memoryUsage().arrayBuffers;
   const claim = npyBytes("{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000,), }", 64);

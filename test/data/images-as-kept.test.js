@@ -249,6 +249,30 @@ test('a test split may lack classes of the training split, and a measure names t
   );
 });
 
+test('folders within classes, and images without a class, are refused by name: none is trained on as a class', async () => {
+  const image = await sharp(await flat())
+    .jpeg()
+    .toBuffer();
+  const files = { 'val/images/val_0.JPEG': image, 'val/val_annotations.txt': 'val_0.JPEG n01\n' };
+  for (const name of ['n01', 'n02']) {
+    Object.assign(files, {
+      [`train/${name}/images/${name}_0.JPEG`]: image,
+      [`train/${name}/${name}_boxes.txt`]: 'x',
+      [`sorted/${name}/0.JPEG`]: image,
+    });
+  }
+  await withFolder(files, async (path) => {
+    for (const more of [{}, { onUnreadable: 'skip' }, { onOther: 'skip' }]) {
+      await refuses('LP_FILE', /n01\/images: it is no file/, () => load(path, more));
+    }
+    await refuses('LP_FILE', /val\/images: it is the folder of none/, () => load(path, { split: 'val', classes: ['n01', 'n02'] }));
+    assert.equal((await load(path, { split: 'sorted' })).classes, ['n01', 'n02']);
+    await refuses('LP_FILE', /test: it does not exist; .*Name one that does as split, or pass split: false/, () =>
+      load(path, { split: 'test' }),
+    );
+  });
+});
+
 test('classes without splits above them', async () =>
   withFolder(
     { 'a/0.png': await flat('#010203'), 'b/0.png': await flat('#040506'), 'b/1.png': await flat('#070809') },

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { loadImages } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -64,6 +65,17 @@ test('CIFAR: what is missing, truncated, mislabelled or misnamed is refused by f
     await refuses('LP_FILE', /_5\.bin: the label of image 1 is 10; expected 0 … 9/, load);
     writeFiles(path, { 'data_batch_5.bin': whole, 'batches.meta.txt': 'cat\ndog\n' });
     await refuses('LP_FILE', /batches\.meta\.txt: it has 2 lines; expected 10/, load);
+  }));
+
+test('the Python version of CIFAR, and a folder above the one that is meant, are told', () =>
+  withFolder({ 'py/data_batch_1': '\x80', 'above/bin/train.bin': cifar([[1, 2]]) }, async (path) => {
+    await refuses('LP_FILE', /data_batch_1\.bin: it does not exist; .*Python version, of pickles.*fetch the binary version/, () =>
+      loadImages({ kind: 'cifar10', path: join(path, 'py') }),
+    );
+    await refuses('LP_FILE', /train\.bin: it does not exist; .*It is in .*above\/bin: pass that as path/, () =>
+      loadImages({ kind: 'cifar100', path: join(path, 'above') }),
+    );
+    assertSet(await loadImages({ kind: 'cifar100', path: join(path, 'above/bin') }), [2], [32, 32, 3]);
   }));
 
 test('a file of a published size must have the published checksum, unless told otherwise', () =>
