@@ -97,7 +97,8 @@ void masks() {
           check_close(many.numbers[k], expected, 1e-12 * std::abs(expected) + 1e-14, "a masked class");
           check_close(plain.numbers[k], expected, 1e-12 * std::abs(expected) + 1e-14, "a masked class of the oracle");
         }
-        for (Index i = 0; i < n; i++) check(wide[i * all + many.predicted[i]] == static_cast<T>(few.out().largest[i]), "a decision");
+        for (Index i = 0; i < n; i++)
+          check(wide[i * all + many.predicted[i]] == static_cast<T>(few.out().largest[i]), "a decision");
       }
     }
   }
@@ -108,7 +109,8 @@ void masks() {
     Rows rows(1);
     const SoftmaxRows out = rows.out();
     softmax_rows(Matrix<const T>{one, 1, 3}, label, beta, out, Control());
-    check(out.predicted[0] == 1 && out.largest[0] == 3 && out.confidence[0] == 1 && out.log_odds[0] == HUGE_VAL, "one left");
+    check(out.predicted[0] == 1 && out.largest[0] == 3 && out.confidence[0] == 1 && out.log_odds[0] == HUGE_VAL,
+          "one left");
     check(out.mean[0] == 0 && out.variance[0] == 0 && out.ties[0] == 1, "moments of one left");
     check(out.nll[0] == 0 && out.brier[0] == 0 && out.missed[0] == 0, "losses of one left");
   }

@@ -175,15 +175,13 @@ export type Sides = readonly [inDistribution: Float64Array, outOfDistribution: F
 /** @param shown scores in the same order in which thresholds are given */
 export function rank(sides: Sides, shown: Sides = sides): Ranking {
   const [scores, inside] = [joined(sides), sides[0].length];
-  const order = Int32Array.from(scores.keys()).sort((a, b) => ascending(scores[a] as number, scores[b] as number));
+  // Equal infinities have no difference; NaN leaves their order as it is.
+  const order = Int32Array.from(scores.keys()).sort((a, b) => (scores[a] as number) - (scores[b] as number));
   const ends = order
     .map((_, i) => i + 1)
     .filter((end) => end === order.length || scores[order[end] as number] !== scores[order[end - 1] as number]);
   return { order, ends, shown: joined(shown), inside };
 }
-
-/** Infinities have no difference. */
-const ascending = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0);
 
 function joined([inDistribution, outOfDistribution]: Sides): Float64Array {
   const both = new Float64Array(inDistribution.length + outOfDistribution.length);
