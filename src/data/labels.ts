@@ -1,5 +1,5 @@
 /** Labels as files have them, as numbers of classes. */
-import { LayerpeelError } from '../check/errors.js';
+import { fileFault } from '../array/stored.js';
 import { type CheckedSource, numbers, takeLabel } from './reading.js';
 
 /** Most classes that may be numbered by a label nobody has looked at. */
@@ -22,22 +22,20 @@ export function numberLabels(
     const labels = Int32Array.from(values, (value, image) => {
       const place = places.get(String(value));
       if (place !== undefined) return place;
-      throw new LayerpeelError('LP_FILE', `${path}: the label of image ${image} is ${value}; expected one of ${shown(names)}.`);
+      throw fileFault(path, `the label of image ${image} is ${value}; expected one of ${shown(names)}.`);
     });
-    const span = (present.at(-1) as number) - (present[0] as number) + 1;
-    const left =
-      classes || span === present.length
-        ? ''
-        : ` (${span - present.length} classes without images are left out, the others renumbered)`;
-    return { labels, classes: names, remark: left };
+    const all = (present.at(-1) as number) - Math.min(firstLabel, present[0] as number) + 1;
+    const left = classes ? 0 : all - present.length;
+    const remark = left > 0 ? ` (${left} classes without images are left out, the others renumbered)` : '';
+    return { labels, classes: names, remark };
   }
   let largest = firstLabel;
   for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i] as number);
   const count = classes?.length ?? largest - firstLabel + 1;
   if (count > MOST_CLASSES) {
-    throw new LayerpeelError(
-      'LP_FILE',
-      `${path}: its largest label is ${largest}, which makes ${count} classes; expected at most ${MOST_CLASSES} (emptyClasses: 'leave out' numbers those that there are).`,
+    throw fileFault(
+      path,
+      `its largest label is ${largest}, which makes ${count} classes; expected at most ${MOST_CLASSES} (emptyClasses: 'leave out' numbers those that there are).`,
     );
   }
   const labels = Int32Array.from(values, (value, image) => takeLabel(value, image, path, count, firstLabel));
