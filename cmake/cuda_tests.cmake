@@ -39,8 +39,13 @@ foreach(architecture ${LAYERPEEL_CUDA_PTX_plain})
       DEPENDS ${ptx} ${PROJECT_SOURCE_DIR}/native/cuda/emulated/ptx2cpp.py
       COMMAND python3 ${PROJECT_SOURCE_DIR}/native/cuda/emulated/ptx2cpp.py ${ptx} ${translated})
     list(APPEND LAYERPEEL_CUDA_TRANSLATED_${architecture} ${translated})
-    # Names that PTX asks for need no warning; and nothing is contracted that nvcc did not.
-    set_source_files_properties(${translated} PROPERTIES COMPILE_OPTIONS "-w;-ffp-contract=off;-fno-sanitize=alignment,null")
+    # Written code needs no warnings, and nothing is contracted that nvcc did not. It is long: only what the sanitizers
+    # see, too, is worth compiling well.
+    set(options -w -ffp-contract=off -fno-sanitize=alignment,null)
+    if(NOT architecture IN_LIST LAYERPEEL_CUDA_PTX_asan)
+      list(APPEND options -O0)
+    endif()
+    set_source_files_properties(${translated} PROPERTIES COMPILE_OPTIONS "${options}")
   endforeach()
 endforeach()
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <type_traits>
 
 #include "core/memory.h"
 
@@ -28,7 +29,11 @@ struct Matrix {
   T* row(Index i) const { return data + i * cols; }
   T& operator()(Index i, Index j) const { return data[i * cols + j]; }
   Index size() const { return rows * cols; }
-  operator Matrix<const T>() const { return {data, rows, cols}; }
+  operator Matrix<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return {data, rows, cols};
+  }
 };
 
 // Memory of an operation's own, aligned to a cache line so that rows of a multiple of 64 bytes never straddle two.

@@ -118,6 +118,8 @@ class Function:
             return f'uint64_t({self.shared[name]})'
         if name in self.module.constants:
             return f'reinterpret_cast<uint64_t>(c_{name})'
+        if name in self.parameters:
+            return f'reinterpret_cast<uint64_t>({self.parameters[name]})'
         if name.startswith('__local_depot'):
             return f'reinterpret_cast<uint64_t>({name})'
         raise Unknown(f'symbol {name}')
@@ -166,6 +168,8 @@ class Function:
 
     def pointer(self, space, t, count, text):
         type_ = TYPES[t]
+        if space == 'param' and '%' in text:  # a parameter whose address was taken
+            return f'ptx::local<{type_}, {count}>({self.address(text)})'
         if space == 'param':
             name, offset = re.fullmatch(r'\[\s*([\w$]+)\s*(?:\+\s*(\d+))?\s*\]', text.strip()).groups()
             return f'reinterpret_cast<{type_}*>({self.parameters.get(name, name)} + {offset or 0})'
