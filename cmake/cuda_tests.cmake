@@ -39,8 +39,8 @@ foreach(architecture ${LAYERPEEL_CUDA_PTX_plain})
       DEPENDS ${ptx} ${PROJECT_SOURCE_DIR}/native/cuda/emulated/ptx2cpp.py
       COMMAND python3 ${PROJECT_SOURCE_DIR}/native/cuda/emulated/ptx2cpp.py ${ptx} ${translated})
     list(APPEND LAYERPEEL_CUDA_TRANSLATED_${architecture} ${translated})
-    # Written code needs no warnings, and nothing is contracted that nvcc did not. It is long: only what the sanitizers
-    # see, too, is worth compiling well.
+    # Written code needs no warnings, and nothing is contracted that nvcc did not. It is long: only what the
+    # sanitizers see, too, is worth compiling well.
     set(options -w -ffp-contract=off -fno-sanitize=alignment,null)
     if(NOT architecture IN_LIST LAYERPEEL_CUDA_PTX_asan)
       list(APPEND options -O0)

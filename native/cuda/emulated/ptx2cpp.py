@@ -32,9 +32,10 @@ class Unknown(Exception):
 
 def only(mods, *known):
     """The modifiers, of which none may be unknown."""
-    if extra := set(mods) - set(known):
+    mods = set(mods)
+    if extra := mods - set(known):
         raise Unknown(' '.join(sorted(extra)))
-    return set(mods)
+    return mods
 
 
 def split(text, separator=','):
@@ -482,8 +483,9 @@ class Function:
         if 'rn' in mods:
             value = {'sqrt': f'std::sqrt({value})', 'rcp': f'1 / {value}'}[function]
             return self.set(operands[0], t, f'ptx::flush({value})' if 'ftz' in mods else value)
-        if t == 'f64':
-            return self.set(operands[0], t, f'ptx::{function}_upper_word({value})')
+        if t == 'f64':  # of ftz the upper word alone is given
+            exact = {'rcp': f'1 / {value}', 'rsqrt': f'1 / std::sqrt({value})'}[function]
+            return self.set(operands[0], t, f'ptx::upper_word({exact})' if 'ftz' in mods else exact)
         value = f'ptx::{function}({"ptx::flush(" + value + ")" if "ftz" in mods else value})'
         return self.set(operands[0], t, f'ptx::flush({value})' if 'ftz' in mods else value)
 
