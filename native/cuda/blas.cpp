@@ -75,7 +75,8 @@ class Search {
   }
 };
 
-bool look(Search& search) {
+// `own`: a folder of the package's; or empty.
+bool look(Search& search, const std::string& own) {
   if (const std::string named = environment("LAYERPEEL_CUBLAS"); !named.empty()) {
     if (search.tries_folder(named)) return true;
     search.places.back() = "LAYERPEEL_CUBLAS=" + named;
@@ -94,20 +95,20 @@ bool look(Search& search) {
     for (const char* const folder : {"cu13/lib", "cublas/lib"})
       if (search.tries_folder(root + "/lib/python*/site-packages/nvidia/" + folder)) return true;
   }
-  return false;
+  return !own.empty() && search.tries_folder(own);
 }
 
-const Found& found() {
-  static const Found once = [] {
+const Found& found(const std::string& own = {}) {
+  static const Found once = [&] {
 #if defined(LAYERPEEL_CUDA_EMULATED)
     if (environment("LAYERPEEL_CUBLAS").empty()) return Found{emu::blas_functions(), true, "emulated"};
 #endif
     Search search;
-    if (!look(search)) {
+    if (!look(search, own)) {
       search.found.there = false;
       search.found.state = "cuBLAS 12 or 13 (libcublas.so) was not found; looked in ";
       for (std::size_t i = 0; i < search.places.size(); i++) search.found.state += (i ? ", " : "") + search.places[i];
-      search.found.state += ". Install it (pip install nvidia-cublas) and name its folder in LAYERPEEL_CUBLAS.";
+      search.found.state += ". `layerpeel cuda install` fetches it; LAYERPEEL_CUBLAS names its folder.";
     }
     return search.found;
   }();
@@ -132,6 +133,7 @@ int narrow(Index value) {
 
 const BlasFunctions* blas_functions() { return found().there ? &found().functions : nullptr; }
 std::string blas_state() { return found().state; }
+std::string products_library(const std::string& folder) { return found(folder).state; }
 
 Blas::Blas() : functions_(blas_functions()) {
   if (!functions_) throw Error("LP_DEVICE", blas_state());

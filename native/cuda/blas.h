@@ -5,18 +5,12 @@
 #include <string>
 
 #include "core/array.h"
+#include "core/device.h"
 #include "cuda/runtime.h"
 
 struct cublasContext;  // cuBLAS's own
 
 namespace lp::cuda {
-
-// How float32 is multiplied; float64 always is as it stands. Sums are in float32.
-enum class Precision {
-  float32,
-  tf32,  // factors rounded to 10 bits of mantissa
-  bf16,  // … to 7
-};
 
 // The part of cuBLAS that is used, with the numbers of its header (CUDA 12 and 13).
 struct BlasFunctions {
@@ -41,7 +35,8 @@ struct BlasFunctions {
 };
 
 // Null where there is none. Looked for once: the file or folder that LAYERPEEL_CUBLAS names; what the process has
-// loaded already; what the linker finds; CUDA's folders; the packages of an active Python environment.
+// loaded already; what the linker finds; CUDA's folders; the packages of an active Python environment; the
+// folder that `products_library` was told.
 const BlasFunctions* blas_functions();
 // Where it was found, or everywhere it was looked for.
 std::string blas_state();
