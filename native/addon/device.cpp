@@ -125,4 +125,11 @@ Napi::Value wrap(Napi::Env env, std::shared_ptr<DeviceArray> array) {
                }});
 }
 
+cuda::Precision precision_in(const Argument& plan) {
+  const Argument given = plan["precision"];
+  if (!given.given()) return cuda::Precision::float32;
+  return given.choice<cuda::Precision>(
+      {{"float32", cuda::Precision::float32}, {"tf32", cuda::Precision::tf32}, {"bf16", cuda::Precision::bf16}});
+}
+
 }  // namespace lp::addon

@@ -1,6 +1,7 @@
 // Devices as JavaScript holds them.
 #pragma once
 
+#include "addon/call.h"
 #include "addon/handle.h"
 #include "core/device.h"
 
@@ -16,5 +17,8 @@ struct OpenDevice {
 
 // The device that a handle holds. Throws LP_OPTION where it is none, LP_DEVICE where it is closed or lost.
 std::shared_ptr<cuda::Device> held_device(const Argument& given);
+
+// How products are made on a device, as a plan says: all bits where it does not.
+cuda::Precision precision_in(const Argument& plan);
 
 }  // namespace lp::addon

@@ -3,6 +3,7 @@
 #include "ops/loss/losses.h"
 
 #include "addon/call.h"
+#include "addon/device.h"
 #include "addon/loss_plan.h"
 
 namespace lp::addon {
@@ -15,9 +16,13 @@ std::vector<Entry> measures_of(const LossSummary& summary) {
 Napi::Value measure_loss(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const Loss loss = loss_in(call[2], state.sizes.samples, state.sizes.classes);
+    const cuda::Precision precision = precision_in(call[2]);
     const auto summary = std::make_shared<LossSummary>();
-    return call.run(
+    return call.run_placed(
         [=](Control& control) { *summary = lp::loss_and_gradient<T>(loss, state.get(), State<T>{}, true, control); },
+        [=](cuda::Job& job) {
+          *summary = cuda::loss_and_gradient<T>(job, precision, loss, state.get(), State<T>{}, true);
+        },
         [=](Napi::Env env) { return named(env, measures_of(*summary)); });
   });
 }
@@ -26,11 +31,15 @@ LP_EXPORT("measureLoss(mode, state, loss)", measure_loss)
 Napi::Value loss_and_gradient(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const Loss loss = loss_in(call[2], state.sizes.samples, state.sizes.classes);
+    const cuda::Precision precision = precision_in(call[2]);
     const StateOutput<T> gradient(call, state.sizes, true);
     const auto summary = std::make_shared<LossSummary>();
-    return call.run(
+    return call.run_placed(
         [=](Control& control) {
           *summary = lp::loss_and_gradient<T>(loss, state.get(), gradient.get(), true, control);
+        },
+        [=](cuda::Job& job) {
+          *summary = cuda::loss_and_gradient<T>(job, precision, loss, state.get(), gradient.get(), true);
         },
         [=](Napi::Env env) {
           std::vector<Entry> entries = measures_of(*summary);

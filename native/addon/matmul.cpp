@@ -1,4 +1,4 @@
-// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch }) → { out }, the array given or a
+// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch, precision }) → { out }, the array given or a
 // new one: see ops/linear/matmul. The plan is made and checked by src/array/matmul.ts; here only that it stays inside
 // the arrays.
 #include "ops/linear/matmul.h"
@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "addon/call.h"
+#include "addon/device.h"
 
 namespace lp::addon {
 namespace {
@@ -21,6 +22,7 @@ MatmulPlan read_plan(const Argument& given) {
   plan.transpose_b = given["transposeB"].flag();
   plan.alpha = given["alpha"].number();
   plan.beta = given["beta"].number();
+  plan.precision = precision_in(given);
   const auto batch = given["batch"].numbers();  // triples: size, stride of a, stride of b
   for (double number : batch) {
     if (!(number >= 0 && number <= kMostElements)) throw Error("LP_SHAPE", "A batch dimension is out of range.");
@@ -58,32 +60,29 @@ Napi::Value matmul(Call& call) {
       throw Error("LP_SHAPE", "The product reaches beyond its operands.");
     }
     const Input<T> a(call, left, a_size), b(call, right, b_size);
-    const auto multiply = [=](const Output<T>& out) -> Work {
-      return [=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); };
+    const auto multiply = [&](const Output<T>& out) {
+      return call.run_placed([=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); },
+                             [=](cuda::Job& job) { cuda::matmul(job, plan, a.get(), b.get(), out.get()); },
+                             [=](Napi::Env env) { return named(env, {{"out", out}}); });
     };
-    const auto result = [](const Output<T>& out) -> Finish {
-      return [=](Napi::Env env) { return named(env, {{"out", out}}); };
-    };
-    if (!given.given()) {
-      const Output<T> out(call, size);
-      return call.run(multiply(out), result(out));
-    }
-    if (!call.async()) {
-      const Output<T> out(call, given, size);
-      return call.run(multiply(out), result(out));
-    }
+    if (!given.given()) return multiply(Output<T>(call, size));
+    if (!call.async() || device_array(given.value)) return multiply(Output<T>(call, given, size));
     // A job computes into memory of its own and copies at the end, if the caller's array is still there then.
     const Output<T> out(call, size);
     const Input<T> initial(call, given, size);
     const auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(given.value.As<Napi::Object>()));
-    return call.run(
+    return call.run_placed(
         [=](Control& control) {
           if (plan.beta != 0) std::copy_n(initial.get(), size, out.get());
           lp::matmul(plan, a.get(), b.get(), out.get(), control);
         },
+        [=](cuda::Job& job) {
+          if (plan.beta != 0) job.copy(out.get(), initial.get(), size * sizeof(T));
+          cuda::matmul(job, plan, a.get(), b.get(), out.get());
+        },
         [=](Napi::Env env) {
-          auto* data = static_cast<T*>(locate({target->Value(), "out"}, kArrayType<T>, size));
-          std::copy_n(out.get(), size, data);
+          const auto* from = static_cast<const T*>(locate({out.value(), "A result"}, kArrayType<T>, size));
+          std::copy_n(from, size, static_cast<T*>(locate({target->Value(), "out"}, kArrayType<T>, size)));
           return named(env, {{"out", target->Value()}});
         });
   });

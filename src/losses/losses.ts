@@ -13,7 +13,17 @@
  * regularization of the features (UL §4.2).
  */
 
-import { checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
+import {
+  checkPlacedState,
+  checkPrecision,
+  type DeviceArray,
+  type DeviceOptions,
+  type DeviceState,
+  type Precision,
+  type PrecisionOptions,
+  stateBytes,
+} from '../array/device.js';
+import { checkArray, type NDArray, type State, showShape } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import {
@@ -28,7 +38,7 @@ import {
   type Place,
 } from '../check/options.js';
 import { checkGamma } from '../check/quantities.js';
-import type { RawArrays } from '../engine/load.js';
+import type { Operand, RawArrays } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 
 /** One number a class. */
@@ -110,18 +120,18 @@ export interface LossSetting {
   readonly regularization?: Regularization;
 }
 
-export interface LossOptions extends LossSetting, Control {}
+export interface LossOptions extends LossSetting, Control, DeviceOptions, PrecisionOptions {}
 
-export interface LossAndGradient {
+export interface LossAndGradient<A extends NDArray | DeviceArray = NDArray> {
   /** The loss, regularization included. */
   readonly value: number;
   /** Share of samples whose largest logit is their own, and `min_i (z_y − max_{j≠y} z_j)`. */
   readonly accuracy: number;
   readonly minMargin: number;
   /** Gradients by features `[n, p]`, prototypes `[C, p]` and biases `[C]`. */
-  readonly features: NDArray;
-  readonly prototypes: NDArray;
-  readonly biases: NDArray;
+  readonly features: A;
+  readonly prototypes: A;
+  readonly biases: A;
 }
 
 /**
@@ -129,9 +139,15 @@ export interface LossAndGradient {
  * does not depend on the number of threads.
  *
  * @throws `LP_OPTION` (also of a zero feature that has to be normalized, named by its index), `LP_SHAPE`, `LP_LABEL`,
- *   `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OVERFLOW`, `LP_DETACHED`, `LP_ABORTED`
+ *   `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OVERFLOW`, `LP_DETACHED`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
-export async function lossAndGradient(loss: Loss, state: State, options: LossOptions = {}): Promise<LossAndGradient> {
+export async function lossAndGradient(loss: Loss, state: State, options?: LossOptions): Promise<LossAndGradient>;
+export async function lossAndGradient(loss: Loss, state: DeviceState, options?: LossOptions): Promise<LossAndGradient<DeviceArray>>;
+export async function lossAndGradient(
+  loss: Loss,
+  state: State | DeviceState,
+  options: LossOptions = {},
+): Promise<LossAndGradient<NDArray | DeviceArray>> {
   return run(differentiate(loss, state, options), options);
 }
 
@@ -167,36 +183,51 @@ export interface EngineLoss {
 declare module '../engine/load.js' {
   interface Engine {
     /** The loss and its gradients. */
-    lossAndGradient(mode: Mode, state: EngineState, loss: EngineLoss): Result<RawLoss>;
-    measureLoss(mode: Mode, state: EngineState, loss: EngineLoss): Result<LossMeasures>;
+    lossAndGradient(mode: Mode, state: EngineState, loss: PlacedLoss): Result<RawLoss>;
+    measureLoss(mode: Mode, state: EngineState, loss: PlacedLoss): Result<LossMeasures>;
   }
 }
 
-interface RawLoss extends LossMeasures, Required<RawArrays> {}
+/** A loss, and how a device makes its products. */
+interface PlacedLoss extends EngineLoss {
+  /** @default 'float32' */
+  readonly precision?: Precision;
+}
+
+interface RawLoss extends LossMeasures, Required<RawArrays<Operand>> {}
 
 /** What `lossAndGradient` says of a state, at the cost of its logits: no gradient is made. */
-export async function measureLoss(loss: Loss, state: State, options: LossOptions = {}): Promise<LossMeasures> {
-  const { checked, plan } = prepare(loss, state, options);
-  return run({ call: (engine, mode) => engine.measureLoss(mode, checked, plan), wrap: (raw: LossMeasures) => raw }, options);
+export async function measureLoss(loss: Loss, state: State | DeviceState, options: LossOptions = {}): Promise<LossMeasures> {
+  const { checked, plan, place } = prepare(loss, state, options);
+  return run({ place, call: (engine, mode) => engine.measureLoss(mode, checked, plan), wrap: (raw: LossMeasures) => raw }, options);
 }
 
-/** A loss of a state as the engine takes it. */
-function prepare(loss: Loss, state: State, options: LossOptions) {
-  checkOptions(options, [...settingKeys]);
-  const checked = checkState(state);
-  return { checked, plan: checkLoss(loss, options, checked, option('loss'), option('options')) };
+/** A loss of a state as the engine takes it, and where it runs. */
+function prepare(loss: Loss, state: State | DeviceState, options: LossOptions) {
+  checkOptions(options, [...settingKeys, 'device', 'precision']);
+  const precision = checkPrecision(options);
+  const { checked, ...placement } = checkPlacedState(state, options, (state) => ({
+    operations: 6 * state.samples * state.classes * state.dim,
+    bytes: stateBytes(state),
+  }));
+  return { checked, plan: { ...checkLoss(loss, options, checked, option('loss'), option('options')), precision }, ...placement };
 }
 
-function differentiate(loss: Loss, state: State, options: LossOptions): Task<RawLoss, LossAndGradient> {
-  const { checked, plan } = prepare(loss, state, options);
+function differentiate<A extends NDArray | DeviceArray>(
+  loss: Loss,
+  state: State | DeviceState,
+  options: LossOptions,
+): Task<RawLoss, LossAndGradient<A>> {
+  const { checked, plan, place, give } = prepare(loss, state, options);
   const { samples, classes, dim } = checked;
   return {
+    place,
     call: (engine, mode) => engine.lossAndGradient(mode, checked, plan),
     wrap: ({ features, prototypes, biases, ...measures }) => ({
       ...measures,
-      features: { shape: [samples, dim], data: features },
-      prototypes: { shape: [classes, dim], data: prototypes },
-      biases: { shape: [classes], data: biases as Float },
+      features: give<A>([samples, dim], features),
+      prototypes: give<A>([classes, dim], prototypes),
+      biases: give<A>([classes], biases as Operand),
     }),
   };
 }

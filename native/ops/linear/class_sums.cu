@@ -14,11 +14,12 @@ constexpr int kSumThreads = 128;
 constexpr Index kRunRows = 64;  // short enough for many blocks, long enough that partial sums are 1/64 of what is read
 constexpr int kAhead = 8;       // rows on their way at a time
 
-// parts (runs, p): part of run r, column j = Σ of rows (·, p) order[begin[r]] … order[begin[r + 1] − 1]. Grid: runs ×
-// tiles of columns, each thread kVector of them.
+// parts (runs, p): part of run r, column j = Σ of rows (·, p) order[begin[r]] … order[begin[r + 1] − 1], each times its
+// factor (null: 1). Grid: runs × tiles of columns, each thread kVector of them.
 template <class T, int kVector>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_runs_kernel(const T* rows, Index p, const Index* order, const Index* begin, double* parts) {
+    sum_runs_kernel(const T* rows, Index p, const Index* order, const Index* begin, const double* factors,
+                    double* parts) {
   struct alignas(sizeof(T) * kVector) Columns {
     T x[kVector];
   };
@@ -28,6 +29,7 @@ __global__ void __launch_bounds__(kSumThreads)
   const auto row = [&](Index at) {
     return *reinterpret_cast<const Columns*>(rows + (order ? order[at] : at) * p + column);
   };
+  const auto factor = [&](Index at) { return factors ? factors[order ? order[at] : at] : 1; };
   double sum[kVector] = {};
   Index at = from;
   for (; at + kAhead <= to; at += kAhead) {
@@ -37,12 +39,12 @@ __global__ void __launch_bounds__(kSumThreads)
 #pragma unroll
     for (int a = 0; a < kAhead; a++)
 #pragma unroll
-      for (int v = 0; v < kVector; v++) sum[v] += static_cast<double>(read[a].x[v]);
+      for (int v = 0; v < kVector; v++) sum[v] += factor(at + a) * static_cast<double>(read[a].x[v]);
   }
   for (; at < to; at++) {
     const Columns read = row(at);
 #pragma unroll
-    for (int v = 0; v < kVector; v++) sum[v] += static_cast<double>(read.x[v]);
+    for (int v = 0; v < kVector; v++) sum[v] += factor(at) * static_cast<double>(read.x[v]);
   }
   double* const out = parts + static_cast<Index>(blockIdx.x) * p + column;
 #pragma unroll
@@ -107,12 +109,12 @@ ClassRuns::ClassRuns(Job& job, Index rows) : classes(1), order(nullptr) {
 }
 
 template <class T>
-void class_sums(Job& job, Matrix<const T> rows, const ClassRuns& runs, Matrix<double> sums) {
+void class_sums(Job& job, Matrix<const T> rows, const ClassRuns& runs, Matrix<double> sums, const double* factors) {
   const Index p = rows.cols;
   double* const parts = job.scratch<double>(runs.runs * p);
   const auto sum = [&](auto kernel, int vector) {
     launch(job, kernel, dim3(blocks_for(runs.runs, 1), blocks_for(p, kSumThreads * vector)), dim3(kSumThreads), 0,
-           rows.data, p, runs.order, runs.begin, parts);
+           rows.data, p, runs.order, runs.begin, factors, parts);
   };
   constexpr int kVector = Pack<T>::kSize;
   packs(rows.data, p) ? sum(sum_runs_kernel<T, kVector>, kVector) : sum(sum_runs_kernel<T, 1>, 1);
@@ -129,8 +131,8 @@ void check_finite(Job& job, Matrix<const T> array, const char* name) {
 
 bool all_finite(Job& job, Matrix<const double> values) { return first_not_finite(job, values.data, values.size()) < 0; }
 
-template void class_sums(Job&, Matrix<const float>, const ClassRuns&, Matrix<double>);
-template void class_sums(Job&, Matrix<const double>, const ClassRuns&, Matrix<double>);
+template void class_sums(Job&, Matrix<const float>, const ClassRuns&, Matrix<double>, const double*);
+template void class_sums(Job&, Matrix<const double>, const ClassRuns&, Matrix<double>, const double*);
 template void check_finite(Job&, Matrix<const float>, const char*);
 template void check_finite(Job&, Matrix<const double>, const char*);
 

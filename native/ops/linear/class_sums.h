@@ -66,9 +66,10 @@ struct ClassRuns {
   const Index* first;          // (classes + 1): of each class's runs
 };
 
-// sums (C, p)
+// sums (C, p), of the rows times their factors where there are any.
 template <class T>
-void class_sums(Job& job, Matrix<const T> rows, const ClassRuns& runs, Matrix<double> sums);
+void class_sums(Job& job, Matrix<const T> rows, const ClassRuns& runs, Matrix<double> sums,
+                const double* factors = nullptr);
 
 // Throws LP_NOT_FINITE with the place of the first NaN or infinity of an array, if there is one.
 template <class T>

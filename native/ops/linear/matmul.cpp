@@ -37,6 +37,8 @@ Tiling tile(Index m, Index n, Index k, Index batches) {
   return {divide_up(divide_up(m, row_tiles), 16) * 16, divide_up(divide_up(n, col_tiles), 16) * 16, depth};
 }
 
+}  // namespace
+
 // Joins batch dimensions that lie one after the other, and batches that share b with the rows of a.
 MatmulPlan simplified(const MatmulPlan& plan) {
   MatmulPlan out = plan;
@@ -57,8 +59,6 @@ MatmulPlan simplified(const MatmulPlan& plan) {
   }
   return out;
 }
-
-}  // namespace
 
 template <class T>
 void matmul(const MatmulPlan& given, const T* a, const T* b, T* out, const Control& control) {

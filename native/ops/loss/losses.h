@@ -21,6 +21,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "core/device.h"
 #include "core/dispatch.h"
 
 namespace lp {
@@ -63,6 +64,13 @@ LossSummary loss_and_gradient(const Loss& loss, const State<const T>& state, con
 // Plain loops over the formulas: the oracle.
 template <class T>
 LossSummary loss_and_gradient_ref(const Loss& loss, const State<const T>& state, const State<T>& gradient);
+
+namespace cuda {
+// The same on the device.
+template <class T>
+LossSummary loss_and_gradient(Job& job, Precision precision, const Loss& loss, const State<const T>& state,
+                              const State<T>& gradient, bool measure);
+}  // namespace cuda
 
 // The same pass for whoever moves the state: descent. Memory is kept from one pass to the next.
 template <class T>
