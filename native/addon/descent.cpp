@@ -1,6 +1,7 @@
 // Runs of projected descent, one or many of one shape behind a handle: see ops/descent/projected.
 //   descentBegin({ dtype, samples, classes, dim }) → handle
-//   descentAdd(handle, start, plan, target?) → { features, prototypes }: whether they had to be projected
+//   descentAdd(handle, start, plan, target?) → { features, prototypes, beyondDevices }: whether they had to be projected; and
+//     what devices do not have of it, in words, or ''
 //   descentAdvance(mode, handle, { rates, steps, shown }) → [{ reason, step, records }] of the runs
 //   descentObserve(mode, handle) → [Float64Array] of the runs: the step and the measures
 //   descentState(handle, { run, velocity }) → { features, prototypes, biases? }, or nothing where there is no velocity
@@ -11,7 +12,7 @@
 
 #include "addon/handle.h"
 #include "addon/loss_plan.h"
-#include "ops/descent/projected.h"
+#include "ops/descent/batched.h"
 
 namespace lp::addon {
 namespace {
@@ -118,6 +119,7 @@ Napi::Value descent_add(Call& call) {
       target_prototypes = Input<T>(call, toward["prototypes"], classes * p);
     }
     const auto projected = std::make_shared<std::array<bool, 2>>();
+    const std::string beyond = beyond_devices<T>(plan, n, classes, p);
     return call.run(
         [=](Control&) {
           const auto [n, classes, p] = session->sizes;
@@ -128,7 +130,11 @@ Napi::Value descent_add(Call& call) {
           std::get<Runs<T>>(session->runs).push_back(std::move(run));
           session->weigh();
         },
-        [=](Napi::Env env) { return named(env, {{"features", (*projected)[0]}, {"prototypes", (*projected)[1]}}); });
+        [=](Napi::Env env) {
+          return named(env, {{"features", (*projected)[0]},
+                             {"prototypes", (*projected)[1]},
+                             {"beyondDevices", Napi::String::New(env, beyond)}});
+        });
   });
 }
 LP_EXPORT("descentAdd(handle, start, plan, target)", descent_add)
@@ -141,20 +147,27 @@ Napi::Value descent_advance(Call& call) {
   const bool shown = plan["shown"].flag();
   const auto outcomes = std::make_shared<std::vector<DescentOutcome>>();
   const auto at = std::make_shared<std::vector<Index>>();
-  return call.run(
-      [=, wait = call.async()](Control& control) {
-        const auto turn = session->turns.take(wait);
-        std::visit(
-            [&]<class T>(Runs<T>& runs) {
-              const double count = static_cast<double>(rates->size()), wanted = 3 * static_cast<double>(steps);
-              const bool each = runs.size() > 1 && count == wanted * static_cast<double>(runs.size());
-              if (!each && count != wanted) throw Error("LP_SHAPE", "There are not as many rates as steps.");
-              outcomes->resize(runs.size());
-              advance_all(runs, rates->data(), each, steps, shown, *outcomes, control);
-              for (const auto& one : runs) at->push_back(one->step());
-            },
-            session->runs);
-        session->weigh();
+  // advance(runs, each): whether there are rates of each of them, or of all.
+  const auto go = [=, wait = call.async()](const auto& advance) {
+    const auto turn = session->turns.take(wait);
+    std::visit(
+        [&](auto& runs) {
+          const double count = static_cast<double>(rates->size()), wanted = 3 * static_cast<double>(steps);
+          const bool each = runs.size() > 1 && count == wanted * static_cast<double>(runs.size());
+          if (!each && count != wanted) throw Error("LP_SHAPE", "There are not as many rates as steps.");
+          outcomes->resize(runs.size());
+          advance(runs, each);
+          for (const auto& one : runs) at->push_back(one->step());
+        },
+        session->runs);
+    session->weigh();
+  };
+  return call.run_placed(
+      [=](Control& control) {
+        go([&](auto& runs, bool each) { advance_all(runs, rates->data(), each, steps, shown, *outcomes, control); });
+      },
+      [=](cuda::Job& job) {
+        go([&](auto& runs, bool each) { cuda::advance_all(job, runs, rates->data(), each, steps, shown, *outcomes); });
       },
       [=](Napi::Env env) {
         static constexpr const char* kReasons[] = {"steps", "event", "stationary", "diverged"};

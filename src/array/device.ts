@@ -203,8 +203,8 @@ export interface Effort {
  */
 const worthwhile = ({ operations, bytes }: Effort): boolean => operations >= 1e9 && operations >= 10 * bytes;
 
-/** Where a call runs, from its option or the environment; undefined on the CPU. */
-function asked({ device }: DeviceOptions, effort: Effort): Place | undefined {
+/** Where a call with arrays of the CPU runs, from its option or the environment; undefined on the CPU. */
+export function asked({ device }: DeviceOptions, effort: Effort): Place | undefined {
   const [name, place] =
     device === undefined ? [process.env.LAYERPEEL_DEVICE || 'cpu', 'LAYERPEEL_DEVICE'] : [device, option('options.device').path];
   if (name === 'cpu') return undefined;

@@ -9,6 +9,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { asked, type DeviceOptions, stateBytes } from '../array/device.js';
 import { type CheckedState, checkArray, checkState, type Float, type NDArray, type State, showShape } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -27,6 +28,7 @@ import {
 } from '../check/options.js';
 import { checkMomentum, checkSeed, checkSteps, checkWeightDecay } from '../check/quantities.js';
 import { engine, type Handle, type RawArrays } from '../engine/load.js';
+import type { Place as Where } from '../engine/place.js';
 import { drive, driveSync, runSync, type Steps, step } from '../engine/run.js';
 import { checkLoss, type EngineLoss, type Loss, type LossSetting, settingKeys } from '../losses/losses.js';
 import { checkCheckpoint, type DescentCheckpoint } from '../state/checkpoint.js';
@@ -73,7 +75,7 @@ export const descentMeasures = {
 
 export type DescentMeasure = keyof typeof descentMeasures;
 
-export interface ProjectedDescentOptions extends Control {
+export interface ProjectedDescentOptions extends Control, DeviceOptions {
   /** Learning rates, a step. Biases take that of the prototypes unless they have their own. */
   readonly learningRates: { readonly features?: Rate; readonly prototypes?: Rate; readonly biases?: Rate };
   /** Factor of all learning rates at a step. @default 1 */
@@ -169,8 +171,14 @@ export function projectedDescentSync(
 
 /**
  * Iterates many independent problems of one shape and dtype in one native call: seeds, losses, decays, rates or class
- * sizes of a phase diagram. Each run stays in the cache of one thread for many steps. Options are common, or one a problem
- * with the same `steps`, `snapshots` and `measure`. Yields the snapshots of all runs; one that has ended stands still.
+ * sizes of a phase diagram. Each run stays in the cache of one thread for many steps, or in the shared memory of a device.
+ * Options are common, or one a problem with the same `steps`, `snapshots`, `measure` and `device`. Yields the snapshots of all
+ * runs; one that has ended stands still.
+ *
+ * With `device: 'cuda'` each step is made there, and what is measured is measured on the CPU; results agree to rounding.
+ *
+ * @throws as `projectedDescent`; `LP_DEVICE` for a device that is not there, and for what devices do not have: batches, soft
+ *   labels, dot regression, the adjusted margin, runs that do not fit into 227 KB
  */
 export function batchedDescent(
   problems: readonly DescentProblem[],
@@ -224,6 +232,8 @@ const PLACES: Places = { problem: option('problem'), options: option('options') 
 
 /** Steps of one native call: a divergence repeats at most these. */
 const MOST_STEPS = 4096;
+/** A device takes each run on by one of its hundred and more multiprocessors: fewer than these are no work for it. */
+const FEW_RUNS = 64;
 /** Numbers that rates of one call may take. */
 const MOST_RATES = 1 << 21;
 
@@ -269,13 +279,13 @@ declare module '../engine/load.js' {
   interface Engine {
     /** Runs of one shape. */
     descentBegin(plan: Sizes & { readonly dtype: DType }): DescentHandle;
-    /** Adds a run; whether its features and prototypes had to be projected. */
+    /** Adds a run; whether its features and prototypes had to be projected, and what of it devices do not have, or ''. */
     descentAdd(
       handle: DescentHandle,
       start: EngineState,
       plan: ProjectedDescentPlan,
       target: RawArrays | undefined,
-    ): { readonly features: boolean; readonly prototypes: boolean };
+    ): { readonly features: boolean; readonly prototypes: boolean; readonly beyondDevices: string };
     /** Rates are `[3, steps]` for all runs, or `[runs, 3, steps]`; `shown`: whether the state is looked at afterwards. */
     descentAdvance(
       mode: Mode,
@@ -301,6 +311,7 @@ interface Prepared {
   readonly schedule: CheckedRate | undefined;
   readonly text: string;
   readonly projected: Snapshot['projected'];
+  readonly beyondDevices: string;
   readonly advice: () => string;
   readonly records: { step: number[]; values: number[][] };
   reason: Snapshot['reason'];
@@ -313,6 +324,7 @@ class Runs {
   private readonly all: Prepared[];
   private readonly measured: readonly DescentMeasure[];
   private readonly common: boolean;
+  private readonly place: Where | undefined;
   private readonly steps: number;
   private readonly interval: number;
   private at: number;
@@ -323,8 +335,11 @@ class Runs {
     const { steps, snapshots, names: measured } = checkLooks(first, (places[0] as Places).options);
     for (const [r, other] of options.entries()) {
       const looks = other === first ? undefined : checkLooks(other, (places[r] as Places).options);
-      if (looks && JSON.stringify(looks) !== JSON.stringify({ steps, snapshots, names: measured })) {
-        throw new LayerpeelError('LP_OPTION', 'Runs of a batch differ in steps, snapshots or measure; they must agree.');
+      if (
+        looks &&
+        (JSON.stringify(looks) !== JSON.stringify({ steps, snapshots, names: measured }) || other.device !== first.device)
+      ) {
+        throw new LayerpeelError('LP_OPTION', 'Runs of a batch differ in steps, snapshots, measure or device; they must agree.');
       }
     }
     this.steps = steps;
@@ -349,6 +364,7 @@ class Runs {
     this.all = started.map(({ problem, state, where }, r) =>
       this.add(problem, state, options[r] as ProjectedDescentOptions, where, r),
     );
+    this.place = this.placeOf(first, shape as CheckedState, inside((places[0] as Places).options, 'device'));
     const starts = new Set(this.all.map(({ step }) => step));
     if (starts.size > 1) throw new LayerpeelError('LP_OPTION', 'Runs of a batch are resumed at different steps; they must agree.');
     this.at = (this.all[0] as Prepared).step;
@@ -383,11 +399,32 @@ class Runs {
       schedule,
       text,
       projected: (['features', 'prototypes'] as const).filter((part) => outside[part]),
+      beyondDevices: outside.beyondDevices,
       advice: () => advise(problem, plan, state),
       records: { step: [], values: this.measured.map(() => []) },
       reason: undefined,
       step,
     };
+  }
+
+  /** Where the runs are taken on: a device that does not have all of them is refused where it was asked for, else left. */
+  private placeOf(
+    options: ProjectedDescentOptions,
+    { samples, classes, dim, dtype }: CheckedState,
+    place: Place,
+  ): Where | undefined {
+    const runs = this.all.length;
+    const found = asked(options, {
+      operations: runs < FEW_RUNS ? 0 : 6 * samples * classes * dim * this.steps * runs,
+      bytes: stateBytes({ samples, classes, dim, dtype }) * runs,
+    });
+    const beyond = this.all.find(({ beyondDevices }) => beyondDevices !== '')?.beyondDevices;
+    if (!found || beyond === undefined) return found;
+    if (options.device === undefined || options.device === 'auto') return undefined;
+    throw new LayerpeelError(
+      'LP_DEVICE',
+      `${place.path} is ${show(options.device)}, but a device has no ${beyond}; leave device out.`,
+    );
   }
 
   get finished(): boolean {
@@ -413,6 +450,7 @@ class Runs {
       const rates = this.ratesOf(count);
       const shown = this.at + count === until;
       const outcomes = yield* step({
+        place: this.place,
         call: (engine, mode) => engine.descentAdvance(mode, this.handle, { rates, steps: count, shown }),
         wrap: (raw: RawOutcome[]) => raw,
       });
@@ -514,6 +552,7 @@ const optionKeys = [
   'measure',
   'stop',
   'resume',
+  'device',
 ];
 const parts = ['features', 'prototypes', 'biases'] as const;
 const constraintKinds = ['ball', 'sphere', 'frobenius'] as const;

@@ -33,20 +33,28 @@ bool ordinary(double radius) { return small(radius) && radius >= 1 / kSmallLogit
 
 }  // namespace
 
+const char* beyond_lanes(const ProjectedDescentPlan& plan, Index samples) {
+  const Loss& loss = plan.loss;
+  if (loss.kind == LossKind::dot_regression || loss.kind == LossKind::adjusted_margin) {
+    return "loss of this kind (problem.loss)";
+  }
+  if (!loss.soft_labels.empty()) return "soft labels (problem.loss.softLabels)";
+  if (plan.batch > 0 && plan.batch < samples) return "batches (options.batch)";
+  const bool constraints = ordinary(plan.features.constraint.radius) && ordinary(plan.prototypes.constraint.radius);
+  if (!constraints) return "radii this small or large (problem.constraints)";
+  if (!ordinary(loss.radius) || !small(loss.gamma) || !small(loss.margin) || !small(loss.regularization) ||
+      !std::ranges::all_of(loss.class_weights, small)) {
+    return "parameters of a loss this small or large (problem.loss)";
+  }
+  return nullptr;
+}
+
 // Measured on two cores (AVX-512), cross-entropy, C from 3 to 100: one thread on lanes takes 0.2 (n p C = 3e4) to 0.95
 // (6e6) of the time of blocks on both threads, up to 3 MB of arrays. The bounds are lower, for machines with more cores
 // and smaller caches: about 0.1 ms a step, and arrays that stay in or near a second-level cache.
 template <class T>
 bool LaneDescent<T>::suits(const ProjectedDescentPlan& plan, Index samples, Index classes, Index p) {
-  const Loss& loss = plan.loss;
-  const bool kind = loss.kind == LossKind::cross_entropy || loss.kind == LossKind::mse ||
-                    loss.kind == LossKind::hinge || loss.kind == LossKind::unhinged;
-  if (!kind || !loss.soft_labels.empty() || (plan.batch > 0 && plan.batch < samples)) return false;
-  for (const Constraint& constraint : {plan.features.constraint, plan.prototypes.constraint}) {
-    if (!ordinary(constraint.radius)) return false;
-  }
-  if (!ordinary(loss.radius) || !small(loss.gamma) || !small(loss.margin) || !small(loss.regularization)) return false;
-  if (!std::ranges::all_of(loss.class_weights, small)) return false;
+  if (beyond_lanes(plan, samples)) return false;
   const double n = static_cast<double>(samples), c = static_cast<double>(classes), d = static_cast<double>(p);
   return n * c * d <= 1 << 21 && (n * (2 * d + c) + c * d) * sizeof(T) <= 1 << 21;
 }

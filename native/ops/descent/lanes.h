@@ -48,6 +48,9 @@ struct LaneRun {
   MoveFactors features_factors, prototypes_factors, biases_factors;  // their rates are those of the step
 };
 
+// What steps of a plan would need that neither lanes nor a device's do, with the option it comes from; or null.
+const char* beyond_lanes(const ProjectedDescentPlan& plan, Index samples);
+
 template <class T>
 class LaneDescent {
  public:

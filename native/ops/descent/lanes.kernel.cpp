@@ -15,9 +15,6 @@ constexpr int kVectorBytes = 32, kClassTile = 5, kMoveTile = 4, kGradientTile = 
 constexpr int kVectorBytes = 16, kClassTile = 5, kMoveTile = 4, kGradientTile = 4;
 #endif
 
-// Squares of norms from here on keep their digits in a float.
-constexpr double kLeastSquare = 1e-30;
-
 template <class T>
 struct Lanes {
   typedef T type __attribute__((vector_size(kVectorBytes), may_alias));

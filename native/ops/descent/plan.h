@@ -72,5 +72,7 @@ struct ProjectedDescentPlan {
 // Logits below this have squares in the range of a float, and a loss that is finite whatever else, of parameters of any
 // use.
 constexpr double kSmallLogits = 1e15;
+// Squares of norms from here on keep their digits in a float.
+constexpr double kLeastSquare = 1e-30;
 
 }  // namespace lp

@@ -81,17 +81,98 @@ struct ProjectedDescent<T>::Run {
 
   State<T> state() const { return now.state(labels.data()); }
 
+  // ---- a call of advance --------------------------------------------------------------------------------------------
+
+  struct Passage {
+    const double* rates[3];
+    Index steps;
+    bool shown;
+    StepsOfMany<T>* many = nullptr;  // takes the steps in place of lanes, of the run of this number
+    Index number = 0;
+    Index k = 0;            // steps behind it
+    bool together = false;  // whether the next step measures the state that it leaves
+    bool over = false;
+    DescentOutcome outcome = {};
+  };
+
+  // Looks at the state where that is due, and says how many steps are to be taken then: none once the call is over.
+  Index look_ahead(Passage& passage, const Control& control) {
+    if (passage.over) return 0;
+    control.poll();
+    const Index left = passage.steps - passage.k;
+    if (left == 0) {
+      diverged = passage.shown && passage.steps > 0 && !finite(control);
+      return end(passage, DescentOutcome::steps);
+    }
+    if (passage.k == 0) {
+      keep(fresh);
+      if (plan.batch > 0 && !good.now && !finite(control)) go_back(passage, control);
+    }
+    // A measurement shares its pass with the step that follows, unless that is of a batch, or not to be made if it
+    // stops.
+    const bool quick = lanes || passage.many, apart = quick || plan.batch > 0 || plan.event || plan.stationary >= 0;
+    const bool measured = plan.looks() && done % plan.every == 0;
+    passage.together = measured && !apart;
+    if (measured && apart) {
+      StateSums sums;
+      diverged = !observe(sums, control);
+      if (diverged) return end(passage, DescentOutcome::diverged);
+      record(sums, passage.outcome.records, done);
+      if (const auto reason = ends(sums)) return end(passage, *reason);
+    }
+    // A small problem takes many steps in one stretch.
+    const Index share = std::max<Index>(passage.steps / 100, 1);
+    const Index longest = passage.many ? Leg<T>::kMost : quick ? std::max(share, kLaneSteps) : 1;
+    return std::min({longest, left, plan.looks() ? plan.every - done % plan.every : left});
+  }
+
+  // Takes that many.
+  Index take(Passage& passage, Index steps, const Control& control, Index ahead = 0) {
+    const Index k = passage.k, before = done;
+    const double* const rates[] = {passage.rates[0] + k, passage.rates[1] + k, passage.rates[2] + k};
+    Index taken = 0;
+    if (passage.together) {
+      StateSums sums;
+      taken = step({*rates[0], *rates[1], *rates[2]}, &sums, control);
+      if (taken > 0) record(sums, passage.outcome.records, before);
+    } else {
+      taken = forward(passage, rates, steps, control, ahead);
+    }
+    if (k == 0 && taken > 0) {
+      std::swap(good, fresh);
+      for (auto& rates_since : since) rates_since.clear();
+    }
+    for (int part = 0; part < 3; part++) since[part].insert(since[part].end(), rates[part], rates[part] + taken);
+    passage.k += taken;
+    if (diverged) end(passage, DescentOutcome::diverged);
+    return taken;
+  }
+
+  Index end(Passage& passage, DescentOutcome::Reason reason) const {
+    passage.outcome.reason = diverged ? DescentOutcome::diverged : reason;
+    passage.over = true;
+    return 0;
+  }
+
+  // How the call ended; of a divergence at the last state whose loss was finite.
+  DescentOutcome settle(const Passage& passage, const Control& control) {
+    if (diverged) go_back(passage, control);
+    return passage.outcome;
+  }
+
   // ---- steps --------------------------------------------------------------------------------------------------------
 
   // Takes steps of which nothing is measured, up to one that leads away from a state whose loss is not finite. Returns
-  // their number; where it is below `steps`, or a step of a batch led to such a state, the run has `diverged`.
-  Index forward(const double* const rates[3], Index steps, const Control& control) {
+  // their number; where it is below `steps`, or a step of a batch led to such a state, the run has `diverged`. Of the
+  // first, `ahead` have been taken already.
+  Index forward(const Passage& passage, const double* const rates[3], Index steps, const Control& control,
+                Index ahead = 0) {
     Index k = 0;
     while (k < steps) {
       control.poll();
-      if (lanes) {
-        const Index taken = lanes->advance(state(), velocity.state(nullptr), rates[0] + k, rates[1] + k, rates[2] + k,
-                                           steps - k, control);
+      if (lanes || passage.many) {
+        const double* const next[] = {rates[0] + k, rates[1] + k, rates[2] + k};
+        const Index taken = k < ahead ? ahead : by_lanes(passage, next, steps - k, control);
         k += taken;
         done += taken;
         blocks.measure_squares(state());
@@ -102,6 +183,29 @@ struct ProjectedDescent<T>::Run {
       if (diverged) break;
     }
     return k;
+  }
+
+  // By whoever takes many at once, where there is somebody.
+  Index by_lanes(const Passage& passage, const double* const rates[3], Index steps, const Control& control) {
+    const State<T> moving = velocity.state(nullptr);
+    if (!passage.many) return lanes->advance(state(), moving, rates[0], rates[1], rates[2], steps, control);
+    Index taken = 0;
+    while (taken < steps) {
+      const double* const next[] = {rates[0] + taken, rates[1] + taken, rates[2] + taken};
+      std::vector<Leg<T>> legs{leg(passage, next, std::min(steps - taken, Leg<T>::kMost))};
+      passage.many->go(legs);
+      taken += legs[0].taken;
+      if (legs[0].taken < legs[0].steps) break;
+    }
+    return taken;
+  }
+
+  Leg<T> leg(const Passage& passage, const double* const rates[3], Index steps) const {
+    return {passage.number,
+            state().features.data,
+            velocity.state(nullptr).features.data,
+            {rates[0], rates[1], rates[2]},
+            steps};
   }
 
   // Takes one step by blocks, unless the loss of the state is not finite. With `sums`, fills them for the state before,
@@ -193,7 +297,7 @@ struct ProjectedDescent<T>::Run {
   }
 
   // Back to the last state whose loss was finite: the one before the step that came out as `done` now.
-  void go_back(const Control& control) {
+  void go_back(const Passage& passage, const Control& control) {
     const Index wanted = done - 1;
     if (!good.now || wanted < good.done) {
       throw Error("LP_OVERFLOW", "The loss of the start exceeds the range of its dtype; scale the state down.");
@@ -203,7 +307,7 @@ struct ProjectedDescent<T>::Run {
     done = good.done;
     blocks.measure_squares(state());
     const double* const rates[] = {since[0].data(), since[1].data(), since[2].data()};
-    forward(rates, wanted - done, control);
+    forward(passage, rates, wanted - done, control);
   }
 
   size_t bytes() const {
@@ -249,63 +353,20 @@ DescentOutcome ProjectedDescent<T>::advance(const double* rates_features, const 
                                             bool quiet) {
   const FlushedIfFloat<T> flushed;
   Run& run = *run_;
-  const ProjectedDescentPlan& plan = run.plan;
-  DescentOutcome outcome;
-  const auto end = [&](DescentOutcome::Reason reason) {
-    outcome.reason = reason;
-    ended = true;
-    return outcome;
-  };
-  // A measurement shares its pass with the step that follows, unless that is of a batch, or not to be made if it stops.
-  const bool apart = run.lanes || plan.batch > 0 || plan.event || plan.stationary >= 0;
-  // Progress is told a hundred times; a small problem takes many steps in one stretch.
-  const Index share = std::max<Index>(steps / 100, 1), longest = run.lanes ? std::max(share, kLaneSteps) : 1;
+  typename Run::Passage passage{{rates_features, rates_prototypes, rates_biases}, steps, shown};
+  // Progress is told a hundred times.
+  const Index share = std::max<Index>(steps / 100, 1);
   Index told = 0;
-  for (Index k = 0; k < steps;) {
-    control.poll();
-    if (k == 0) {
-      run.keep(run.fresh);
-      if (plan.batch > 0 && !run.good.now && !run.finite(control)) run.go_back(control);
-    }
-    const double* const rates[] = {rates_features + k, rates_prototypes + k, rates_biases + k};
-    const bool measured = plan.looks() && run.done % plan.every == 0;
-    const Index free = plan.looks() ? plan.every - run.done % plan.every : steps;  // until the next measurement
-    const Index stretch = std::min({longest, free, steps - k}), step = run.done;
-    StateSums sums;
-    Index taken = 0;
-    if (measured && apart) {
-      run.diverged = !run.observe(sums, control);
-      if (!run.diverged) {
-        run.record(sums, outcome.records, step);
-        if (const auto reason = run.ends(sums)) return end(*reason);
-        taken = run.forward(rates, stretch, control);
-      }
-    } else if (measured) {
-      taken = run.step({*rates[0], *rates[1], *rates[2]}, &sums, control);
-      if (taken > 0) run.record(sums, outcome.records, step);
-    } else {
-      taken = run.forward(rates, stretch, control);
-    }
-    if (k == 0 && taken > 0) {
-      std::swap(run.good, run.fresh);
-      for (auto& rates_since : run.since) rates_since.clear();
-    }
-    for (int part = 0; part < 3; part++)
-      run.since[part].insert(run.since[part].end(), rates[part], rates[part] + taken);
-    if (run.diverged) {
-      run.go_back(control);
-      return end(DescentOutcome::diverged);
-    }
-    if (!quiet && k >= told) {
-      control.progress(static_cast<double>(k) / static_cast<double>(steps));
-      told = k + share;
-    }
-    k += taken;
+  while (const Index count = run.look_ahead(passage, control)) {
+    const Index k = passage.k;
+    run.take(passage, count, control);
+    if (quiet || k < told || passage.over) continue;
+    control.progress(static_cast<double>(k) / static_cast<double>(steps));
+    told = k + share;
   }
-  if (!shown || steps == 0) return outcome;
-  if (run.finite(control)) return outcome;
-  run.go_back(control);
-  return end(DescentOutcome::diverged);
+  const DescentOutcome outcome = run.settle(passage, control);
+  ended = outcome.reason != DescentOutcome::steps;
+  return outcome;
 }
 
 template <class T>
@@ -320,6 +381,11 @@ std::vector<double> ProjectedDescent<T>::observe(const Control& control) {
     row[0] = static_cast<double>(run_->done);
   }
   return row;
+}
+
+template <class T>
+const ProjectedDescentPlan& ProjectedDescent<T>::plan() const {
+  return run_->plan;
 }
 
 template <class T>
@@ -350,6 +416,21 @@ size_t ProjectedDescent<T>::bytes() const {
   return run_->bytes();
 }
 
+namespace {
+
+// Errors of one of many runs name it.
+template <class Body>
+void named(Index run, const Control& control, const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (control.cancelled()) throw;
+    throw Error(error.code(), "problems." + std::to_string(run) + ": " + error.what());
+  }
+}
+
+}  // namespace
+
 template <class T>
 void advance_all(const std::vector<std::unique_ptr<ProjectedDescent<T>>>& runs, const double* rates, bool rates_of_each,
                  Index steps, bool shown, std::vector<DescentOutcome>& outcomes, const Control& control) {
@@ -363,15 +444,58 @@ void advance_all(const std::vector<std::unique_ptr<ProjectedDescent<T>>>& runs, 
   std::mutex mutex;
   parallel_for(std::ssize(runs), 1, control, [&](Index r, Index) {
     const Alone alone;
-    try {
-      advance(r);
-    } catch (const Error& error) {
-      if (control.cancelled()) throw;
-      throw Error(error.code(), "problems." + std::to_string(r) + ": " + error.what());
-    }
+    named(r, control, [&] { advance(r); });
     std::lock_guard lock(mutex);
     control.progress(static_cast<double>(++finished) / static_cast<double>(runs.size()));
   });
+}
+
+// Looks are taken by all threads, a run each; whatever takes steps is on this one.
+template <class T>
+void ProjectedDescent<T>::advance_together(const std::vector<std::unique_ptr<ProjectedDescent>>& runs,
+                                           const double* rates, bool rates_of_each, Index steps, bool shown,
+                                           std::vector<DescentOutcome>& outcomes, StepsOfMany<T>& many,
+                                           const Control& control) {
+  std::vector<Index> going;
+  std::vector<typename Run::Passage> passages;
+  for (Index r = 0; r < std::ssize(runs); r++) {
+    if (runs[r]->ended) continue;
+    const double* first = rates + (rates_of_each ? 3 * steps * r : 0);
+    going.push_back(r);
+    passages.push_back({{first, first + steps, first + 2 * steps}, steps, shown, &many, r});
+  }
+  const auto on = [&](Index at, const auto& body) {
+    const auto go = [&] { body(*runs[going[at]]->run_, passages[at]); };
+    runs.size() > 1 ? named(going[at], control, go) : go();
+  };
+  std::vector<Index> counts(going.size());
+  std::vector<Leg<T>> legs;
+  do {
+    parallel_for(std::ssize(going), 1, control, [&](Index at, Index) {
+      const Alone alone;
+      on(at, [&](Run& run, auto& passage) { counts[at] = run.look_ahead(passage, control); });
+    });
+    legs.clear();
+    for (Index at = 0; at < std::ssize(going); at++) {
+      const auto& [first, second, third] = passages[at].rates;
+      const Index k = passages[at].k;
+      const double* const next[] = {first + k, second + k, third + k};
+      if (counts[at] > 0) legs.push_back(runs[going[at]]->run_->leg(passages[at], next, counts[at]));
+    }
+    if (!legs.empty()) many.go(legs);
+    Index behind = steps;
+    for (Index at = 0, leg = 0; at < std::ssize(going); at++) {
+      if (counts[at] == 0) continue;
+      const Index ahead = legs[leg++].taken;
+      on(at, [&](Run& run, auto& passage) { run.take(passage, counts[at], control, ahead); });
+      if (!passages[at].over) behind = std::min(behind, passages[at].k);
+    }
+    control.progress(static_cast<double>(behind) / static_cast<double>(std::max<Index>(steps, 1)));
+  } while (!legs.empty());
+  for (Index at = 0; at < std::ssize(going); at++) {
+    on(at, [&](Run& run, auto& passage) { outcomes[going[at]] = run.settle(passage, control); });
+    runs[going[at]]->ended = outcomes[going[at]].reason != DescentOutcome::steps;
+  }
 }
 
 template void advance_all(const std::vector<std::unique_ptr<ProjectedDescent<float>>>&, const double*, bool, Index,

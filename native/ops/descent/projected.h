@@ -22,6 +22,28 @@ struct DescentOutcome {
   std::vector<double> records;  // a row for each measurement: step, then the measures
 };
 
+// Steps that one run is to take, at most kMost.
+template <class T>
+struct Leg {
+  static constexpr Index kMost = 4096;
+  Index run;
+  T *state,
+      *velocity;  // features (n, p), prototypes (C, p) and biases (C) in one piece; velocity null without momentum
+  const double* rates[3];  // (steps) of each part
+  Index steps;
+  Index taken = 0;
+};
+
+// Whoever takes many runs on at once in place of lanes: a device.
+template <class T>
+class StepsOfMany {
+ public:
+  virtual ~StepsOfMany() = default;
+  // Takes each run on, up to the first state from which it does not: whether a step can be made there is for blocks to
+  // say.
+  virtual void go(std::vector<Leg<T>>& legs) = 0;
+};
+
 template <class T>
 class ProjectedDescent {
  public:
@@ -37,9 +59,14 @@ class ProjectedDescent {
   // its own loss is looked at as well. A `quiet` run tells no progress.
   DescentOutcome advance(const double* rates_features, const double* rates_prototypes, const double* rates_biases,
                          Index steps, bool shown, const Control& control, bool quiet = false);
+  // Takes many runs on, stretch by stretch together; as `advance_all` otherwise.
+  static void advance_together(const std::vector<std::unique_ptr<ProjectedDescent>>& runs, const double* rates,
+                               bool rates_of_each, Index steps, bool shown, std::vector<DescentOutcome>& outcomes,
+                               StepsOfMany<T>& many, const Control& control);
   // The measures of the state as it is: step, then the measures.
   std::vector<double> observe(const Control& control);
 
+  const ProjectedDescentPlan& plan() const;
   // The state, its velocities (null without momentum), and the number of steps behind it; whoever writes to them
   // restores a run.
   State<T> state() const;
