@@ -206,8 +206,14 @@ void Indices::Array::locate(Napi::Env, bool) {
   }
 }
 
+static Error no_memory(Index size) {
+  return {"LP_MEMORY", "There is not enough memory for a result of " + std::to_string(size) + " elements."};
+}
+
 Napi::Value new_array(Napi::Env env, napi_typedarray_type type, Index size) {
   const double bytes = static_cast<double>(size) * static_cast<double>(element_size(type));
+  constexpr double kLarge = 1 << 20;
+  if (bytes >= kLarge && !has_room(bytes)) throw no_memory(size);
   try {
     const auto buffer = env.GetInstanceData<Realm>()->array_buffer.New({Napi::Number::New(env, bytes)});
     napi_value array;
@@ -215,7 +221,7 @@ Napi::Value new_array(Napi::Env env, napi_typedarray_type type, Index size) {
   } catch (const Napi::Error&) {
   }
   if (env.IsExceptionPending()) env.GetAndClearPendingException();
-  throw Error("LP_MEMORY", "There is not enough memory for a result of " + std::to_string(size) + " elements.");
+  throw no_memory(size);
 }
 
 Napi::Object named(Napi::Env env, const std::vector<Entry>& entries) {

@@ -1,12 +1,16 @@
 #include "core/memory.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <limits>
 #include <new>
 
 #include "core/arena.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace lp {
@@ -24,10 +28,36 @@ Arena& arena() {
   return *arena;
 }
 
+std::atomic<double> most_memory = std::numeric_limits<double>::infinity(), before = 0;
+
+// What this process has of the machine's memory; 0 where nobody says.
+double resident() {
+#ifdef __linux__
+  if (FILE* file = std::fopen("/proc/self/statm", "r")) {
+    double pages = 0;
+    const int read = std::fscanf(file, "%*f %lf", &pages);
+    std::fclose(file);
+    if (read == 1) return pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+  }
+#endif
+  return 0;
+}
+
 }  // namespace
+
+void limit_memory(double bytes) {
+  most_memory = bytes;
+  before = resident();
+}
+
+bool has_room(double bytes) {
+  if (most_memory == std::numeric_limits<double>::infinity()) return true;
+  return std::max(resident(), before + static_cast<double>(used)) + bytes <= most_memory;
+}
 
 void* take_memory(std::size_t bytes) {
   if (bytes < kLarge) return ::operator new(bytes, kCacheLine);
+  if (!has_room(static_cast<double>(bytes))) throw std::bad_alloc();
   void* data = arena().take(bytes);
   if (!data) throw std::bad_alloc();
   const std::size_t now = used += bytes;

@@ -15,6 +15,10 @@ namespace lp {
 // Aligned to a cache line, not initialized. Throws bad_alloc. Large blocks come from one arena: malloc would keep those
 // of each thread to itself, and jobs run now on this thread and now on that.
 void* take_memory(std::size_t bytes);
+// The most bytes that this process may have; from there on take_memory throws, instead of the process being killed.
+void limit_memory(double bytes);
+// Whether so many more are within that: of what is held already, or was given out and may be used any time.
+bool has_room(double bytes);
 void give_memory(void* data, std::size_t bytes) noexcept;
 
 // Asks for huge pages behind fresh memory that will be filled whole: its first touch then costs a fault every 2 MiB

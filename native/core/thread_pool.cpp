@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -38,6 +39,8 @@ void spin_until(const Condition& condition) {
 #endif
   }
 }
+
+std::atomic<int> most_threads = 1024;
 
 thread_local int alone = 0;
 
@@ -123,7 +126,7 @@ class Pool {
   const int threads = [] {
     const char* given = std::getenv("LAYERPEEL_THREADS");
     const int wanted = given ? std::atoi(given) : 0;
-    return wanted > 0 ? std::min(wanted, 1024) : available_processors();
+    return wanted > 0 ? std::min(wanted, 1024) : std::min(available_processors(), most_threads.load());
   }();
 
   // Asks for helpers; where none can come, the caller does all of the work.
@@ -279,6 +282,8 @@ class Pool {
 };
 
 }  // namespace
+
+void limit_threads(int most) { most_threads = std::max(1, most); }
 
 int thread_count() { return Pool::instance().threads; }
 

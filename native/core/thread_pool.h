@@ -16,6 +16,8 @@ namespace lp {
 
 // Threads that take part in one operation: LAYERPEEL_THREADS, or the number of processors available to this process.
 int thread_count();
+// The most of them where LAYERPEEL_THREADS says nothing; before the first question for their number.
+void limit_threads(int most);
 
 // Calls body(begin, end) on chunks that cover [0, size), each of at most `grain` items, in parallel.
 // The first exception is thrown here after all running chunks have ended. Polls `control` before each chunk.

@@ -6,6 +6,7 @@
 import { totalmem } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
 import { show } from '../check/options.js';
+import { memoryLimit } from '../engine/limits.js';
 import type { DType, Float, Operand } from '../engine/load.js';
 
 export type { DType, Float };
@@ -81,11 +82,19 @@ export const withDtype = (array: NDArray, dtype: DType): NDArray =>
     ? array
     : { shape: array.shape, data: dtype === 'float32' ? Float32Array.from(array.data) : Float64Array.from(array.data) };
 
-/** Throws `LP_MEMORY` where `what` would need more bytes than this machine has, which would end the process. */
-export function checkRoom(bytes: number, what: string): void {
-  if (bytes <= totalmem()) return;
-  const [needed, had] = [bytes, totalmem()].map((count) => (count / 2 ** 30).toPrecision(3));
-  throw new LayerpeelError('LP_MEMORY', `${what} would take ${needed} GiB, but this machine has ${had} GiB; ask for less.`);
+/** What is so small needs no asking. */
+const SMALL = 2 ** 20;
+
+/** Throws `LP_MEMORY` where `what` would need more bytes than this machine or its container has, which would end the process. */
+export function checkRoom(bytes: number, what: string, advice = 'ask for less'): void {
+  if (bytes < SMALL) return;
+  const limit = memoryLimit();
+  const limited = limit < totalmem();
+  const room = limited ? Math.max(0, limit - process.memoryUsage.rss()) : totalmem();
+  if (bytes <= room) return;
+  const [needed, had, most] = [bytes, room, limit].map((count) => (count / 2 ** 30).toPrecision(3));
+  const where = limited ? `this process may have ${most} GiB, of which ${had} GiB are left` : `this machine has ${had} GiB`;
+  throw new LayerpeelError('LP_MEMORY', `${what} would take ${needed} GiB, but ${where}; ${advice}.`);
 }
 
 /** Lengths that a dtype can hold, with room for entries that are some times as long. */
@@ -96,6 +105,7 @@ export const scales = {
 
 /** Memory for so many elements. @throws LP_MEMORY */
 export function allocate(dtype: DType | 'int32', size: number, what: string, advice = 'ask for less'): Float | Int32Array {
+  checkRoom(size * (dtype === 'float64' ? 8 : 4), what, advice);
   try {
     return dtype === 'float64' ? new Float64Array(size) : dtype === 'float32' ? new Float32Array(size) : new Int32Array(size);
   } catch (cause) {

@@ -14,6 +14,7 @@
 import { createRequire } from 'node:module';
 import { LayerpeelError } from '../check/errors.js';
 import { packageRoot } from './environment.js';
+import { cpuQuota, memoryLimit, threadsOf, tooLittleToLoad } from './limits.js';
 
 /** What the engine computes with. */
 export type Float = Float32Array | Float64Array;
@@ -81,6 +82,8 @@ export interface EngineInfo {
 /** The addon's functions. */
 export interface Engine {
   info(): EngineInfo;
+  /** The most threads of an operation, unless `LAYERPEEL_THREADS` says how many, and bytes of the process; before anything else. */
+  limit(plan: { readonly threads: number; readonly memory: number }): void;
   dispose(handle: Handle<string>): void;
 }
 
@@ -89,13 +92,19 @@ const BINARIES = 'linux-x64 and linux-arm64 (glibc 2.28 or later)';
 
 let loaded: Engine | undefined;
 
-/** The addon, loaded at the first use. @throws `LP_NOT_BUILT` with the cause and the command that mends it */
+/**
+ * The addon, loaded at the first use.
+ * @throws `LP_NOT_BUILT` with the cause and the command that mends it; `LP_MEMORY` where it has no room
+ */
 export function engine(): Engine {
   if (loaded) return loaded;
-  const require = createRequire(import.meta.url);
+  const lack = tooLittleToLoad();
+  if (lack !== undefined) throw new LayerpeelError('LP_MEMORY', `There is not enough memory to load the native engine: ${lack}.`);
   try {
-    loaded = require('node-gyp-build')(packageRoot) as Engine;
-    return loaded;
+    const addon = alone(() => createRequire(import.meta.url)('node-gyp-build')(packageRoot)) as Engine;
+    addon.limit({ threads: Math.min(threadsOf(cpuQuota()), 2 ** 20), memory: Math.min(memoryLimit(), Number.MAX_SAFE_INTEGER) });
+    loaded = addon;
+    return addon;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
     throw new LayerpeelError(
@@ -105,6 +114,18 @@ export function engine(): Engine {
         '(needs GCC 12 or clang 14, or later, and CMake 3.22).',
       { cause },
     );
+  }
+}
+
+/** Loads what has OpenBLAS, which would start threads that nobody asks for, and end the process where it may not. */
+function alone<T>(load: () => T): T {
+  const { OPENBLAS_NUM_THREADS: before } = process.env;
+  process.env.OPENBLAS_NUM_THREADS = '1';
+  try {
+    return load();
+  } finally {
+    if (before === undefined) delete process.env.OPENBLAS_NUM_THREADS;
+    else process.env.OPENBLAS_NUM_THREADS = before;
   }
 }
 

@@ -16,8 +16,16 @@ export interface Task<Raw, T> {
   readonly place?: Place | undefined;
 }
 
-/** The engine throws plain errors that carry a code: the typed error of that code; anything else as it is. */
+/** What V8 says of an array that cannot be had. */
+const NO_MEMORY = /^(Array buffer allocation failed|Invalid (typed )?array (buffer )?length)/i;
+
+/** The engine throws plain errors that carry a code: the typed error of that code; of memory, LP_MEMORY; anything else as it is. */
 function typed(error: unknown): unknown {
+  if (error instanceof RangeError && NO_MEMORY.test(error.message)) {
+    return makeError('LP_MEMORY', `There is not enough memory for an array of this computation (${error.message}).`, {
+      cause: error,
+    });
+  }
   const { code, message } = error as Error & { code?: ErrorCode };
   const plain = Object.getPrototypeOf(error) === Error.prototype;
   return plain && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
@@ -105,34 +113,42 @@ export function* step<Raw, T>(task: Task<Raw, T>): Steps<T> {
 
 /** Runs the steps off the event loop; `signal` stops between and inside of them. What fails is thrown where it was yielded. */
 export async function drive<T>(steps: Steps<T>, control?: Control): Promise<T> {
-  let next = steps.next();
-  while (!next.done) {
-    let result: unknown;
-    try {
-      result = await (next.value ? run(next.value, control) : turn(control));
-    } catch (error) {
-      next = steps.throw(error);
-      continue;
+  try {
+    let next = steps.next();
+    while (!next.done) {
+      let result: unknown;
+      try {
+        result = await (next.value ? run(next.value, control) : turn(control));
+      } catch (error) {
+        next = steps.throw(error);
+        continue;
+      }
+      next = steps.next(result);
     }
-    next = steps.next(result);
+    return next.value;
+  } catch (error) {
+    throw typed(error);
   }
-  return next.value;
 }
 
 /** Runs the steps on the calling thread. */
 export function driveSync<T>(steps: Steps<T>): T {
-  let next = steps.next();
-  while (!next.done) {
-    let result: unknown;
-    try {
-      result = next.value && runSync(next.value);
-    } catch (error) {
-      next = steps.throw(error);
-      continue;
+  try {
+    let next = steps.next();
+    while (!next.done) {
+      let result: unknown;
+      try {
+        result = next.value && runSync(next.value);
+      } catch (error) {
+        next = steps.throw(error);
+        continue;
+      }
+      next = steps.next(result);
     }
-    next = steps.next(result);
+    return next.value;
+  } catch (error) {
+    throw typed(error);
   }
-  return next.value;
 }
 
 /** One turn of the event loop. */

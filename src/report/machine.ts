@@ -3,6 +3,7 @@
  */
 import { availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { LayerpeelError } from '../check/errors.js';
+import { cpuQuota, memoryAsked, memoryLimit } from '../engine/limits.js';
 import { engine, enginePath } from '../engine/load.js';
 import type { DeviceAvailability } from '../engine/place.js';
 import { version } from '../version.js';
@@ -13,7 +14,7 @@ export function machine(): Record<string, string> {
     Node: process.versions.node,
     system: `${type()} ${release()}, ${process.arch}`,
     processor: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} available`,
-    memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB`,
+    memory: `${(totalmem() / 2 ** 30).toFixed(1)} GiB${memoryAllowed()}`,
     ...engineFacts(),
   };
 }
@@ -26,7 +27,7 @@ function engineFacts(): Record<string, string> {
       'instruction set': `${info.isa} in use, ${info.availableIsa} available${asked('LAYERPEEL_ISA', /^(baseline|avx2|avx512)$/)}`,
       BLAS: info.blas,
       'BLAS build': info.blasDescription,
-      threads: `${info.threads}${asked('LAYERPEEL_THREADS', /^0*[1-9]\d*$/)}`,
+      threads: `${info.threads}${asked('LAYERPEEL_THREADS', /^0*[1-9]\d*$/)}${quota()}`,
       CUDA: cudaState(engine().deviceAvailability()),
     };
   } catch (error) {
@@ -36,6 +37,19 @@ function engineFacts(): Record<string, string> {
 }
 
 const cudaState = ({ usable, state }: DeviceAvailability) => `${usable ? 'usable' : 'not usable'}: ${state}`;
+
+/** What this process may have of the memory, and who says so. */
+function memoryAllowed(): string {
+  const limit = memoryLimit();
+  const share = limit < totalmem() ? `, ${(limit / 2 ** 30).toFixed(1)} GiB for this process` : '';
+  const by = share && memoryAsked() === undefined ? ' (its container)' : '';
+  return share + by + asked('LAYERPEEL_MEMORY', memoryAsked() === undefined ? /^$/ : /./);
+}
+
+function quota(): string {
+  const processors = cpuQuota();
+  return Number.isFinite(processors) ? ` (a quota of ${Number(processors.toFixed(2))} processors)` : '';
+}
 
 /** What an environment variable asks for, if it is set, and whether it is understood. */
 function asked(name: string, known: RegExp): string {

@@ -12,10 +12,12 @@
 import { most } from '../array/extremes.js';
 import { matmulSync } from '../array/matmul.js';
 import {
+  allocate,
   checkArray,
   checkFinite,
   checkLabels,
   checkState,
+  dtypeOf,
   type Float,
   type NDArray,
   type State,
@@ -41,7 +43,7 @@ export function etfOptimum(prototypes: NDArray, labels: Int32Array, energies: En
   const checked = checkLabels(labels, samples, classes).labels;
   checkFinite(data, 'prototypes');
   const { root } = roots(energies, data, dim);
-  const out = data instanceof Float32Array ? new Float32Array(samples * dim) : new Float64Array(samples * dim);
+  const out = allocate(dtypeOf(data), samples * dim, 'The optimum') as Float;
   for (let i = 0; i < samples; i++) {
     const y = checked[i] as number;
     for (let j = 0; j < dim; j++) out[i * dim + j] = root * (data[y * dim + j] as number);
