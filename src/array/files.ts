@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { close, constants, fstat, open as openDescriptor, read, type Stats } from 'node:fs';
 import { access, type FileHandle, mkdir, open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { promisify, types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { checkPath, show } from '../check/options.js';
 
@@ -218,7 +218,7 @@ async function inherit(handle: FileHandle, { mode, uid, gid }: Stats): Promise<v
 
 function piecesOf(content: Content): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
   if (typeof content === 'string') return [Buffer.from(content)];
-  if (content instanceof Uint8Array) return [content];
+  if (types.isUint8Array(content)) return [content];
   const { [Symbol.iterator]: all, [Symbol.asyncIterator]: each } = Object(content) as Partial<
     Iterable<unknown> & AsyncIterable<unknown>
   >;
@@ -227,7 +227,7 @@ function piecesOf(content: Content): Iterable<Uint8Array> | AsyncIterable<Uint8A
 }
 
 function checkPiece(piece: unknown): Uint8Array {
-  if (piece instanceof Uint8Array) return piece;
+  if (types.isUint8Array(piece)) return piece;
   throw new LayerpeelError('LP_OPTION', `A piece of content is ${show(piece)}; expected a Uint8Array.`);
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { totalmem } from 'node:os';
+import { types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { show } from '../check/options.js';
 import { memoryLimit } from '../engine/limits.js';
@@ -46,6 +47,22 @@ export function describe(value: unknown): string {
   return typeof name === 'string' && name !== '' ? name : 'an object';
 }
 
+/** How values become those of a typed array, as messages have it: only what neither throws nor makes other numbers of them. */
+function conversion(values: unknown, to: 'Float64Array' | 'Int32Array'): string {
+  const given = Array.isArray(values) ? values[0] : undefined;
+  if (Array.isArray(given)) return ` (${to}.from(values.flat(Infinity)) converts)`;
+  if (Buffer.isBuffer(values)) return '; a Buffer holds the bytes of numbers, not numbers: parseNpy reads those of a file';
+  if (types.isBigInt64Array(values) || types.isBigUint64Array(values) || typeof given === 'bigint') {
+    return ` (${to}.from(values, Number) converts)`;
+  }
+  if (types.isUint16Array(values)) {
+    return ` (of integers ${to}.from(values) converts; bits of float16 it would not: write them as .npy, which readArray reads)`;
+  }
+  const fits = to === 'Int32Array' ? Number.isInteger : (value: unknown) => typeof value === 'number';
+  const numbers = Array.isArray(values) || types.isTypedArray(values) ? (values as unknown[]) : undefined;
+  return numbers?.every((value) => fits(value)) ? ` (${to}.from(values) converts)` : '';
+}
+
 /** `shape` as people read it: `[3, 4]`, of whatever it is made. */
 export function showShape(shape: readonly unknown[]): string {
   const shown = Array.from(shape.slice(0, LONGEST_SHAPE), (extent) => (typeof extent === 'number' ? String(extent) : show(extent)));
@@ -74,7 +91,7 @@ export function sizeOf(shape: readonly number[], name: string): number {
   return size;
 }
 
-export const dtypeOf = (data: Float): DType => (data instanceof Float32Array ? 'float32' : 'float64');
+export const dtypeOf = (data: Float): DType => (types.isFloat32Array(data) ? 'float32' : 'float64');
 
 /** The array in another dtype, or itself where it has that already. */
 export const withDtype = (array: NDArray, dtype: DType): NDArray =>
@@ -145,16 +162,22 @@ export function checkArray(array: unknown, name: string, rank?: number): Checked
   if (describe(array) === 'DeviceArray') {
     throw new LayerpeelError('LP_DEVICE', `${name} lies on a device, which this function cannot use; read() it first.`);
   }
+  if (ArrayBuffer.isView(shape)) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `${name}.shape is ${describe(shape)}; expected a list of numbers (Array.from(shape, Number) converts).`,
+    );
+  }
   if (!Array.isArray(shape) || data === undefined) {
     throw new LayerpeelError(
       'LP_SHAPE',
       `${name} is ${describe(array)}; expected { shape, data } with a Float32Array or Float64Array as data.`,
     );
   }
-  if (!(data instanceof Float32Array || data instanceof Float64Array)) {
+  if (!(types.isFloat32Array(data) || types.isFloat64Array(data))) {
     throw new LayerpeelError(
       'LP_DTYPE',
-      `${name}.data is ${describe(data)}; expected Float32Array or Float64Array (Float64Array.from(values) converts).`,
+      `${name}.data is ${describe(data)}; expected Float32Array or Float64Array${conversion(data, 'Float64Array')}.`,
     );
   }
   if (isDetached(data)) {
@@ -218,11 +241,11 @@ export const checkOptional = (array: unknown, name: string, rank: number): Retur
 
 /** Checks a vector of labels in `0 … classes − 1`. An `NDArray`-like `{ shape: [n], data: Int32Array }` is taken too. */
 export function checkLabelVector(labels: unknown, classes: number): Int32Array {
-  const values = labels instanceof Int32Array ? labels : (labels as { data?: unknown } | null | undefined)?.data;
-  if (!(values instanceof Int32Array)) {
+  const values = types.isInt32Array(labels) ? labels : (labels as { data?: unknown } | null | undefined)?.data;
+  if (!types.isInt32Array(values)) {
     throw new LayerpeelError(
       'LP_LABEL',
-      `labels are ${describe(labels)}; expected an Int32Array (Int32Array.from(labels) converts).`,
+      `labels are ${describe(values ?? labels)}; expected an Int32Array${conversion(values ?? labels, 'Int32Array')}.`,
     );
   }
   if (isDetached(values)) {

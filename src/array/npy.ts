@@ -4,6 +4,7 @@
  * Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  * Only numbers are read; the pickled objects that the format also allows are refused, never executed.
  */
+import { types } from 'node:util';
 import { checkText, option } from '../check/options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
 import { kindOf } from './kinds.js';
@@ -67,7 +68,7 @@ export async function writeNpy(path: string, array: AnyArray | Int32Array): Prom
  */
 export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): AnyArray {
   checkText(where, option('where'), 'how messages name the bytes');
-  if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
+  if (!types.isUint8Array(bytes)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
   const { start, end } = headerSpan(bytes.subarray(0, PREFIX), bytes.length, where);
   const stored = parseHeader(bytes.subarray(start, end), end, where);
   checkLength(stored, bytes.length);

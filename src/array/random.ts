@@ -3,6 +3,7 @@
  * linear pseudorandom number generators", 2021), seeded through splitmix64; normals by Marsaglia's polar method, which
  * needs a logarithm and a square root only.
  */
+import { types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { checkNumber, option } from '../check/options.js';
 import { describe, dtypeOf, scales } from './ndarray.js';
@@ -60,7 +61,7 @@ export function seededRandom(seed: number): SeededRandom {
   }
 
   function fillNormal<T extends Float32Array | Float64Array>(array: T, deviation = 1): T {
-    if (!(array instanceof Float32Array || array instanceof Float64Array)) {
+    if (!(types.isFloat32Array(array) || types.isFloat64Array(array))) {
       throw new LayerpeelError('LP_DTYPE', `array is ${describe(array)}; expected a Float32Array or Float64Array to fill.`);
     }
     const { max } = scales[dtypeOf(array)];

@@ -2,6 +2,7 @@
  * Loops over whole arrays on the event loop, in pieces between which it turns: a generator yields undefined where it may, and
  * `drive` (src/engine/run.ts) lets it.
  */
+import { types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { type Float, shared } from './ndarray.js';
 
@@ -36,7 +37,7 @@ export function* eachPiece(length: number, body: (begin: number, end: number) =>
 }
 
 /** A copy of a caller's array that later turns of the event loop find as it is now; shared memory is read in place. */
-export const keep = <T extends Float | Int32Array>(data: T): T => (data.buffer instanceof SharedArrayBuffer ? data : shared(data));
+export const keep = <T extends Float | Int32Array>(data: T): T => (types.isSharedArrayBuffer(data.buffer) ? data : shared(data));
 
 /** @throws `LP_NOT_FINITE` naming the first entry of a row that is not a finite number */
 export function refuseRow(data: Float, row: number, columns: number, name: string): never {

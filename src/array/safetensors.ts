@@ -5,6 +5,7 @@
  * Source: https://github.com/huggingface/safetensors#format, whose reference reader's limits are kept.
  */
 
+import { types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { checkText, option } from '../check/options.js';
 import { type InputFile, withFile, writeFileAtomic } from './files.js';
@@ -78,7 +79,7 @@ export const readSafetensors = (path: string): Promise<Tensors> =>
  */
 export function parseSafetensors(bytes: Uint8Array, where = 'The .safetensors data'): Tensors {
   checkText(where, option('where'), 'how messages name the bytes');
-  if (!(bytes instanceof Uint8Array)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
+  if (!types.isUint8Array(bytes)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
   const end = headerEnd(bytes.subarray(0, LOOKED_AT), bytes.length, where);
   const header = parseHeader(bytes.subarray(PREFIX, end), end, bytes.length, where);
   const { supported, unsupported } = bySupport(header, where);

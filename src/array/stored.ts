@@ -4,6 +4,7 @@
  * Elements are little- or big-endian in a file; the machine is little-endian, as all that Node's current releases run on
  * but one.
  */
+import { types } from 'node:util';
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
 import { drive } from '../engine/run.js';
@@ -118,7 +119,7 @@ export function storable(
   array: AnyArray | Int32Array,
   name: string,
 ): { shape: readonly number[]; data: Target; element: 'float32' | 'float64' | 'int32' | 'int64' | 'uint64' } {
-  if (array instanceof Int32Array) return { shape: [array.length], data: array, element: 'int32' };
+  if (types.isInt32Array(array)) return { shape: [array.length], data: array, element: 'int32' };
   const element = integerOf(array?.data);
   if (!element) {
     const { shape, data } = checkArray(array, name);

@@ -3,6 +3,8 @@
  * what was expected and what to do.
  */
 
+import { types } from 'node:util';
+
 export type ErrorCode =
   /** A shape is malformed, does not fit the data, or two shapes do not fit each other. */
   | 'LP_SHAPE'
@@ -49,7 +51,7 @@ export class LayerpeelError extends Error {
   }
 
   static override [Symbol.hasInstance](value: unknown): boolean {
-    return value instanceof Error && String((value as { code?: unknown }).code).startsWith('LP_');
+    return types.isNativeError(value) && String((value as { code?: unknown }).code).startsWith('LP_');
   }
 }
 

@@ -8,6 +8,7 @@
  * accumulated in double, so that float32 features far from the origin, or collapsed to their last digits, are
  * measured right.
  */
+import { types } from 'node:util';
 import { most } from '../array/extremes.js';
 import {
   checkArray,
@@ -341,7 +342,7 @@ function numberOfClasses(given: number | undefined, ofPrototypes: number | undef
   if (given !== undefined && ofPrototypes !== undefined && given !== ofPrototypes) {
     throw new LayerpeelError('LP_OPTION', `options.classes is ${given}, but there are ${ofPrototypes} prototypes.`);
   }
-  const classes = given ?? ofPrototypes ?? (labels instanceof Int32Array ? Math.max(0, most(labels)) + 1 : 2);
+  const classes = given ?? ofPrototypes ?? (types.isInt32Array(labels) ? Math.max(0, most(labels)) + 1 : 2);
   if (classes < 2) {
     throw new LayerpeelError('LP_SHAPE', `There is ${classes === 1 ? 'one class' : 'no class'}; expected at least two.`);
   }
@@ -422,14 +423,14 @@ function stager(): (data: Float) => Float {
   const buffers: SharedArrayBuffer[] = [];
   let turn = 0;
   return (data) => {
-    if (data.buffer instanceof SharedArrayBuffer) return data;
+    if (types.isSharedArrayBuffer(data.buffer)) return data;
     turn = 1 - turn;
     let buffer = buffers[turn];
     if (buffer === undefined || buffer.byteLength < data.byteLength) {
       buffer = new SharedArrayBuffer(data.byteLength);
       buffers[turn] = buffer;
     }
-    const copy = data instanceof Float32Array ? new Float32Array(buffer, 0, data.length) : new Float64Array(buffer, 0, data.length);
+    const copy = types.isFloat32Array(data) ? new Float32Array(buffer, 0, data.length) : new Float64Array(buffer, 0, data.length);
     copy.set(data);
     return copy;
   };

@@ -1,6 +1,7 @@
 /**
  * Labelled images in memory: 8 bits a value, pixels row by row, channels last. Every loader gives this, and training takes it.
  */
+import { types } from 'node:util';
 import { checkLabelVector, checkRoom, countLabels, showShape, sizeOf } from '../array/ndarray.js';
 import { type ErrorCode, LayerpeelError } from '../check/errors.js';
 import { checkList, checkNumbers, checkObject, checkText, entry, option } from '../check/options.js';
@@ -44,7 +45,7 @@ export function sharedBytes(bytes: number, what: string): Uint8Array {
 /** Checks a set's shape, lengths and labels. @throws LP_SHAPE, LP_LABEL, LP_DTYPE */
 export function checkImages(set: ImageSet, name = 'images'): ImageSizes {
   const { images, shape, labels, classes, source, skipped } = checkObject(set, option(name)) as Partial<ImageSet>;
-  if (!(images instanceof Uint8Array) || !(labels instanceof Int32Array)) {
+  if (!types.isUint8Array(images) || !types.isInt32Array(labels)) {
     throw new LayerpeelError('LP_DTYPE', `${name} needs images as Uint8Array and labels as Int32Array; expected an ImageSet.`);
   }
   if (!Array.isArray(shape) || shape.length !== 4) {

@@ -3,6 +3,7 @@
  * a generator yields tasks and gets their results, and either `drive` awaits each of them or `driveSync` runs it on the spot.
  * Between long loops of its own it yields undefined, where `drive` lets the event loop turn.
  */
+import { types } from 'node:util';
 import type { Control } from '../check/control.js';
 import { aborted, type ErrorCode, makeError } from '../check/errors.js';
 import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
@@ -21,13 +22,14 @@ const NO_MEMORY = /^(Array buffer allocation failed|Invalid (typed )?array (buff
 
 /** The engine throws plain errors that carry a code: the typed error of that code; of memory, LP_MEMORY; anything else as it is. */
 function typed(error: unknown): unknown {
-  if (error instanceof RangeError && NO_MEMORY.test(error.message)) {
+  if (types.isNativeError(error) && error.name === 'RangeError' && NO_MEMORY.test(error.message)) {
     return makeError('LP_MEMORY', `There is not enough memory for an array of this computation (${error.message}).`, {
       cause: error,
     });
   }
   const { code, message } = error as Error & { code?: ErrorCode };
-  const plain = Object.getPrototypeOf(error) === Error.prototype;
+  // Of any realm: the addon is loaded in the first, whoever calls it.
+  const plain = types.isNativeError(error) && error.name === 'Error';
   return plain && code?.startsWith('LP_') ? makeError(code, message, { cause: error }) : error;
 }
 

@@ -8,6 +8,7 @@
  * `−⟨w_c, h̄⟩` to the logit of class `c`. Differences are taken before the product, so that a large mean costs no digits.
  */
 
+import { types } from 'node:util';
 import { product } from '../array/matmul.js';
 import { checkArray, checkOptional, checkSameType, type Float, type NDArray, showShape } from '../array/ndarray.js';
 import { eachRow, keep, refuseRow } from '../array/rows.js';
@@ -112,7 +113,7 @@ export function* classifierSteps(classifier: Classifier, options: DecisionOption
 }
 
 const alike = (data: Float, length: number): Float =>
-  data instanceof Float32Array ? new Float32Array(length) : new Float64Array(length);
+  types.isFloat32Array(data) ? new Float32Array(length) : new Float64Array(length);
 
 function* meanRow({ data, shape }: { data: Float; shape: readonly number[] }, name: string): Steps<Float64Array> {
   const [rows, columns] = shape as [number, number];

@@ -3,6 +3,7 @@
  * with bootstrap intervals. Formulas and sources are in the files of the parts.
  */
 
+import { types } from 'node:util';
 import { checkArray, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
 import { eachRow, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
@@ -276,7 +277,7 @@ function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(d
   if (others !== undefined) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
   return {
     ...arrays,
-    labels: labels?.length > 0 && labels instanceof Int32Array ? copy(labels) : given.labels,
+    labels: labels?.length > 0 && types.isInt32Array(labels) ? copy(labels) : given.labels,
     counts: isLeftOut(given.counts) ? undefined : checkNumbers(given.counts, option('counts'), { min: 0, integer: true }),
     outOfDistribution: others && {
       logits: own(others.logits, 'outOfDistribution.logits', 2),

@@ -2,6 +2,7 @@
  * Checkpoints of projected descent as `.safetensors` files: arrays of the state and its velocity, and in the metadata the
  * step and the plan. They appear whole or not at all, so that a process that is killed leaves the one before.
  */
+import { types } from 'node:util';
 import {
   type CheckedState,
   checkArray,
@@ -78,7 +79,7 @@ export async function loadCheckpoint(path: string): Promise<DescentCheckpoint> {
   }
   const arrayOf = (name: string): NDArray | undefined => {
     const tensor = tensors[name];
-    if (tensor && tensor.data instanceof Int32Array)
+    if (tensor && types.isInt32Array(tensor.data))
       throw new LayerpeelError('LP_FILE', `${path}: ${name} has integers; expected floats.`);
     return tensor as (NDArray & { data: Float }) | undefined;
   };
@@ -88,7 +89,7 @@ export async function loadCheckpoint(path: string): Promise<DescentCheckpoint> {
   };
   const arrays = take('');
   const labels = tensors.labels?.data;
-  if (!arrays || !(labels instanceof Int32Array)) {
+  if (!arrays || !types.isInt32Array(labels)) {
     throw new LayerpeelError('LP_FILE', `${path} lacks features, prototypes or labels; expected a file that saveCheckpoint wrote.`);
   }
   const velocity = take('velocity.');
