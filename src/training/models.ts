@@ -158,6 +158,18 @@ export function featureDimension({ kind, depth, widths, growth, reduction }: Arc
   return [0, 1].reduce((channels) => Math.floor((channels + added) * reduction), 2 * growth) + added;
 }
 
+/** Pixels of the smallest map that a BatchNorm of the network sees; Infinity where it has none. */
+export function smallestMap({ kind, height, width, imagenetStem }: ArchitecturePlan): number {
+  if (kind === 'mlp') return Number.POSITIVE_INFINITY;
+  const halvings = { 'cifar-resnet': 2, resnet: imagenetStem ? 5 : 3, vgg: 4, densenet: 2 }[kind];
+  const round = kind === 'densenet' ? Math.floor : Math.ceil;
+  const side = (extent: number) =>
+    Array(halvings)
+      .fill(0)
+      .reduce<number>((pixels) => round(pixels / 2), extent);
+  return side(height) * side(width);
+}
+
 /** A network halves its images some times and must have pixels left. */
 function checkImageSize(name: string, { kind, height, width, imagenetStem }: ArchitecturePlan, place: Place): void {
   const least = { mlp: 1, 'cifar-resnet': 4, resnet: imagenetStem ? 32 : 8, vgg: 2, densenet: 4 }[kind];

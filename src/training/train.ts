@@ -26,7 +26,7 @@ import {
   type TrainingConfig,
 } from './config.js';
 import { type RawEpoch, type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
-import { checkModel, featureDimension } from './models.js';
+import { checkModel, featureDimension, smallestMap } from './models.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
 
@@ -259,13 +259,15 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
     );
   const whole = await load(data.split ?? 'train');
   const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
-  if (data.test === false) return { train, ...(heldOut && { heldOut }) };
+  // Of a class that is held out there may be no image.
+  const some = (set: ImageSet | undefined) => (set && set.labels.length > 0 ? { heldOut: set } : {});
+  if (data.test === false) return { train, ...some(heldOut) };
   // Numbered as the training set is, and without the classes held out.
   const numbered = ['idx', 'folder', 'npy', 'npz'].includes(data.kind) ? { classes: whole.classes } : {};
   const tested = selectImagesAt(inside(place, 'data'), await load(data.test ?? 'test', numbered), {
     heldOut: selection.heldOut ?? [],
   });
-  return matching({ train, test: tested.images, ...(tested.heldOut && { heldOut: tested.heldOut }) });
+  return matching({ train, test: tested.images, ...some(tested.heldOut) });
 }
 
 function matching(sets: Sets): Sets {
@@ -293,6 +295,19 @@ function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
   if (counts.length < 2) throw new LayerpeelError('LP_BALANCE', 'There is one class; expected at least two to train between.');
 }
 
+/** BatchNorm in training needs two values a channel: of a batch of one sample it has the pixels of one map. */
+function checkVariance({ headNorm, architecture }: Pick<TrainerPlan, 'headNorm' | 'architecture'>, samples: number, batch: number) {
+  const last = samples % batch || batch;
+  if (Math.min(last, samples) > 1) return;
+  const of = headNorm ? 'model.head.batchNorm' : smallestMap(architecture) === 1 ? 'BatchNorm on maps of one pixel' : undefined;
+  if (of === undefined) return;
+  const [which, way] = batch === 1 ? ['A batch has', 'a larger batch'] : ['The last batch has', 'another batch'];
+  throw new LayerpeelError(
+    'LP_CONFIG',
+    `${which} a single sample (${samples} by config.batch ${batch}), which has no variance for ${of}; choose ${way}${headNorm ? '' : ' or larger images'}.`,
+  );
+}
+
 async function planOf(config: TrainingConfig, settings: Settings, { train }: Sets, counts: Int32Array) {
   const sizes = checkImages(train);
   const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
@@ -304,12 +319,7 @@ async function planOf(config: TrainingConfig, settings: Settings, { train }: Set
     { seed, biases },
     inside(place, 'model'),
   );
-  if (model.headNorm && sizes.count % batch === 1) {
-    throw new LayerpeelError(
-      'LP_CONFIG',
-      `The last batch of ${sizes.count} samples by ${batch} would have a single one, which has no variance for model.head.batchNorm; choose another batch.`,
-    );
-  }
+  checkVariance(model, sizes.count, batch);
   const loss = checkTrainingLoss(config, counts, place);
   const { mean, std } = checkNormalization(config.data.normalization ?? (await channelStatistics(train)), sizes.channels);
   const plan: TrainerPlan = {

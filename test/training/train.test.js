@@ -1,5 +1,5 @@
 // Training: it learns, goes on bit for bit from a checkpoint, survives being killed, stops where it diverges or is told to.
-import { access, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -408,10 +408,60 @@ test('layerpeel train: columns, checkpoint and arrays; killed at any moment it g
     assert.match(rows[0], /^epoch,loss,accuracy,learningRate,testLoss,testAccuracy,.*nc1,/);
     const evaluated = await run(['evaluate', whole, '--json', '--out', join(folder, 'evaluated')]);
     assert.is(evaluated.code, 0, evaluated.stderr);
-    const again = await run(['train', path, '--resume', whole], { cwd: folder });
-    assert.is(again.code, 1);
-    assert.match(again.stderr, /has done its/);
+    // Of a run that is complete nothing is left to do; one that was killed after its last checkpoint is finished.
+    const again = await run(['train', path, '--resume', whole, '--out', whole]);
+    assert.is(again.code, 0, again.stderr);
+    assert.match(again.stdout, /is complete; nothing is left to do/);
+    const statusOf = async () => JSON.parse(await readFile(join(whole, 'run.json'), 'utf8'));
+    const complete = await statusOf();
+    assert.is(complete.status, 'complete');
+    const kept = await readdir(join(whole, 'arrays'));
+    const logits = await readFile(join(whole, 'arrays/logits.npy'));
+    await rm(join(whole, 'arrays'), { recursive: true });
+    await writeFile(join(whole, 'run.json'), JSON.stringify({ ...complete, status: 'running' }));
+    const finished = await run(['train', path, '--resume', whole, '--out', whole]);
+    assert.is(finished.code, 0, finished.stderr);
+    assert.is((await statusOf()).status, 'complete');
+    assert.equal((await readdir(join(whole, 'arrays'))).sort(), kept.sort());
+    assert.equal(await readFile(join(whole, 'arrays/logits.npy')), logits);
+    assert.equal((await readFile(join(whole, 'metrics.csv'), 'utf8')).trim().split('\r\n').length, rows.length);
+    // In another folder too, and nothing is overwritten unasked.
+    assert.is((await run(['train', path, '--resume', whole, '--out', join(folder, 'copy')])).code, 0);
+    assert.equal(await readFile(join(folder, 'copy', 'arrays/logits.npy')), logits);
+    assert.match((await run(['train', path, '--out', whole])).stderr, /holds a finished run .*--force/);
   });
+});
+
+test('a last batch of one sample on maps of one pixel is refused before training', async () => {
+  const set = (count, size) => patterns({ classes: 3, counts: [count - 2, 1, 1], size });
+  const single = async (model, count, size, batch, head = {}) => {
+    const config = {
+      data: { train: set(count, size) },
+      model: { ...model, head },
+      loss: { kind: 'cross-entropy' },
+      batch,
+      epochs: 1,
+    };
+    await train({ ...config, threads: 1, optimizer: { learningRate: 0.01 } }).next();
+  };
+  for (const [model, count, size, batch, head] of [
+    [{ kind: 'resnet20' }, 33, 4, 32],
+    [{ kind: 'resnet20' }, 6, 4, 1],
+    [{ kind: 'resnet18' }, 33, 8, 16],
+    [{ kind: 'resnet18', stem: 'imagenet' }, 33, 32, 32],
+    [{ kind: 'vgg13' }, 5, 16, 4],
+    [{ kind: 'densenet', depth: 10 }, 5, 7, 4],
+    [{ kind: 'mlp', widths: [8] }, 5, 8, 4, { batchNorm: true }],
+    [{ kind: 'mlp', widths: [8] }, 5, 8, 1, { batchNorm: true }],
+  ]) {
+    await refuses('LP_CONFIG', /single sample .* has no variance/, () => single(model, count, size, batch, head));
+  }
+  // Maps of more pixels, or batches of more samples, train.
+  await single({ kind: 'resnet20' }, 5, 5, 4);
+  await single({ kind: 'vgg13' }, 5, 17, 4);
+  await single({ kind: 'densenet', depth: 10 }, 5, 8, 4);
+  await single({ kind: 'resnet20' }, 6, 4, 4);
+  await single({ kind: 'mlp', widths: [8] }, 5, 8, 1);
 });
 
 test.run();
