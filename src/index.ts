@@ -1,3 +1,5 @@
+/// <reference types="node" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 // Arrays
 
 export {
@@ -89,15 +91,17 @@ export {
   sphericalDescent,
   sphericalDescentSync,
 } from './dynamics/spherical.js';
-export type {
-  Direction,
-  Limit,
-  MeasureName,
-  Regime,
-  ScaledDirection,
-  Trajectory,
-  TrajectoryEvent,
-  TrajectoryMeasure,
+export {
+  type Direction,
+  type Limit,
+  type MeasureName,
+  marginMeasures,
+  type Regime,
+  type ScaledDirection,
+  type Trajectory,
+  type TrajectoryEvent,
+  type TrajectoryMeasure,
+  trajectoryMeasures,
 } from './dynamics/trajectory.js';
 // Evaluation
 export type { Accuracies, Group, GroupLimits, Groups } from './evaluation/accuracy.js';

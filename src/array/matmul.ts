@@ -21,15 +21,15 @@ import { type NDArray, showShape } from './ndarray.js';
 
 export interface MatmulOptions<A extends NDArray | DeviceArray = NDArray> extends Control, DeviceOptions, PrecisionOptions {
   /** Transposes the last two dimensions of `a`. @default false */
-  readonly transposeA?: boolean;
+  readonly transposeA?: boolean | undefined;
   /** Transposes the last two dimensions of `b`. @default false */
-  readonly transposeB?: boolean;
+  readonly transposeB?: boolean | undefined;
   /** Factor of the product. @default 1 */
-  readonly alpha?: number;
+  readonly alpha?: number | undefined;
   /** Factor of what `out` held before; needs `out` unless 0. @default 0 */
-  readonly beta?: number;
+  readonly beta?: number | undefined;
   /** Where the result goes; of the result's shape, and not sharing memory with `a` or `b`. @default a new array */
-  readonly out?: A;
+  readonly out?: A | undefined;
 }
 
 /**

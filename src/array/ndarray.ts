@@ -21,7 +21,7 @@ export interface NDArray<T extends Float = Float> {
 export interface State<T extends Float = Float> {
   readonly features: NDArray<T>;
   readonly prototypes: NDArray<T>;
-  readonly biases?: NDArray<T>;
+  readonly biases?: NDArray<T> | undefined;
   readonly labels: Int32Array;
 }
 

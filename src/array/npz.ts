@@ -66,7 +66,7 @@ export async function readNpz(path: string, options: ReadNpzOptions = {}): Promi
 
 export interface WriteNpzOptions {
   /** Deflates the members, as `numpy.savez_compressed`. @default false */
-  readonly compress?: boolean;
+  readonly compress?: boolean | undefined;
 }
 
 /**

@@ -29,7 +29,7 @@ import {
 
 export interface ReadArrayOptions {
   /** The array's name in a `.npz` or `.safetensors` file; may be left out where the file holds one. */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /**

@@ -4,12 +4,15 @@
  */
 import { type ErrorCode, LayerpeelError } from './errors.js';
 
+/** Options with all that may be left out filled in. */
+export type Complete<T> = { readonly [K in keyof T]-?: Exclude<T[K], undefined> };
+
 /** Where a value stands and which error its faults throw. */
 export interface Place {
   readonly path: string;
   readonly code: ErrorCode;
   /** What a key of it is called where that is not `path.key`, as on the command line. */
-  readonly called?: (key: string) => string;
+  readonly called?: ((key: string) => string) | undefined;
 }
 
 export const option = (path: string): Place => ({ path, code: 'LP_OPTION' });
@@ -89,11 +92,11 @@ export function checkKeys(value: unknown, known: readonly string[], place: Place
 
 /** Bounds of a number; all inclusive except `above` and `below`. */
 export interface Bounds {
-  readonly above?: number;
-  readonly below?: number;
-  readonly min?: number;
-  readonly max?: number;
-  readonly integer?: boolean;
+  readonly above?: number | undefined;
+  readonly below?: number | undefined;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
+  readonly integer?: boolean | undefined;
 }
 
 export function checkNumber(value: unknown, place: Place, bounds: Bounds = {}): number {

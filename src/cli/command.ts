@@ -8,8 +8,8 @@ import type { RunFolder } from '../report/run-folder.js';
 
 export interface Option {
   /** What stands for the value in the help, such as `DIR`; without one the option is a switch. */
-  readonly value?: string;
-  readonly short?: string;
+  readonly value?: string | undefined;
+  readonly short?: string | undefined;
   readonly help: string;
 }
 

@@ -49,17 +49,17 @@ export interface CollapseInput<F = NDArray | FeatureSource> {
 
 export interface CollapseOptions<Name extends CollapseMeasure = CollapseMeasure> extends Control {
   /** Number of classes. @default that of prototypes, or else the largest label + 1 */
-  readonly classes?: number;
+  readonly classes?: number | undefined;
   /** The global mean `h̄`: of the class means, or of all samples. They differ when classes are unequal. @default 'classes' */
-  readonly globalMean?: 'classes' | 'samples';
+  readonly globalMean?: 'classes' | 'samples' | undefined;
   /** The divisor of `std` in the variations of norms is `C − ddof`. @default 0 */
-  readonly ddof?: 0 | 1;
+  readonly ddof?: 0 | 1 | undefined;
   /** The measures wanted; where none of them needs the second sweep it is left out. @default all */
-  readonly only?: readonly Name[];
+  readonly only?: readonly Name[] | undefined;
   /** Whether the result has `classMeans`. @default false */
-  readonly classMeans?: boolean;
+  readonly classMeans?: boolean | undefined;
   /** Whether the result has the matrices `featureCosines` and `prototypeCosines`. @default up to 2048 classes */
-  readonly cosines?: boolean;
+  readonly cosines?: boolean | undefined;
 }
 
 /** Classes up to which a result has matrices `[C, C]` unless told: 32 MiB each. */
@@ -84,31 +84,36 @@ export interface CollapseDetails {
    * The eigenvalues of `Σ_W Σ_B⁺` that can differ from 0, descending: `C−1` of them, or as many as centred class means are
    * independent. Their sum is `nc1Papyan`. Absent where `only` left out the second sweep.
    */
-  readonly spectrum?: Float64Array;
+  readonly spectrum?: Float64Array | undefined;
   /** Lengths of centred class means, `[C]`. */
   readonly classNorms: Float64Array;
   /** Cosines of centred class means. */
   readonly featurePairs: PairCosines;
   /** … as a matrix `[C, C]`, unless there are more than 2048 classes; see `cosines`. */
-  readonly featureCosines?: NDArray<Float64Array>;
+  readonly featureCosines?: NDArray<Float64Array> | undefined;
   /** Lengths of prototypes, `[C]`. */
-  readonly prototypeNorms?: Float64Array;
+  readonly prototypeNorms?: Float64Array | undefined;
   /** Lengths of prototypes from which their mean is subtracted, `[C]`. */
-  readonly centeredPrototypeNorms?: Float64Array;
+  readonly centeredPrototypeNorms?: Float64Array | undefined;
   /** Cosines of prototypes. */
-  readonly prototypePairs?: PairCosines;
+  readonly prototypePairs?: PairCosines | undefined;
   /** Cosines of prototypes from which their mean is subtracted. */
-  readonly centeredPrototypePairs?: PairCosines;
+  readonly centeredPrototypePairs?: PairCosines | undefined;
   /** … as a matrix `[C, C]`, unless there are more than 2048 classes; see `cosines`. */
-  readonly prototypeCosines?: NDArray<Float64Array>;
+  readonly prototypeCosines?: NDArray<Float64Array> | undefined;
   /** `[C, p]`, where asked for. */
-  readonly classMeans?: NDArray<Float64Array>;
+  readonly classMeans?: NDArray<Float64Array> | undefined;
 }
 
 /** Measures by their names, and what figures are drawn from. Measures that need prototypes are absent without them. */
 export type Collapse<Name extends CollapseMeasure = CollapseMeasure> = CollapseDetails & {
   readonly [K in Exclude<Name, PrototypeMeasure>]: number;
-} & { readonly [K in Name & PrototypeMeasure]?: number };
+} & { readonly [K in Name & PrototypeMeasure]?: number | undefined };
+
+/** The result for an input that surely has prototypes has all measures; for another, those that need none. */
+export type CollapseOf<Input, Name extends CollapseMeasure> = Input extends { readonly prototypes: NDArray }
+  ? Collapse<Name> & { readonly [K in Name & PrototypeMeasure]: number }
+  : Collapse<Name>;
 
 /**
  * Measures neural collapse. Of streamed features one chunk is in memory at a time, and the source is read twice (once if
@@ -120,10 +125,10 @@ export type Collapse<Name extends CollapseMeasure = CollapseMeasure> = CollapseD
  * @throws `LP_BALANCE` for a class without samples; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`,
  * `LP_OPTION`, `LP_OVERFLOW`, `LP_ABORTED`
  */
-export async function collapse<Name extends CollapseMeasure = CollapseMeasure>(
-  input: CollapseInput,
+export async function collapse<Name extends CollapseMeasure = CollapseMeasure, Input extends CollapseInput = CollapseInput>(
+  input: Input,
   options: CollapseOptions<Name> = {},
-): Promise<Collapse<Name>> {
+): Promise<CollapseOf<Input, Name>> {
   const problem = prepare(input, options);
   const { signal, onProgress } = options;
   const { samples, steps, secondSweep } = problem;
@@ -149,18 +154,18 @@ export async function collapse<Name extends CollapseMeasure = CollapseMeasure>(
     await sweep('collapseSum');
     await run(steps.center, { signal });
     if (secondSweep) await sweep('collapseMeasure');
-    return problem.present(await run(steps.result, { signal }));
+    return problem.present(await run(steps.result, { signal })) as CollapseOf<Input, Name>;
   } finally {
     steps.end();
   }
 }
 
 /** `collapse` of features in memory, on the calling thread (its loops still use every compute thread); copies no features. */
-export function collapseSync<Name extends CollapseMeasure = CollapseMeasure>(
-  input: CollapseInput<NDArray>,
-  options: CollapseOptions<Name> = {},
-): Collapse<Name> {
-  return driveSync(collapseSteps(input, options));
+export function collapseSync<
+  Name extends CollapseMeasure = CollapseMeasure,
+  Input extends CollapseInput<NDArray> = CollapseInput<NDArray>,
+>(input: Input, options: CollapseOptions<Name> = {}): CollapseOf<Input, Name> {
+  return driveSync(collapseSteps(input, options)) as CollapseOf<Input, Name>;
 }
 
 /** `collapse` of features in memory, as a part of a longer computation. */

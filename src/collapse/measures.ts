@@ -13,11 +13,11 @@ export interface MeasureInfo {
   readonly formula: string;
   readonly source: string;
   /** Its value at exact neural collapse; absent where there is none. */
-  readonly atCollapse?: number;
+  readonly atCollapse?: number | undefined;
   /** Whether prototypes have to be given. */
-  readonly prototypes?: true;
+  readonly prototypes?: true | undefined;
   /** Whether it takes a second sweep over the features, with the means of the first. */
-  readonly secondSweep?: true;
+  readonly secondSweep?: true | undefined;
 }
 
 const layerPeeled = 'Ji et al., An unconstrained layer-peeled perspective on neural collapse, 2022';

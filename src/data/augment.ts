@@ -6,7 +6,7 @@
 import type { NDArray } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
+import { type Complete, checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
 import { run, runSync, type Task } from '../engine/run.js';
 import { checkImages, checkIndices, type EngineImages, type ImageSet } from './images.js';
@@ -14,24 +14,24 @@ import { checkImages, checkIndices, type EngineImages, type ImageSet } from './i
 /** What is done to every training image, drawn from the seed, the epoch and the image's index alone. */
 export interface Augmentation {
   /** Zeros around an image, in pixels, before a window of its own size is cut at random. @default 0 */
-  readonly padding?: number;
+  readonly padding?: number | undefined;
   /** Largest translation in either direction, in pixels; edges are repeated. @default 0 */
-  readonly shift?: number;
+  readonly shift?: number | undefined;
   /** Mirrors left and right, every other time. @default false */
-  readonly flip?: boolean;
+  readonly flip?: boolean | undefined;
   /** `α` of the share `λ ~ Beta(α, α)` of an image that is mixed with another; 0 mixes none. @default 0 */
-  readonly mixup?: number;
+  readonly mixup?: number | undefined;
 }
 
 export interface AugmentOptions extends Augmentation, Control {
   /** Subtracted from pixels in 0 … 1, for each channel. @default 0 */
-  readonly mean?: readonly number[];
+  readonly mean?: readonly number[] | undefined;
   /** What they are then divided by. @default 1 */
-  readonly std?: readonly number[];
+  readonly std?: readonly number[] | undefined;
   /** From 0. @default 0 */
-  readonly epoch?: number;
+  readonly epoch?: number | undefined;
   /** @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 export interface Augmented {
@@ -59,7 +59,7 @@ export function augmentSync(set: ImageSet, indices: ArrayLike<number>, options: 
 const parts = ['padding', 'shift', 'flip', 'mixup'] as const;
 
 /** Checks an augmentation and fills in the defaults. */
-export function checkAugmentation(given: unknown, place: Place): Required<Augmentation> {
+export function checkAugmentation(given: unknown, place: Place): Complete<Augmentation> {
   const { padding, shift, flip, mixup } = checkKeys(given, parts, place);
   const pixels = { min: 0, max: 4096, integer: true };
   return {
@@ -74,7 +74,7 @@ export function checkAugmentation(given: unknown, place: Place): Required<Augmen
 }
 
 /** `Augmentation` of native/ops/augment. */
-export interface AugmentationPlan extends Required<Augmentation> {
+export interface AugmentationPlan extends Complete<Augmentation> {
   readonly mean: Float64Array;
   readonly std: Float64Array;
   readonly seed: number;

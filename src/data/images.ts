@@ -16,7 +16,7 @@ export interface ImageSet {
   /** Where they come from, as people read it. */
   readonly source: string;
   /** Files that were left out because they could not be read, where the loader was told to skip them. */
-  readonly skipped?: readonly string[];
+  readonly skipped?: readonly string[] | undefined;
 }
 
 /** Of images `[count, height, width, channels]`. */

@@ -33,52 +33,52 @@ export interface ImageSource {
    * `train` or `test`; of SVHN also `extra`; of a `folder` the name of any folder in it, or `false` where its classes stand in `path`
    * itself; of `npy` and `npz` what the names of arrays begin with. @default 'train'
    */
-  readonly split?: string | false;
+  readonly split?: string | false | undefined;
   /**
    * Compares the checksums of files that have a published file's name and size. What a format checks in itself (sizes, counts,
    * labels, checksums of compressed data) is always checked. Not for `folder`, `npy`, `npz`. @default true
    */
-  readonly verify?: boolean;
+  readonly verify?: boolean | undefined;
   /**
    * Names of the classes in the order of their numbers, for `idx`, `npy`, `npz` (@default '0', '1', … up to the largest label) and
    * `folder` (@default all class folders, sorted). A label or a class folder beyond them is an error: load a test set with the
    * training set's `classes`, so that both are numbered alike. A `folder` of another split than `train` may lack some of them.
    */
-  readonly classes?: readonly string[];
+  readonly classes?: readonly string[] | undefined;
   /** Of a `folder`: `[height, width]` that every image is stretched to. @default their own, if all are of one */
-  readonly size?: readonly [height: number, width: number];
+  readonly size?: readonly [height: number, width: number] | undefined;
   /** Of a `folder`: an unreadable image is an error that names it, or left out and named in the set's `skipped`. @default 'refuse' */
-  readonly onUnreadable?: 'refuse' | 'skip';
+  readonly onUnreadable?: 'refuse' | 'skip' | undefined;
   /** Of a `folder`: what is no image by its name (`.csv`) is read as one all the same, or left out and named in `skipped`. @default 'refuse' */
-  readonly onOther?: 'refuse' | 'skip';
+  readonly onOther?: 'refuse' | 'skip' | undefined;
   /** Of a `folder`: turns images as their EXIF orientation says. Otherwise pixels are as they are stored, as in torchvision. @default false */
-  readonly orient?: boolean;
+  readonly orient?: boolean | undefined;
   /**
    * Of a `folder`: where its decoded images are kept for the next time, in one file for each split and size, which is made anew when
    * an image changes; `false` keeps none. Where it cannot be written, none is kept. @default `<path>/.layerpeel-cache`
    */
-  readonly cache?: string | false;
+  readonly cache?: string | false | undefined;
   /** Of `idx`: what the files' names begin with: `emnist-letters-`. @default '' */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
   /** Of `idx`, `npy`, `npz`: exchanges rows and columns of the images, as EMNIST's need it. @default false */
-  readonly transpose?: boolean;
+  readonly transpose?: boolean | undefined;
   /** Of `idx`, `npy`, `npz`: the label of the first class: 1 for EMNIST's letters. @default 0 */
-  readonly firstLabel?: number;
+  readonly firstLabel?: number | undefined;
   /**
    * Of `idx`, `npy`, `npz`: with 'leave out' classes without images have no number, and those after them smaller ones; every class keeps
    * its label as its name, by which `classes` of a training set number a test set too. @default 'keep'
    */
-  readonly emptyClasses?: 'keep' | 'leave out';
+  readonly emptyClasses?: 'keep' | 'leave out' | undefined;
   /** Of `npz` the name of the array of images, of `npy` the file. @default `<split>_images`, or `x_<split>`, whichever is there */
-  readonly images?: string;
+  readonly images?: string | undefined;
   /** The same of labels. @default `<split>_labels`, or `y_<split>` */
-  readonly labels?: string;
+  readonly labels?: string | undefined;
 }
 
 interface Kind {
   readonly load: () => Promise<(source: CheckedSource, control: LoadControl) => Promise<ImageSet>>;
   /** Undefined where any name is one. */
-  readonly splits?: readonly string[];
+  readonly splits?: readonly string[] | undefined;
   readonly keys: readonly string[];
 }
 

@@ -128,7 +128,7 @@ export function noisyLabels(labels: Int32Array, classes: number, share: number, 
 /** How a training set differs from what was loaded, in this order: classes held out, then imbalance, then wrong labels. */
 export interface Selection {
   /** Names or numbers of classes that are not trained on. */
-  readonly heldOut?: readonly (string | number)[];
+  readonly heldOut?: readonly (string | number)[] | undefined;
   readonly imbalance?: {
     readonly kind: 'long-tailed' | 'step';
     /** Largest over smallest class size. */
@@ -150,7 +150,7 @@ export interface Selected {
   /** Classes are numbered anew, without those held out. */
   readonly images: ImageSet;
   /** The images of the classes held out, numbered by their place in `heldOut`'s classes. */
-  readonly heldOut?: ImageSet;
+  readonly heldOut?: ImageSet | undefined;
 }
 
 /**

@@ -193,7 +193,7 @@ interface Tag {
   readonly type: number;
   readonly length: number;
   /** Of up to 4 bytes, which lie within the tag. */
-  readonly data?: Uint8Array;
+  readonly data?: Uint8Array | undefined;
 }
 
 async function readTag(fill: Fill): Promise<Tag> {

@@ -6,7 +6,17 @@
 import type { State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkNames, checkNumber, checkNumbers, inside, option, type Place } from '../check/options.js';
+import {
+  type Complete,
+  checkChoice,
+  checkKeys,
+  checkNames,
+  checkNumber,
+  checkNumbers,
+  inside,
+  option,
+  type Place,
+} from '../check/options.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import type { Limit, MeasureName, ScaledDirection, Trajectory, TrajectoryEvent } from './trajectory.js';
 
@@ -39,10 +49,14 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
     return driveSync(this.direction(this.checkTime(time)));
   }
 
-  async measure<const Name extends string>(times: ArrayLike<number>, names: readonly Name[], control: Control = {}) {
+  async measure<const Name extends string>(
+    times: ArrayLike<number>,
+    names: readonly Name[],
+    control: Control = {},
+  ): Promise<Record<Name, Float64Array>> {
     return drive(this.table(times, names), checkControl(control));
   }
-  measureSync<const Name extends string>(times: ArrayLike<number>, names: readonly Name[]) {
+  measureSync<const Name extends string>(times: ArrayLike<number>, names: readonly Name[]): Record<Name, Float64Array> {
     return driveSync(this.table(times, names));
   }
 
@@ -85,7 +99,7 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
   }
 
   /** An event that can be looked for in this trajectory. */
-  checkEvent(given: unknown, place: Place): Required<Omit<TrajectoryEvent, 'direction'>> & Pick<TrajectoryEvent, 'direction'> {
+  checkEvent(given: unknown, place: Place): Complete<Omit<TrajectoryEvent, 'direction'>> & Pick<TrajectoryEvent, 'direction'> {
     const { name, value, direction, from, to } = checkKeys(given, ['name', 'value', 'direction', 'from', 'to'], place);
     const start = this.checkTime(from ?? 0, inside(place, 'from'));
     return {
@@ -93,7 +107,9 @@ export abstract class ComputedTrajectory<End extends Limit = Limit> implements T
       value: checkNumber(value, inside(place, 'value')),
       from: start,
       to: checkNumber(to, inside(place, 'to'), { min: start, integer: this.stepwise }),
-      ...(direction !== undefined && { direction: checkChoice(direction, ['rising', 'falling'], inside(place, 'direction')) }),
+      ...(direction !== undefined && {
+        direction: checkChoice<'rising' | 'falling'>(direction, ['rising', 'falling'], inside(place, 'direction')),
+      }),
     };
   }
 

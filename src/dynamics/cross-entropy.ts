@@ -26,13 +26,13 @@ import type { Limit, MeasureName, ScaledDirection, Trajectory } from './trajecto
 
 export interface CrossEntropyFlowOptions extends Control {
   /** `η`, constant. @default 1 */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
   /** With class weights, smoothing or soft labels. @default { kind: 'cross-entropy' } */
-  readonly loss?: Extract<Loss, { kind: 'cross-entropy' }>;
+  readonly loss?: Extract<Loss, { kind: 'cross-entropy' }> | undefined;
   /** Mean or sum over the samples. @default 'mean' */
-  readonly reduction?: 'mean' | 'sum';
+  readonly reduction?: 'mean' | 'sum' | undefined;
   /** Bound of the local errors, over the size of the state, from 1e-14 to 1e-2. @default 1e-10 */
-  readonly tolerance?: number;
+  readonly tolerance?: number | undefined;
 }
 
 /** A trajectory that knows the error of its integration. */

@@ -27,13 +27,13 @@ export interface GradientDescentOptions extends Control {
   /** Learning rates of the features, and of prototypes and biases: numbers, functions of the step or rate objects. */
   readonly learningRates: { readonly features: Rate; readonly prototypes: Rate };
   /** `λ1` of the features and `λ2` of the prototypes and biases; a number is both. @default 0 */
-  readonly weightDecay?: WeightDecay;
+  readonly weightDecay?: WeightDecay | undefined;
   /** `μ`, at least 0 and below 1. @default 0 */
-  readonly momentum?: number;
+  readonly momentum?: number | undefined;
   /** @default false */
-  readonly nesterov?: boolean;
+  readonly nesterov?: boolean | undefined;
   /** Factor of both learning rates at the steps 0, 1, … @default 1 at all steps */
-  readonly schedule?: Schedule;
+  readonly schedule?: Schedule | undefined;
 }
 
 /**

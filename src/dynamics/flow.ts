@@ -24,7 +24,7 @@ export interface GradientFlowOptions extends Control {
   /** `η1` of the features and `η2` of the prototypes and biases. */
   readonly rates: { readonly features: Rate; readonly prototypes: Rate };
   /** `λ1` of the features and `λ2` of the prototypes and biases; a number is both. @default 0 */
-  readonly weightDecay?: WeightDecay;
+  readonly weightDecay?: WeightDecay | undefined;
 }
 
 export interface AnchoredFlowOptions extends Control {
@@ -32,7 +32,7 @@ export interface AnchoredFlowOptions extends Control {
   /** `η` of the features. */
   readonly rate: Rate;
   /** `λ` of the features. @default 0 */
-  readonly weightDecay?: number;
+  readonly weightDecay?: number | undefined;
 }
 
 /**

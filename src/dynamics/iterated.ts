@@ -22,13 +22,13 @@ export interface IteratedDescentOptions extends Control {
   /** Learning rates, a step. */
   readonly learningRates: { readonly features: Rate; readonly prototypes: Rate };
   /** Weight decay, `λ/2 ‖x‖²` added to the loss; a number is that of both. @default 0 */
-  readonly weightDecay?: WeightDecay;
+  readonly weightDecay?: WeightDecay | undefined;
   /** `μ`, at least 0 and below 1. @default 0 */
-  readonly momentum?: number;
+  readonly momentum?: number | undefined;
   /** Whether the momentum is Nesterov's. @default false */
-  readonly nesterov?: boolean;
+  readonly nesterov?: boolean | undefined;
   /** Factor of both learning rates at a step. @default 1 */
-  readonly schedule?: Schedule;
+  readonly schedule?: Schedule | undefined;
   /** Number of steps, at most 1e7; `gradientDescent` takes any number. */
   readonly steps: number;
 }

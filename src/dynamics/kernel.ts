@@ -37,7 +37,7 @@ export interface KernelOptions extends Control {
   /** `unhinged`: UL Eq. 1, a mean over samples; `mse`: `‖HWᵀ + 1bᵀ − Yᵀ‖²_F/n`. */
   readonly loss: 'unhinged' | 'mse';
   /** Weight of the other classes' logits in the unhinged loss, at least 0. */
-  readonly gamma?: number;
+  readonly gamma?: number | undefined;
   /** Rate of features, prototypes and biases alike. */
   readonly rate: Rate;
   /**
@@ -164,7 +164,7 @@ interface KernelMeasures {
   readonly meanMargin: number;
   readonly featureNorm: number;
   readonly prototypeNorm: number;
-  readonly distance?: number;
+  readonly distance?: number | undefined;
 }
 
 declare module '../engine/load.js' {

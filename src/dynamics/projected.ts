@@ -46,13 +46,18 @@ export interface DescentProblem extends LossSetting {
   readonly loss: Loss;
   readonly state: State;
   /** Which parts move. @default all that the state has */
-  readonly moves?: { readonly features?: boolean; readonly prototypes?: boolean; readonly biases?: boolean };
+  readonly moves?:
+    | { readonly features?: boolean | undefined; readonly prototypes?: boolean | undefined; readonly biases?: boolean | undefined }
+    | undefined;
   /** A start outside is projected first; `Snapshot.projected` says so. @default none */
-  readonly constraints?: { readonly features?: Constraint; readonly prototypes?: Constraint };
+  readonly constraints?: { readonly features?: Constraint | undefined; readonly prototypes?: Constraint | undefined } | undefined;
   /** Weight decay, `λ/2 ‖x‖²` added to the loss; a number is that of every part. @default 0 */
-  readonly weightDecay?: number | { readonly features?: number; readonly prototypes?: number; readonly biases?: number };
+  readonly weightDecay?:
+    | number
+    | { readonly features?: number | undefined; readonly prototypes?: number | undefined; readonly biases?: number | undefined }
+    | undefined;
   /** Where `distance` is measured to. */
-  readonly target?: { readonly features: NDArray; readonly prototypes: NDArray };
+  readonly target?: { readonly features: NDArray; readonly prototypes: NDArray } | undefined;
 }
 
 /** What projected descent measures, of all samples. */
@@ -77,35 +82,39 @@ export type DescentMeasure = keyof typeof descentMeasures;
 
 export interface ProjectedDescentOptions extends Control, DeviceOptions {
   /** Learning rates, a step. Biases take that of the prototypes unless they have their own. */
-  readonly learningRates: { readonly features?: Rate; readonly prototypes?: Rate; readonly biases?: Rate };
+  readonly learningRates: {
+    readonly features?: Rate | undefined;
+    readonly prototypes?: Rate | undefined;
+    readonly biases?: Rate | undefined;
+  };
   /** Factor of all learning rates at a step. @default 1 */
-  readonly schedule?: Schedule;
+  readonly schedule?: Schedule | undefined;
   /** `μ`, at least 0 and below 1. @default 0 */
-  readonly momentum?: number;
+  readonly momentum?: number | undefined;
   /** @default false */
-  readonly nesterov?: boolean;
+  readonly nesterov?: boolean | undefined;
   /** Multiplies the learning rate of each feature by its norm (UL §4.3). @default false */
-  readonly rescaled?: boolean;
+  readonly rescaled?: boolean | undefined;
   /**
    * Samples a step; the rest of an epoch that is smaller is a batch too. The order is a function of the seed and the
    * epoch. A batch moves prototypes, biases and its own features. @default all samples, in order
    */
-  readonly batch?: { readonly size: number; readonly seed?: number };
+  readonly batch?: { readonly size: number; readonly seed?: number | undefined } | undefined;
   /** Number of steps in all, those of a resumed run included. */
   readonly steps: number;
   /** Steps between two snapshots. @default `steps` */
-  readonly snapshots?: number;
+  readonly snapshots?: number | undefined;
   /** What is measured, at steps that are multiples of `every` and at the last. @default nothing */
-  readonly measure?: { readonly names: readonly DescentMeasure[]; readonly every?: number };
+  readonly measure?: { readonly names: readonly DescentMeasure[]; readonly every?: number | undefined } | undefined;
   /** What ends the run early. It is looked at where measures are taken. */
   readonly stop?: {
     /** A measure that reaches a value from above (`below`) or from below (`above`). */
-    readonly event?: { readonly measure: DescentMeasure; readonly below?: number; readonly above?: number };
+    readonly event?: { readonly measure: DescentMeasure; readonly below?: number | undefined; readonly above?: number | undefined };
     /** The value of `stationarity` that counts as 0. */
     readonly stationary?: number;
   };
   /** Where a run goes on, bit for bit as if it had not been interrupted. */
-  readonly resume?: DescentCheckpoint;
+  readonly resume?: DescentCheckpoint | undefined;
 }
 
 /** Measures of some steps: a column each. */
@@ -123,9 +132,9 @@ export interface Snapshot {
    * Why the run ends here; undefined where it goes on. `diverged`: the next step has a loss that is not finite, and this is
    * the last state whose loss is.
    */
-  readonly reason?: RawOutcome['reason'];
+  readonly reason?: RawOutcome['reason'] | undefined;
   /** Of a run that diverged: what to do. */
-  readonly advice?: string;
+  readonly advice?: string | undefined;
   readonly checkpoint: DescentCheckpoint;
 }
 

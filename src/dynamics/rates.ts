@@ -17,7 +17,7 @@ import { checkChoice, checkKeys, checkList, checkNumber, entry, inside, type Pla
 
 interface Warmup {
   /** Length of the linear warm-up from 0, in units of time or steps. @default 0 */
-  readonly warmup?: number;
+  readonly warmup?: number | undefined;
 }
 type Shape = Warmup &
   (
@@ -34,7 +34,7 @@ export type Rate = number | ((time: number) => number) | (Shape & { readonly val
 export type Schedule = ((step: number) => number) | Shape;
 
 /** `Shape` of native/core/schedule. */
-export type EngineRate = { readonly value: number; readonly warmup?: number } & (
+export type EngineRate = { readonly value: number; readonly warmup?: number | undefined } & (
   | { readonly kind: 'constant' }
   | { readonly kind: 'cosine'; readonly period: number }
   | { readonly kind: 'exponential'; readonly timescale: number }

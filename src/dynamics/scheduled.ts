@@ -23,11 +23,11 @@ export interface Dynamics {
 /** The rates that a time needs: `LearningRates` of native/ops/exact/propagator. */
 export interface LearningRates {
   /** Of a descent's steps: the factor of both, or the rates of features and of prototypes; a product, or value by value. */
-  readonly features?: readonly EngineRate[] | Float64Array;
-  readonly prototypes?: readonly EngineRate[] | Float64Array;
+  readonly features?: readonly EngineRate[] | Float64Array | undefined;
+  readonly prototypes?: readonly EngineRate[] | Float64Array | undefined;
   /** Of a flow: two rates in pieces. */
-  readonly featureRate?: Float64Array;
-  readonly prototypeRate?: Float64Array;
+  readonly featureRate?: Float64Array | undefined;
+  readonly prototypeRate?: Float64Array | undefined;
 }
 
 /** Dynamics, and how they follow the caller's times. */

@@ -34,7 +34,7 @@ export interface SphericalOptions extends Control {
   /** Learning rate: a number, a function of the step or a rate object. */
   readonly learningRate: Rate;
   /** Multiplies each sample's learning rate by the norm of its feature (UL §4.3). @default false */
-  readonly rescaled?: boolean;
+  readonly rescaled?: boolean | undefined;
 }
 
 /** The limit, and how many samples break the conditions of UL Thm 7. */
@@ -125,9 +125,9 @@ interface RawMeasures {
   readonly pulled: Float64Array;
   readonly squaredDistance: Float64Array;
   readonly squaredNorm: Float64Array;
-  readonly correct?: Float64Array;
-  readonly marginSum?: Float64Array;
-  readonly minMargin?: Float64Array;
+  readonly correct?: Float64Array | undefined;
+  readonly marginSum?: Float64Array | undefined;
+  readonly minMargin?: Float64Array | undefined;
 }
 
 declare module '../engine/load.js' {

@@ -80,9 +80,9 @@ export type Regime = 'aligned' | 'orthogonal' | 'mixed' | 'vanishing' | 'station
 export interface Limit {
   readonly regime: Regime;
   /** The limit of `Z/‖Z‖`, of unit joint norm; absent where there is none. */
-  readonly direction?: Direction;
+  readonly direction?: Direction | undefined;
   /** The limit of the state itself, where it is finite and not zero. */
-  readonly state?: State;
+  readonly state?: State | undefined;
   /** `log ‖Z‖` grows by this much per unit of `per` in the end; negative where it shrinks. */
   readonly exponent: number;
   /** The distance to the limit direction shrinks like `e^{−rate·t}`, `t` in units of `per`; Infinity where it is reached. */
@@ -99,15 +99,15 @@ export interface Limit {
 /** An event: the quantity `name` reaches `value`. */
 export interface TrajectoryEvent {
   /** What `measure` knows by this name. */
-  readonly name: string;
+  readonly name: MeasureName;
   readonly value: number;
   /**
    * `rising`: the quantity is at least `value`; `falling`: at most.
    * @default the side of `value` on which the quantity is not at `from`
    */
-  readonly direction?: 'rising' | 'falling';
+  readonly direction?: 'rising' | 'falling' | undefined;
   /** Where the search begins. @default 0 */
-  readonly from?: number;
+  readonly from?: number | undefined;
   /** Where it ends. */
   readonly to: number;
 }
@@ -129,12 +129,12 @@ export interface Trajectory extends Disposable {
    * Columns of numbers, one for each name, an entry for each time (in any order). Only what is asked for is computed.
    * @throws `LP_OPTION` with the nearest right name
    */
-  measure<const Name extends string>(
+  measure<const Name extends MeasureName>(
     times: ArrayLike<number>,
     names: readonly Name[],
     control?: Control,
   ): Promise<Record<Name, Float64Array>>;
-  measureSync<const Name extends string>(times: ArrayLike<number>, names: readonly Name[]): Record<Name, Float64Array>;
+  measureSync<const Name extends MeasureName>(times: ArrayLike<number>, names: readonly Name[]): Record<Name, Float64Array>;
 
   limit(control?: Control): Promise<Limit>;
   limitSync(): Limit;

@@ -4,7 +4,7 @@
  */
 import { eachPiece, type Turns } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
+import { type Complete, checkKeys, checkNumber, inside, type Place } from '../check/options.js';
 
 export interface Accuracies {
   /** Share of samples decided right. */
@@ -28,9 +28,9 @@ export type Groups = Readonly<Record<GroupName, Group>>;
 /** Training samples of a class: more than `many` make it one of many, fewer than `few` one of few. */
 export interface GroupLimits {
   /** @default 100 */
-  readonly many?: number;
+  readonly many?: number | undefined;
   /** @default 20 */
-  readonly few?: number;
+  readonly few?: number | undefined;
 }
 
 /** @param weights how often each sample counts. @default once */
@@ -64,13 +64,13 @@ function meanOf(values: ArrayLike<number>): number {
 /** Classes by their group. */
 export type Membership = Readonly<Record<GroupName, readonly number[]>>;
 
-export function checkLimits(limits: GroupLimits = {}, place: Place): Required<GroupLimits> {
+export function checkLimits(limits: GroupLimits = {}, place: Place): Complete<GroupLimits> {
   const given = checkKeys(limits, ['many', 'few'], place);
   const many = checkNumber(given.many ?? 100, inside(place, 'many'), { min: 0 });
   return { many, few: checkNumber(given.few ?? 20, inside(place, 'few'), { min: 0, max: many }) };
 }
 
-export function membership(counts: ArrayLike<number>, classes: number, { many, few }: Required<GroupLimits>): Membership {
+export function membership(counts: ArrayLike<number>, classes: number, { many, few }: Complete<GroupLimits>): Membership {
   const sizes = Array.from(counts);
   if (sizes.length !== classes) {
     throw new LayerpeelError(

@@ -22,9 +22,9 @@ import { checkLabelled, type LabelledRows, type Logits, labelledRows } from './r
 
 export interface CalibrationOptions extends Control {
   /** Logits are divided by it. @default 1, which is refused for logits that are cosines (all within [−1, 1]) */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Number of bins. @default 15 */
-  readonly bins?: number;
+  readonly bins?: number | undefined;
 }
 
 /** The reliability diagram: bins of equal width `(k/B, (k+1)/B]`. */

@@ -31,9 +31,9 @@ export interface Classifier {
 
 export interface DecisionOptions extends Control {
   /** Subtracts the mean prototype. @default false */
-  readonly centerPrototypes?: boolean;
+  readonly centerPrototypes?: boolean | undefined;
   /** Subtracts `featureMean` from every feature. @default false */
-  readonly centerFeatures?: boolean;
+  readonly centerFeatures?: boolean | undefined;
 }
 
 /**

@@ -47,9 +47,9 @@ export interface Detection {
 
 /** Scores of samples, large for those in distribution. */
 export interface Scores {
-  readonly maxSoftmax?: Float64Array;
-  readonly energy?: Float64Array;
-  readonly featureNorm?: Float64Array;
+  readonly maxSoftmax?: Float64Array | undefined;
+  readonly energy?: Float64Array | undefined;
+  readonly featureNorm?: Float64Array | undefined;
 }
 
 export interface ScoreInput {
@@ -61,7 +61,7 @@ export interface ScoreInput {
 
 export interface ScoreOptions extends Control {
   /** Temperature of the energy; max softmax is taken at 1. @default 1 */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
 }
 
 /**

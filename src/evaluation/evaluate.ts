@@ -54,19 +54,19 @@ import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRow
 
 export interface EvaluationOptions extends Control {
   /** Temperature of `calibration`. @default 1 */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Bins of the reliability diagram. @default 15 */
-  readonly bins?: number;
+  readonly bins?: number | undefined;
   /** Temperature of the energy. @default 1 */
-  readonly energyTemperature?: number;
+  readonly energyTemperature?: number | undefined;
   /** Which training sizes make a class one of many or of few. @default `{ many: 100, few: 20 }` */
-  readonly groups?: GroupLimits;
+  readonly groups?: GroupLimits | undefined;
   /** Drawings of the bootstrap; 0 for no intervals. @default 1000 */
-  readonly resamples?: number;
+  readonly resamples?: number | undefined;
   /** Share of the drawings that an interval holds. @default 0.95 */
-  readonly confidence?: number;
+  readonly confidence?: number | undefined;
   /** Seed of the bootstrap. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 export type DecisionRule = 'plain' | 'centeredPrototypes' | 'centeredFeatures' | 'centered';
@@ -96,16 +96,16 @@ export interface Evaluation extends Accuracies {
   /** `[n]`: the largest softmax, at `calibration.temperature`. */
   readonly confidences: Float64Array;
   /** With training counts. */
-  readonly groups?: Groups;
+  readonly groups?: Groups | undefined;
   /** With features and prototypes: `argmax ⟨w, h⟩ + b` and what UL Appendix D.2 makes of it. */
-  readonly decisions?: Readonly<Record<DecisionRule, Decision>>;
+  readonly decisions?: Readonly<Record<DecisionRule, Decision>> | undefined;
   /** At the temperature asked for. */
   readonly calibration: Calibration;
   readonly temperature: TemperatureFit;
   /** At the fitted temperature; absent where that is 0. It is fitted to the very samples it is measured on. */
-  readonly fitted?: Calibration;
+  readonly fitted?: Calibration | undefined;
   /** With samples out of distribution: the scores that logits and features allow. */
-  readonly outOfDistribution?: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>>;
+  readonly outOfDistribution?: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>> | undefined;
   /** By the path of a measure, such as `calibration.ece` or `outOfDistribution.energy.inDistributionPositive.fpr95`. */
   readonly intervals: Readonly<Record<string, Interval>>;
   /** What a reader should know before trusting a number. */

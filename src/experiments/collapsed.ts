@@ -8,11 +8,11 @@ export interface Collapsed {
   readonly perClass: number;
   /** At least `classes − 1`. */
   readonly dim: number;
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** `‖W‖² + ‖H‖²` */
   readonly square: number;
   /** `‖H‖/‖W‖`. @default 1, where the margin attains its bound */
-  readonly ratio?: number;
+  readonly ratio?: number | undefined;
 }
 
 /** The state, labels class by class. */

@@ -28,9 +28,9 @@ export function slope(x: ArrayLike<number>, y: ArrayLike<number>, use: (x: numbe
 /** Where a quantity has left its transient and rounding does not reach yet. */
 export interface Window {
   /** Values at or below are rounding. @default 1e-11 */
-  readonly above?: number;
+  readonly above?: number | undefined;
   /** The share of the usable times that is left out at the beginning. @default 0.6 */
-  readonly skip?: number;
+  readonly skip?: number | undefined;
 }
 
 /** Exponent `r` of `value ≈ c · e^{r t}` over the later part of the times at which it stands clear of rounding. */

@@ -90,8 +90,8 @@ interface Drawn {
   readonly quantity: Quantity;
   readonly title: string;
   readonly caption: string;
-  readonly xScale?: 'linear' | 'log';
-  readonly domain?: readonly [number, number];
+  readonly xScale?: 'linear' | 'log' | undefined;
+  readonly domain?: readonly [number, number] | undefined;
 }
 
 /** One of Figs. 4–8: its curves, what is stated of them, and what is drawn. */

@@ -22,15 +22,15 @@ import { run, runSync, type Task } from '../engine/run.js';
 
 export interface CurvatureOptions extends Control {
   /** Mean or sum of the losses over samples. @default 'mean' */
-  readonly reduction?: 'mean' | 'sum';
+  readonly reduction?: 'mean' | 'sum' | undefined;
   /** The residual of the eigenpair, over the largest eigenvalue in size, at which the search ends. @default 1e-8 */
-  readonly tolerance?: number;
+  readonly tolerance?: number | undefined;
   /** Share of the gradient that may lie in the tangent space of a stationary point. @default 1e-6 */
-  readonly stationary?: number;
+  readonly stationary?: number | undefined;
   /** Steps of the Lanczos process, at most. @default 300 */
-  readonly steps?: number;
+  readonly steps?: number | undefined;
   /** Seed of its start. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 export interface TangentCurvature {

@@ -86,20 +86,20 @@ export type Loss =
 export interface DotRegression {
   readonly kind: 'dot-regression';
   /** @default 'energies' */
-  readonly convention?: 'energies' | 'lengths';
+  readonly convention?: 'energies' | 'lengths' | undefined;
   /**
    * `fixed`: prototypes count by their direction, at their stated length, and their gradient is 0. `learnable`: as they
    * are. @default 'fixed'
    */
-  readonly prototypes?: 'fixed' | 'learnable';
+  readonly prototypes?: 'fixed' | 'learnable' | undefined;
   /** `E_W` of the convention `energies`, of all or of each class (see `balancedLengths`). @default 1 */
-  readonly prototypeEnergy?: number | PerClass;
+  readonly prototypeEnergy?: number | PerClass | undefined;
   /** `E_H`. @default 1 */
-  readonly featureEnergy?: number;
+  readonly featureEnergy?: number | undefined;
   /** `ℓ_W` of the convention `lengths`, of all or of each class. @default 1 */
-  readonly prototypeLength?: number | PerClass;
+  readonly prototypeLength?: number | PerClass | undefined;
   /** `ℓ_H`. @default each feature's own, or 1 where they are normalized */
-  readonly featureLength?: number;
+  readonly featureLength?: number | undefined;
 }
 
 /** Explicit regularization of the features as they are, `weight · Σ_i ‖h_i‖²` over the normalization. */
@@ -107,17 +107,17 @@ export interface Regularization {
   /** `λ` */
   readonly weight: number;
   /** `sum`: as it stands (UL §4.2). `mean`: over the number of samples. `half-mean`: half of that. @default 'sum' */
-  readonly normalization?: 'sum' | 'mean' | 'half-mean';
+  readonly normalization?: 'sum' | 'mean' | 'half-mean' | undefined;
 }
 
 /** What stands around a loss. */
 export interface LossSetting {
   /** Whether features enter by their direction, and gradients through that. @default false */
-  readonly normalizeFeatures?: boolean;
+  readonly normalizeFeatures?: boolean | undefined;
   /** Mean or sum over the samples. @default 'mean' */
-  readonly reduction?: 'mean' | 'sum';
+  readonly reduction?: 'mean' | 'sum' | undefined;
   /** @default none */
-  readonly regularization?: Regularization;
+  readonly regularization?: Regularization | undefined;
 }
 
 export interface LossOptions extends LossSetting, Control, DeviceOptions, PrecisionOptions {}
@@ -168,11 +168,11 @@ export interface EngineLoss {
   readonly smoothing: number;
   readonly margin: number;
   readonly epsilon: number;
-  readonly classWeights?: Float64Array;
-  readonly softLabels?: Float64Array;
-  readonly targets?: Float64Array;
-  readonly curvatures?: Float64Array;
-  readonly prototypeLengths?: Float64Array;
+  readonly classWeights?: Float64Array | undefined;
+  readonly softLabels?: Float64Array | undefined;
+  readonly targets?: Float64Array | undefined;
+  readonly curvatures?: Float64Array | undefined;
+  readonly prototypeLengths?: Float64Array | undefined;
   readonly ownLength: boolean;
   readonly normalized: boolean;
   readonly radius: number;

@@ -48,7 +48,7 @@ export interface KktCertificate {
 
 export interface CertificateOptions extends Control {
   /** Whether `multipliers` are wanted, an array as large as all logits; else it is empty. @default true */
-  readonly multipliers?: boolean;
+  readonly multipliers?: boolean | undefined;
 }
 
 /**
@@ -82,7 +82,7 @@ interface RawCertificate {
   readonly alignment: number;
   readonly apart: number;
   readonly slack: number;
-  readonly multipliers?: Float64Array;
+  readonly multipliers?: Float64Array | undefined;
 }
 
 declare module '../engine/load.js' {

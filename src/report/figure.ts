@@ -15,33 +15,33 @@ export interface Axis {
   /** What is drawn, with its unit. */
   readonly title: string;
   /** @default 'linear' */
-  readonly scale?: 'linear' | 'log';
+  readonly scale?: 'linear' | 'log' | undefined;
   /** Ends of the axis; what lies outside is not drawn. @default those of the data */
-  readonly domain?: readonly [number, number];
+  readonly domain?: readonly [number, number] | undefined;
   /** Whether it counts, so that only whole numbers are marked. @default false */
-  readonly whole?: boolean;
+  readonly whole?: boolean | undefined;
 }
 
 export interface Series {
   /** In the legend; a series without a name has no entry there. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   readonly x: Column;
   readonly y: Column;
   /** `stems` are points with a line down to the axis; `bars` stand on 0 and reach from `x` to `right`. @default 'line' */
-  readonly mark?: 'line' | 'points' | 'stems' | 'bars';
+  readonly mark?: 'line' | 'points' | 'stems' | 'bars' | undefined;
   /** The right edges of bars. */
-  readonly right?: Column;
+  readonly right?: Column | undefined;
   /** Which colour of the palette, for series that belong together. @default the position of the series */
-  readonly color?: number;
+  readonly color?: number | undefined;
   /** Which dash of a line (0 is solid) or shape of points (0 is a disc). @default the position of the series */
-  readonly style?: number;
+  readonly style?: number | undefined;
 }
 
 /** A line of reference across the plot, at an `x` or a `y`. */
 export interface Rule {
-  readonly x?: number;
-  readonly y?: number;
-  readonly label?: string;
+  readonly x?: number | undefined;
+  readonly y?: number | undefined;
+  readonly label?: string | undefined;
 }
 
 export interface LineChart {
@@ -49,11 +49,11 @@ export interface LineChart {
   readonly x: Axis;
   readonly y: Axis;
   readonly series: readonly Series[];
-  readonly rules?: readonly Rule[];
+  readonly rules?: readonly Rule[] | undefined;
   /** Size of the plot itself in CSS pixels. @default 400 */
-  readonly width?: number;
+  readonly width?: number | undefined;
   /** @default 250 */
-  readonly height?: number;
+  readonly height?: number | undefined;
 }
 
 /** A quantity over a grid of two parameters. */
@@ -80,7 +80,7 @@ export interface Heatmap {
   /** What the colour stands for. */
   readonly legend: string;
   /** Ends of the colour scale, symmetric for signed quantities. @default [-1, 1] */
-  readonly domain?: readonly [number, number];
+  readonly domain?: readonly [number, number] | undefined;
 }
 
 const SCHEMA = 'https://vega.github.io/schema/vega-lite/v6.json';
@@ -289,7 +289,7 @@ interface Point {
   readonly x: number;
   readonly y: number;
   /** Of a bar. */
-  readonly right?: number;
+  readonly right?: number | undefined;
 }
 
 /** The stretches of a series that can be drawn; what cannot parts them. */

@@ -34,7 +34,7 @@ export interface PageFigure extends Omit<Figure, 'spec'> {
 }
 
 export interface Table {
-  readonly caption?: string;
+  readonly caption?: string | undefined;
   readonly columns: readonly string[];
   /** The first entry of a row names it. */
   readonly rows: readonly (readonly (string | number)[])[];
@@ -42,11 +42,11 @@ export interface Table {
 
 export interface Section<F = Figure> {
   readonly title: string;
-  readonly text?: readonly string[];
+  readonly text?: readonly string[] | undefined;
   /** Lines of mathematics in Unicode. */
-  readonly formulas?: readonly string[];
-  readonly figures?: readonly F[];
-  readonly tables?: readonly Table[];
+  readonly formulas?: readonly string[] | undefined;
+  readonly figures?: readonly F[] | undefined;
+  readonly tables?: readonly Table[] | undefined;
 }
 
 /** What there is to say of a result. `pages/` has one function for each kind of result. */
@@ -54,7 +54,7 @@ export interface Report<F = Figure> {
   readonly title: string;
   /** What was run, in a paragraph. */
   readonly lead: string;
-  readonly verdicts?: readonly Verdict[];
+  readonly verdicts?: readonly Verdict[] | undefined;
   readonly sections: readonly Section<F>[];
   /** The run's configuration; nested objects are shown by their paths. */
   readonly parameters: Readonly<Record<string, unknown>>;
@@ -63,9 +63,9 @@ export interface Report<F = Figure> {
 /** A report with its figures drawn, and what it is signed with. */
 export interface Page extends Report<PageFigure> {
   /** The command that wrote the page: `layerpeel reproduce fig1`. */
-  readonly command?: string;
+  readonly command?: string | undefined;
   /** Files beside the page, by their paths. */
-  readonly files?: readonly string[];
+  readonly files?: readonly string[] | undefined;
   /** Versions and machine. */
   readonly machine: Readonly<Record<string, string>>;
 }

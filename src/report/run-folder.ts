@@ -43,9 +43,9 @@ export interface Claim {
   /** The run folder that the run goes on from. */
   readonly resume?: string | undefined;
   /** Whether a run that is finished, or can be, may be overwritten. @default false */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Hears what is worth knowing of the folder. */
-  readonly log?: (line: string) => void;
+  readonly log?: ((line: string) => void) | undefined;
 }
 
 export class RunFolder {

@@ -28,7 +28,7 @@ export interface DescentCheckpoint {
   readonly step: number;
   readonly state: State;
   /** With momentum. */
-  readonly velocity?: Omit<State, 'labels'>;
+  readonly velocity?: Omit<State, 'labels'> | undefined;
   /** The problem and the options it is of, without arrays, as JSON. */
   readonly plan: string;
 }

@@ -10,19 +10,19 @@ import { checkSeed } from '../check/quantities.js';
 
 export interface RandomStateOptions {
   /** Number of classes, at least 2; may be left out where `counts` are given. */
-  readonly classes?: number;
+  readonly classes?: number | undefined;
   /** Samples of every class. */
-  readonly perClass?: number;
+  readonly perClass?: number | undefined;
   /** Samples of each class, in place of `perClass`. */
-  readonly counts?: ArrayLike<number>;
+  readonly counts?: ArrayLike<number> | undefined;
   /** Dimensions of a feature and of a prototype. */
   readonly dim: number;
   /** @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** float32 gives the roundings of the float64 entries. @default 'float64' */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
   /** Standard deviation of the entries. @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
 }
 
 /**

@@ -29,9 +29,9 @@ import { normOf } from '../state/states.js';
 
 export interface Energies {
   /** `E_W`, the squared length of prototypes: read from them, and compared where it is given. @default theirs */
-  readonly prototypeEnergy?: number;
+  readonly prototypeEnergy?: number | undefined;
   /** `E_H`, the squared radius of the features' ball. @default 1 */
-  readonly featureEnergy?: number;
+  readonly featureEnergy?: number | undefined;
 }
 
 /** The optimal features `[n, p]` of these labels (ETF Theorem 1): `h* = √(E_H/E_W) w_y`. @throws `LP_SHAPE`, `LP_LABEL`, `LP_OPTION` */
@@ -65,7 +65,7 @@ export interface Contraction {
 export interface ContractionOptions extends Energies {
   readonly loss: 'dot-regression' | 'cross-entropy';
   /** The rate of every sample. @default that of Theorem 2: of cross-entropy another one for each sample */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
 }
 
 /**

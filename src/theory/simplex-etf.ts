@@ -14,11 +14,11 @@ import { checkSeed } from '../check/quantities.js';
 
 export interface SimplexOptions {
   /** The frame is the same on every machine for the same seed. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Length of each row. @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** float32 gives the roundings of the float64 entries. @default 'float64' */
-  readonly dtype?: DType;
+  readonly dtype?: DType | undefined;
 }
 
 /**

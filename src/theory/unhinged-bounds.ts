@@ -16,9 +16,9 @@ import { drive, driveSync, type Steps, step } from '../engine/run.js';
 export interface NormBounds {
   readonly gamma: number;
   /** Bound of the norm of each prototype. @default 1 */
-  readonly prototypeNorm?: number;
+  readonly prototypeNorm?: number | undefined;
   /** Bound of the norm of each feature. @default 1 */
-  readonly featureNorm?: number;
+  readonly featureNorm?: number | undefined;
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 import { least } from '../array/extremes.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import { type Complete, checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
 import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
 import { type Augmentation, checkAugmentation } from '../data/augment.js';
 import type { ImageSet } from '../data/images.js';
@@ -18,40 +18,40 @@ import type { Model } from './models.js';
 /** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */
 export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
   /** The training split. @default 'train' */
-  readonly split?: string;
+  readonly split?: string | undefined;
   /** The split that is tested on after each epoch; `false` tests on none. @default 'test' */
-  readonly test?: string | false;
-  readonly augmentation?: Augmentation;
+  readonly test?: string | false | undefined;
+  readonly augmentation?: Augmentation | undefined;
   /** Mean and standard deviation of each channel, of values in 0 … 1. @default those of the training images */
-  readonly normalization?: { readonly mean: readonly number[]; readonly std: readonly number[] };
+  readonly normalization?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
 }
 
 /** Images in memory. */
 export interface DataSets extends Pick<DataFiles, 'augmentation' | 'normalization'> {
   readonly train: ImageSet;
-  readonly test?: ImageSet;
+  readonly test?: ImageSet | undefined;
 }
 
 export interface WeightDecays {
   /** Of convolutions and linear layers. @default 0 */
-  readonly weights?: number;
+  readonly weights?: number | undefined;
   /** @default 0 */
-  readonly prototypes?: number;
+  readonly prototypes?: number | undefined;
   /** @default 0 */
-  readonly biases?: number;
+  readonly biases?: number | undefined;
   /** Of BatchNorm's scales and shifts. @default 0 */
-  readonly norms?: number;
+  readonly norms?: number | undefined;
 }
 
 export interface Optimizer {
   /** A number, or a rate object whose times (`period`, `milestones`, `warmup`) are epochs. @default 0.1 */
-  readonly learningRate?: Exclude<Rate, (time: number) => number>;
+  readonly learningRate?: Exclude<Rate, (time: number) => number> | undefined;
   /** Below 1, at which velocities never fade. @default 0.9 */
-  readonly momentum?: number;
+  readonly momentum?: number | undefined;
   /** @default false */
-  readonly nesterov?: boolean;
+  readonly nesterov?: boolean | undefined;
   /** One number is that of every parameter. @default 0 */
-  readonly weightDecay?: number | WeightDecays;
+  readonly weightDecay?: number | WeightDecays | undefined;
 }
 
 /** Losses of networks: those of the layer-peeled model (soft labels come from mixup), and LDAM. */
@@ -75,37 +75,37 @@ export interface TrainingConfig {
   readonly model: Model;
   readonly loss: TrainingLoss;
   /** Class weights `(1−β)/(1−β^{n_c})`, of mean 1, from an epoch on (deferred re-weighting): for cross-entropy and LDAM. */
-  readonly reweighting?: { readonly beta?: number; readonly from?: number };
+  readonly reweighting?: { readonly beta?: number | undefined; readonly from?: number | undefined } | undefined;
   /** Of the features before they are normalized, over a batch. */
-  readonly regularization?: Regularization;
+  readonly regularization?: Regularization | undefined;
   /** Rescaled learning rates: `‖h‖`, held fixed, multiplies each sample's gradient (UL §4.3). @default false */
-  readonly rescaled?: boolean;
-  readonly optimizer?: Optimizer;
+  readonly rescaled?: boolean | undefined;
+  readonly optimizer?: Optimizer | undefined;
   readonly epochs: number;
   /** @default 128 */
-  readonly batch?: number;
+  readonly batch?: number | undefined;
   /** Batches whose mean gradient makes a step. @default 1 */
-  readonly accumulate?: number;
+  readonly accumulate?: number | undefined;
   /** Decay of averaged weights, which then are what is tested and measured; 0 for none. @default 0 */
-  readonly ema?: number;
+  readonly ema?: number | undefined;
   /** Of the beginning, the order of samples and augmentation. @default 0 */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** `cpu`, `cuda`, `cuda:1`. @default 'cpu' */
-  readonly device?: string;
+  readonly device?: string | undefined;
   /** libtorch's threads within an operation. @default the package's compute threads */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** `bfloat16` multiplies in it (autocast) and keeps weights in float32. @default 'float32' */
-  readonly precision?: 'float32' | 'bfloat16';
+  readonly precision?: 'float32' | 'bfloat16' | undefined;
   /** Keeps the channels of a pixel together in memory. @default true */
-  readonly channelsLast?: boolean;
+  readonly channelsLast?: boolean | undefined;
   /** Lets CUDA round factors of float32 products to TF32. @default true */
-  readonly tf32?: boolean;
+  readonly tf32?: boolean | undefined;
   /** Measures collapse over the training set after every so many epochs, and after the last; 0 never does, and leaves out the theory. @default 1 */
-  readonly collapseEvery?: number;
+  readonly collapseEvery?: number | undefined;
   /** Of what collapse is measured against: of the class means, or of all samples, as `collapse` has it. @default 'classes' */
-  readonly globalMean?: 'classes' | 'samples';
+  readonly globalMean?: 'classes' | 'samples' | undefined;
   /** Whether `layerpeel train` writes event files for TensorBoard into the run folder. @default false */
-  readonly tensorboard?: boolean;
+  readonly tensorboard?: boolean | undefined;
 }
 
 const keys = [
@@ -133,8 +133,8 @@ export interface Settings {
   readonly globalMean: 'classes' | 'samples';
   readonly momentum: number;
   readonly nesterov: boolean;
-  readonly decay: Required<WeightDecays>;
-  readonly augmentation: Required<Augmentation>;
+  readonly decay: Complete<WeightDecays>;
+  readonly augmentation: Complete<Augmentation>;
   /** Learning rates of an epoch's steps. */
   rates(epoch: number, steps: number): Float64Array;
 }

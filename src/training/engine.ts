@@ -29,7 +29,7 @@ export interface NetworkLossPlan extends EngineLoss {
   readonly rescaled: boolean;
   readonly cosine: boolean;
   readonly balanced: boolean;
-  readonly ldamMargins?: Float64Array;
+  readonly ldamMargins?: Float64Array | undefined;
   readonly ldamScale: number;
   readonly weightsFrom: number;
 }
@@ -100,7 +100,7 @@ interface RawNetworkLoss extends Required<RawArrays> {
 /** `Evaluation` of native/torch/trainer, with the features as they enter the logits, and the logits where asked for. */
 export interface RawEvaluation {
   readonly features: Float32Array;
-  readonly logits?: Float32Array;
+  readonly logits?: Float32Array | undefined;
   readonly loss: number;
   readonly norm: number;
   readonly correct: number;

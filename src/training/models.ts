@@ -11,41 +11,41 @@ import type { ArchitecturePlan } from './engine.js';
 /** What becomes of the network's last features `h`. Features enter the logits as `scale · BatchNorm(h)`, by direction if normalized. */
 export interface Head {
   /** Whether the network's last ReLU is there. @default true with a learnable classifier, false with a simplex */
-  readonly relu?: boolean;
+  readonly relu?: boolean | undefined;
   /** @default false */
-  readonly batchNorm?: boolean;
+  readonly batchNorm?: boolean | undefined;
   /** Whether features enter by their direction. @default false */
-  readonly normalize?: boolean;
+  readonly normalize?: boolean | undefined;
   /** @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
 }
 
 /** The prototypes: learned from PyTorch's beginning, learned from a simplex (UL D.1), or a simplex for good (PAL, ETF). */
 export interface Classifier {
   /** @default 'learnable' */
-  readonly kind?: 'learnable' | 'etf-initialized' | 'fixed-etf';
+  readonly kind?: 'learnable' | 'etf-initialized' | 'fixed-etf' | undefined;
   /** Whether there are biases. @default true for `learnable`, but not under dot regression and LDAM */
-  readonly bias?: boolean;
+  readonly bias?: boolean | undefined;
   /** Length of a simplex's prototypes. @default 1 */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Of a simplex's orientation. @default the run's seed */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 export interface Model {
   readonly kind: keyof typeof kinds;
   /** Of `resnet18`, `resnet34`, `resnet50`: `small` is a 3×3 convolution, `imagenet` a 7×7 of stride 2 and a pooling. @default 'small' */
-  readonly stem?: 'small' | 'imagenet';
+  readonly stem?: 'small' | 'imagenet' | undefined;
   /** Of `mlp`: the layers' widths, the last one that of the features. @default [512, 512] */
-  readonly widths?: readonly number[];
+  readonly widths?: readonly number[] | undefined;
   /** Of `densenet`. @default 150 */
-  readonly depth?: number;
+  readonly depth?: number | undefined;
   /** Of `densenet`: channels that a layer adds. @default 12 */
-  readonly growth?: number;
+  readonly growth?: number | undefined;
   /** Of `densenet`: share of channels that a transition keeps. @default 0.5 */
-  readonly reduction?: number;
-  readonly head?: Head;
-  readonly classifier?: Classifier;
+  readonly reduction?: number | undefined;
+  readonly head?: Head | undefined;
+  readonly classifier?: Classifier | undefined;
 }
 
 const kinds = {
@@ -71,7 +71,7 @@ export interface CheckedModel {
   readonly fixedPrototypes: boolean;
   readonly bias: boolean;
   /** The prototypes to begin with, where they are a simplex. */
-  readonly prototypes?: Float32Array;
+  readonly prototypes?: Float32Array | undefined;
 }
 
 /** Checks a model against its images and classes; `biases` says whether the loss has a use for them. @throws the place's code, with the path to what is wrong */

@@ -9,7 +9,7 @@ export interface TorchState {
   readonly usable: boolean;
   /** In words: what is in use, or what is missing and which command mends it. */
   readonly statement: string;
-  readonly info?: TorchInfo;
+  readonly info?: TorchInfo | undefined;
 }
 
 export function torchState(): TorchState {

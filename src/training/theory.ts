@@ -60,8 +60,8 @@ export interface Observation {
   readonly zeta: number;
   /** The quantity that is compared; NaN where it does not fit a double. */
   readonly measured: number;
-  readonly cosine?: number;
-  readonly norm?: number;
+  readonly cosine?: number | undefined;
+  readonly norm?: number | undefined;
 }
 
 /** Factors between which a clock is looked for. */
@@ -78,14 +78,14 @@ interface Model {
   readonly trajectory: Trajectory;
   readonly statement: string;
   /** The limit direction, where the distance to it is compared. */
-  readonly direction?: Direction;
+  readonly direction?: Direction | undefined;
   /** The limit of the features under fixed prototypes, in length where it has one. */
-  readonly anchor?: Anchor;
+  readonly anchor?: Anchor | undefined;
 }
 
 interface Anchor {
   readonly features: NDArray;
-  readonly norm?: number;
+  readonly norm?: number | undefined;
 }
 
 const anchored = ({ features }: Anchor, state: State) => ({ cosine: cosineTo(features, state), norm: normOf(state.features.data) });

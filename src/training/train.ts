@@ -32,11 +32,11 @@ import type { Comparison } from './theory.js';
 
 export interface TrainOptions extends Control {
   /** A checkpoint, or a run folder with one, of the same configuration: goes on from there. */
-  readonly resume?: string;
+  readonly resume?: string | undefined;
   /** Hears the share of the whole run done, and what is being done. */
-  readonly onStage?: (share: number, doing: string) => void;
+  readonly onStage?: ((share: number, doing: string) => void) | undefined;
   /** Called when everything has been checked, before training; a rejection ends the run. */
-  readonly onReady?: (about: Ready) => void | Promise<void>;
+  readonly onReady?: ((about: Ready) => void | Promise<void>) | undefined;
 }
 
 export interface Ready {
@@ -83,7 +83,7 @@ export interface Epoch {
   /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
   theory(): Promise<Comparison | string>;
   /** Prototypes `[C, p]` and biases `[C]`, averaged where `ema` is set. */
-  classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> }>;
+  classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> | undefined }>;
 }
 
 const place: Place = { path: 'config', code: 'LP_CONFIG' };
@@ -232,9 +232,9 @@ const hasBiases = (loss: string | undefined): boolean => loss !== 'dot-regressio
 
 interface Sets {
   readonly train: ImageSet;
-  readonly test?: ImageSet;
+  readonly test?: ImageSet | undefined;
   /** Images of classes that are held out: of the test split where there is one. */
-  readonly heldOut?: ImageSet;
+  readonly heldOut?: ImageSet | undefined;
 }
 
 export type Split = keyof Sets;
@@ -501,7 +501,7 @@ function pass(handle: Trainer, split: number, { first, count }: Stretch, epoch: 
 
 /** What the network makes of a split, and what that amounts to. */
 interface Evaluated extends Omit<NetworkOutput, 'logits'> {
-  readonly logits?: NDArray<Float32Array>;
+  readonly logits?: NDArray<Float32Array> | undefined;
   readonly accuracy: number;
   /** Mean length of the features before they are normalized. */
   readonly featureNorm: number;

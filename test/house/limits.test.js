@@ -81,7 +81,7 @@ const code = (body) =>
 
 test('whatever the limit on address space, a call is done or refused, and the process lives', async () => {
   if (process.platform !== 'linux') return console.log('  (skipped: needs Linux)');
-  const call = `const one = { shape: [1, 1], data: Float64Array.of(3) }; console.log('made', (await lp.matmul(one, one)).data[0]);`;
+  const call = `const one = { shape: [1, 1], data: Float64Array.of(3) }; console.log('made ' + (await lp.matmul(one, one)).data[0]);`;
   const outcomes = new Set();
   for (const kibibytes of [950_000, 1_000_000, 1_050_000, 1_100_000, 1_200_000, 1_400_000, 4_000_000]) {
     const { code: exit, signal, stdout, stderr } = await startLimited(`ulimit -v ${kibibytes}`, ['-e', code(call)]).ended;
@@ -95,27 +95,25 @@ test('whatever the limit on address space, a call is done or refused, and the pr
 });
 
 test('beyond LAYERPEEL_MEMORY everything that asks for room is refused, and small things go on', async () => {
-  const large = 4e7; // elements: 320 MB
   const calls = {
     randomState: 'lp.randomState({ classes: 20, perClass: 2000, dim: 1000 })',
     simplexETF: 'lp.simplexETF(5000, 8000)',
     etfOptimum: `lp.etfOptimum(lp.simplexETF(4, 10000), Int32Array.from({ length: 4000 }, (_, i) => i % 4))`,
     matmul: `await lp.matmul({ shape: [20000, 1], data: new Float64Array(20000) }, { shape: [1, 2000], data: new Float64Array(2000) })`,
     matmulSync: `lp.matmulSync({ shape: [20000, 1], data: new Float64Array(20000) }, { shape: [1, 2000], data: new Float64Array(2000) })`,
-    measure: `await (await lp.gradientFlow(lp.randomState({ classes: 2, perClass: 1, dim: 2 }), { gamma: 0.1, rates: { features: 1, prototypes: 1 } })).measure({ length: ${large} }, ['loss'])`,
   };
   for (const [name, call] of Object.entries(calls)) {
     const body = `const one = { shape: [1, 1], data: Float64Array.of(3) };
       await lp.matmul(one, one);
       await (async () => { ${call}; console.log('made'); })().catch((error) => console.log(error.code, error.message));
-      console.log((await lp.matmul(one, one)).data[0]);`;
+      console.log(String((await lp.matmul(one, one)).data[0]));`;
     const env = { LAYERPEEL_MEMORY: '250M', LAYERPEEL_THREADS: '2' };
     const { code: exit, stdout, stderr } = await startNode(['-e', code(body)], { env }).ended;
     assert.is(exit, 0, `${name}: ${stderr}`);
     assert.match(stdout, /^LP_MEMORY .*\n9\n$/, name);
   }
   const { stdout } = await startNode(
-    ['-e', code(`console.log(lp.randomState({ classes: 20, perClass: 2000, dim: 1000 }).features.shape[0])`)],
+    ['-e', code(`console.log(String(lp.randomState({ classes: 20, perClass: 2000, dim: 1000 }).features.shape[0]))`)],
     {
       env: { LAYERPEEL_MEMORY: '4G' },
     },
@@ -125,7 +123,7 @@ test('beyond LAYERPEEL_MEMORY everything that asks for room is refused, and smal
 
 test('loading the engine changes no variable of the environment', async () => {
   for (const before of [undefined, '7']) {
-    const body = `lp.matmulSync({ shape: [1, 1], data: Float64Array.of(3) }, { shape: [1, 1], data: Float64Array.of(3) }); console.log(process.env.OPENBLAS_NUM_THREADS);`;
+    const body = `lp.matmulSync({ shape: [1, 1], data: Float64Array.of(3) }, { shape: [1, 1], data: Float64Array.of(3) }); console.log(String(process.env.OPENBLAS_NUM_THREADS));`;
     const { stdout } = await startNode(['-e', code(body)], { env: before ? { OPENBLAS_NUM_THREADS: before } : {} }).ended;
     assert.is(stdout, `${before}\n`);
   }

@@ -14,6 +14,7 @@ import {
   type NDArray,
   randomState,
   type State,
+  trajectoryMeasures,
 } from 'layerpeel';
 
 const a: NDArray = { shape: [2, 3], data: new Float32Array(6) };
@@ -28,7 +29,14 @@ const labels = new Int32Array(2);
 export const all: Promise<Collapse> = collapse({ features: a, labels });
 export const some = collapseSync({ features: a, labels, prototypes: a }, { only: ['nc1', 'accuracy'] });
 some.nc1 satisfies number;
-some.accuracy satisfies number | undefined;
+some.accuracy satisfies number;
+const perhaps: NDArray | undefined = a.shape.length > 1 ? a : undefined;
+collapseSync({ features: a, labels, prototypes: perhaps }).nc3 satisfies number | undefined;
+// @ts-expect-error: there may be no prototypes
+collapseSync({ features: a, labels, prototypes: perhaps }).nc3 satisfies number;
+collapseSync({ features: a, labels, prototypes: a, biases: undefined }, { classes: undefined, ddof: undefined }).nc3 satisfies number;
+Object.keys(trajectoryMeasures) satisfies string[];
+trajectoryMeasures.loss satisfies string;
 // @ts-expect-error: not asked for
 some.nc1Papyan;
 // @ts-expect-error: not a measure
@@ -52,6 +60,11 @@ const state: State = randomState({ classes: 3, perClass: 2, dim: 4 });
   using trajectory = gradientFlowSync(state, { gamma: 0, rates: { features: 1, prototypes: (t) => 1 / (1 + t) } });
   const { loss } = trajectory.measureSync([0, 1], ['loss', 'accuracy']);
   loss satisfies Float64Array;
+  // @ts-expect-error: no measure
+  trajectory.measureSync([0, 1], ['los']);
+  // @ts-expect-error: no measure
+  trajectory.whenSync({ name: 'acuracy', value: 1, to: 10 });
+  trajectory.whenSync({ name: 'accuracy', value: 1, to: 10, from: undefined, direction: undefined });
   const limit: Limit = trajectory.limitSync();
   limit.regime satisfies string;
 }

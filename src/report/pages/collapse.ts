@@ -10,7 +10,7 @@ export interface CollapseAbout {
   /** Whose features were measured. */
   readonly name: string;
   /** Shown as the parameters of the run. */
-  readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly parameters?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export function collapsePage(measured: Collapse, { name, parameters = {} }: CollapseAbout): Report {

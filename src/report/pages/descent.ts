@@ -18,7 +18,7 @@ export interface DescentResult {
   readonly columns: MeasuredDescent;
   readonly end: DescentEnd;
   /** What ended it early, in a sentence. */
-  readonly ending?: string;
+  readonly ending?: string | undefined;
 }
 
 /** @param figures those of `descentFigures`, where they are drawn already */

@@ -177,9 +177,9 @@ export interface EvaluationAbout {
   /** What was evaluated. */
   readonly name: string;
   /** Of the intervals. @default 0.95 */
-  readonly confidence?: number;
+  readonly confidence?: number | undefined;
   /** Shown as the parameters of the run. */
-  readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly parameters?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export function evaluationPage(result: Evaluation, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {

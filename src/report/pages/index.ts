@@ -1,3 +1,5 @@
+/// <reference types="node" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * `layerpeel/report`: the reports that the command line writes, made of results. A page is a plain object, its figures Vega-Lite
  * specifications; `renderReport` makes one HTML file of it.

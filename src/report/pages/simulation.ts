@@ -14,7 +14,7 @@ export interface MeasuredTrajectory {
   /** When was measured, ascending. */
   readonly times: ArrayLike<number>;
   /** Whether the times stand evenly on a logarithmic axis. @default false */
-  readonly logarithmic?: boolean;
+  readonly logarithmic?: boolean | undefined;
   /** What `measure` gave, or as much of it as there is. */
   readonly measured: Readonly<Partial<Record<TrajectoryMeasure, ArrayLike<number>>>>;
 }
@@ -25,17 +25,17 @@ export interface SimulationResult extends MeasuredTrajectory {
   /** Where it began. */
   readonly state: State;
   /** Of a run that ended early there need be none. */
-  readonly limit?: Limit;
+  readonly limit?: Limit | undefined;
   /** Events, and when each happened first: undefined where it had not by its `to`. */
   readonly events?: readonly { readonly event: TrajectoryEvent; readonly at: number | undefined }[];
   /** What ended it early, in a sentence. */
-  readonly ending?: string;
+  readonly ending?: string | undefined;
 }
 
 export interface SimulationAbout {
   readonly name: string;
   /** Shown as the parameters of the run. */
-  readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly parameters?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** @param figures those of `trajectoryFigures`, where they are drawn already */

@@ -23,9 +23,9 @@ export interface TrainingResult {
   /** The layer-peeled model beside the network, or a sentence why it is not. */
   readonly theory: Comparison | string;
   /** The version of libtorch. */
-  readonly libtorch?: string;
+  readonly libtorch?: string | undefined;
   /** How the run ended, in a sentence, where it ended early. */
-  readonly ending?: string;
+  readonly ending?: string | undefined;
 }
 
 export interface TrainingAbout {
@@ -87,14 +87,14 @@ interface FigurePlan {
   /** Columns and what they are in the legend. */
   readonly curves: Readonly<Record<string, string>>;
   /** By which values are multiplied. @default 1 */
-  readonly factor?: number;
-  readonly rule?: (classes: number) => Rule;
+  readonly factor?: number | undefined;
+  readonly rule?: ((classes: number) => Rule) | undefined;
   readonly caption: string;
 }
 
 interface SectionPlan {
   readonly title: string;
-  readonly text?: string;
+  readonly text?: string | undefined;
   readonly figures: readonly FigurePlan[];
 }
 
