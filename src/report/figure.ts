@@ -154,7 +154,7 @@ export function lineChart(chart: LineChart): Spec {
           { x: x.domain, y: y.domain, clip: Boolean(chart.x.domain ?? chart.y.domain) },
         );
       }),
-      ...legendOf(chart.series, width),
+      ...legendOf(chart.series, width, [chart.title, chart.x.title, chart.y.title]),
     ],
   };
 }
@@ -416,12 +416,13 @@ function ruleLayers(rule: Rule, width: number): Spec[] {
   return [{ data, mark: line, encoding: encodings }, ...(rule.label ? [{ data, mark, encoding: { ...encodings, ...place } }] : [])];
 }
 
-/** A legend in rows above the plot, each entry a piece of its line or point and its name; none for a single series. */
-function legendOf(series: readonly Series[], width: number): Spec[] {
+/** A legend in rows above the plot, each entry a piece of its line or point and its name; none for a single series that the titles name. */
+function legendOf(series: readonly Series[], width: number, titles: readonly string[]): Spec[] {
   const entries = series.flatMap(({ name, mark }, index) =>
     name ? [{ name, mark, style: styleOf(series[index] as Series, index) }] : [],
   );
-  if (entries.length < 2) return [];
+  const named = (name: string) => titles.some((title) => title.toLowerCase().includes(name.toLowerCase()));
+  if (entries.every(({ name }) => entries.length < 2 && named(name))) return [];
   const [sample, gap, between] = [22, 6, 14];
   const data = { values: [{}] };
   const widths = entries.map(({ name }) => sample + gap + textWidth(name, LABEL_SIZE) + between);

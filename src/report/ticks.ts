@@ -91,5 +91,7 @@ export function logTicks(lowest: number, highest: number, widen: boolean, count 
       if (value >= domain[0] * (1 - 1e-9) && value <= domain[1] * (1 + 1e-9)) values.push(value);
     }
   }
+  // Between two of those there may be none, or a single one, which says nothing of the scale.
+  if (values.length < 2) return { ...linearTicks(...domain, false), domain };
   return { domain, values, labels: values.map((value) => formatNumber(value)) };
 }

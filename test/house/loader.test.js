@@ -1,7 +1,8 @@
 // What the loader takes for the addon, and what it says where there is none.
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startNode } from '../process.js';
@@ -47,6 +48,25 @@ test('a binary that is none', async () => {
 
 test('a library beside it is not taken for the addon', async () => {
   assert.match(await loadFrom({ 'libscipy_openblas.so': 'text', 'notes.txt': 'text' }), /No native build was found/);
+});
+
+test('bundled, it says so and what to do', async () => {
+  // What a bundler makes of the package: its code in the application's own folder.
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  for (const name of ['app', undefined]) {
+    if (name) await writeFile(join(folder, 'package.json'), JSON.stringify({ name, type: 'module' }));
+    else await rm(join(folder, 'package.json'));
+    await cp(fileURLToPath(new URL('../../lib', import.meta.url)), join(folder, 'dist', 'lib'), { recursive: true });
+    await writeFile(join(folder, 'dist', 'lib', 'package.json'), '{ "type": "module" }');
+    await writeFile(join(folder, 'app.mjs'), program.replace("'layerpeel'", "'./dist/lib/index.js'"));
+    const { code, stdout, stderr } = await startNode([join(folder, 'app.mjs')]).ended;
+    assert.is(code, 0, stderr);
+    assert.match(
+      stdout,
+      /^LP_NOT_BUILT .*a bundler has taken its code elsewhere. Mark layerpeel as external \(esbuild: --external:layerpeel\)/,
+    );
+  }
+  await rm(folder, { recursive: true });
 });
 
 test.run();

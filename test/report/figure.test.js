@@ -1,3 +1,4 @@
+import { seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { heatmap, lineChart, phaseDiagram, renderSvg } from '../../lib/report/figure.js';
@@ -327,6 +328,30 @@ test('numbers are written for people', () => {
     [Number.NEGATIVE_INFINITY, '−∞'],
   ];
   for (const [value, text] of cases) assert.is(formatNumber(value), text);
+});
+
+test('a logarithmic axis has numbers, each its own, however short it is', () => {
+  const random = seededRandom(3);
+  for (let i = 0; i < 2000; i++) {
+    const low = 10 ** (-300 + 600 * random.uniform());
+    const high = Math.min(1e308, low * 10 ** (10 * random.uniform() ** 4));
+    for (const widen of [true, false]) {
+      const { domain, values, labels } = logTicks(low, high, widen);
+      const inside = values.filter((value) => value >= domain[0] * (1 - 1e-9) && value <= domain[1] * (1 + 1e-9));
+      assert.ok(inside.length >= 2 && inside.length === values.length, `${low} … ${high}: ${values}`);
+      assert.is(new Set(labels).size, values.length, `${low} … ${high}: ${labels}`);
+      assert.ok(domain[0] <= low * (1 + 1e-9) && domain[1] >= high * (1 - 1e-9), `${low} … ${high}`);
+    }
+  }
+});
+
+test('a single series keeps its name, unless the titles say it', () => {
+  const legend = (name, title) =>
+    lineChart({ title, x: { title: 'step' }, y: { title: 'value' }, series: [{ name, x: [0, 1], y: [1, 2] }] }).layer.flatMap(
+      ({ mark }) => (mark.baseline === 'middle' ? [mark.text] : []),
+    );
+  assert.equal(legend('features, mean', 'Norms'), ['features, mean']);
+  assert.equal(legend('loss', 'Loss'), []);
 });
 
 test.run();

@@ -271,14 +271,15 @@ function leadOf({ config, history, counts, parameters, ending }: TrainingResult)
 function figureOf(plan: FigurePlan, rows: readonly Row[], { config, counts }: TrainingResult): Figure[] {
   const series = Object.entries(plan.curves).flatMap(([column, name], place) => {
     const curve = curveOf(rows, column, plan.factor ?? 1);
-    return curve && !(isFixed(config) && ofPrototypes(column)) ? [{ name, ...curve, color: place, style: place }] : [];
+    return curve ? [{ name, column, ...curve, color: place, style: place }] : [];
   });
-  if (series.length === 0) return [];
+  // Of a fixed simplex alone there is nothing to see; beside what moves it stays, to compare with.
+  if (series.every(({ column }) => isFixed(config) && ofPrototypes(column))) return [];
   const chart: LineChart = {
     title: plan.title,
     x: { title: 'epoch', whole: true },
     y: { ...plan.y, scale: plan.y.scale === 'log' && falls(series) ? 'log' : 'linear' },
-    series,
+    series: series.map(({ column: _, ...drawn }) => drawn),
     rules: plan.rule ? [plan.rule(counts.length)] : [],
   };
   return [{ name: plan.name, spec: lineChart(chart), caption: plan.caption }];

@@ -113,11 +113,14 @@ test('the theory beside it, or why there is none', async () => {
   assert.match(html, /‖MᵀW\/λ‖/);
 });
 
-test('prototypes that are fixed are not drawn', async () => {
+test('prototypes that are fixed are not drawn by themselves', async () => {
   const fixed = { ...config, model: { kind: 'mlp', classifier: { kind: 'fixed-etf' } } };
-  const figures = figuresOf(await draw({ config: fixed, history: epochs(3) }));
+  const html = await draw({ config: fixed, history: epochs(3) });
+  const figures = figuresOf(html);
   assert.not.ok(figures.includes('Smallest angle between prototypes'));
   assert.ok(figures.includes('Norms'));
+  // Beside features that move they are, with their names.
+  for (const name of ['prototypes, largest', 'prototypes, smallest']) assert.ok(html.includes(`>${name}<`), name);
 });
 
 /** Three epochs in which every column has values of its own, each a tenth of the one before. */
