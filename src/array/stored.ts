@@ -133,8 +133,8 @@ export function storable(
 }
 
 function integerOf(data: unknown): 'int32' | 'int64' | 'uint64' | undefined {
-  if (data instanceof Int32Array) return 'int32';
-  if (data instanceof BigInt64Array) return 'int64';
+  if (types.isInt32Array(data)) return 'int32';
+  if (types.isBigInt64Array(data)) return 'int64';
   return data instanceof BigUint64Array ? 'uint64' : undefined;
 }
 
