@@ -70,12 +70,26 @@ export type TrainingLoss =
       readonly scale?: number;
     };
 
+/** Weights `(1−β)/(1−β^{n_c})` of the classes, of mean 1 (Cui et al. 2019; deferred: Cao et al. 2019). */
+export interface Reweighting {
+  /** @default 0.9999 */
+  readonly beta?: number | undefined;
+  /** The first epoch that has them. @default 0 */
+  readonly from?: number | undefined;
+  /**
+   * What the mean over a batch divides by: `weights`, the sum of its samples' weights, as published; or `samples`, their number,
+   * as the mean of `classWeights` does, which on a long-tailed set makes the loss and every gradient several times smaller.
+   * @default 'weights'
+   */
+  readonly mean?: 'weights' | 'samples' | undefined;
+}
+
 export interface TrainingConfig {
   readonly data: DataFiles | DataSets;
   readonly model: Model;
   readonly loss: TrainingLoss;
-  /** Class weights `(1−β)/(1−β^{n_c})`, of mean 1, from an epoch on (deferred re-weighting): for cross-entropy and LDAM. */
-  readonly reweighting?: { readonly beta?: number | undefined; readonly from?: number | undefined } | undefined;
+  /** Class weights from an epoch on (deferred re-weighting): for cross-entropy and LDAM. */
+  readonly reweighting?: Reweighting | undefined;
   /** Of the features before they are normalized, over a batch. */
   readonly regularization?: Regularization | undefined;
   /** Rescaled learning rates: `‖h‖`, held fixed, multiplies each sample's gradient (UL §4.3). @default false */
@@ -281,6 +295,7 @@ export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, pl
     ...(ldam && { ldamMargins: ldam.margins }),
     ldamScale: ldam?.scale ?? 1,
     weightsFrom: weights?.from ?? 0,
+    meanByWeights: weights?.mean === 'weights',
   };
 }
 
@@ -298,9 +313,9 @@ function checkReweighting(
   config: TrainingConfig,
   counts: Int32Array,
   place: Place,
-): { values: Float64Array; from: number } | undefined {
+): { values: Float64Array; from: number; mean: 'weights' | 'samples' } | undefined {
   if (config.reweighting === undefined) return undefined;
-  const { beta, from } = checkKeys(config.reweighting, ['beta', 'from'], place);
+  const { beta, from, mean: divisor } = checkKeys(config.reweighting, ['beta', 'from', 'mean'], place);
   if (config.loss.kind !== 'ldam' && (config.loss.kind !== 'cross-entropy' || config.loss.classWeights)) {
     throw new LayerpeelError(place.code, `${place.path} is for cross-entropy without classWeights and for ldam; leave it out.`);
   }
@@ -311,5 +326,9 @@ function checkReweighting(
   if (start >= config.epochs) {
     throw new LayerpeelError(place.code, `${place.path}.from is ${start}, but the run has ${config.epochs} epochs; expected less.`);
   }
-  return { values: raw.map((weight) => weight / mean), from: start };
+  return {
+    values: raw.map((weight) => weight / mean),
+    from: start,
+    mean: checkChoice(divisor ?? 'weights', ['weights', 'samples'] as const, inside(place, 'mean')),
+  };
 }

@@ -32,6 +32,7 @@ export interface NetworkLossPlan extends EngineLoss {
   readonly ldamMargins?: Float64Array | undefined;
   readonly ldamScale: number;
   readonly weightsFrom: number;
+  readonly meanByWeights: boolean;
 }
 
 /** `Architecture` of native/torch/models. */

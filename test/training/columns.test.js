@@ -63,7 +63,8 @@ function perceptron(tensors, kind, { images, shape }, moments) {
 
 const crossEntropy = (z, y) => Math.log(sum(z.map((value) => Math.exp(value - Math.max(...z))))) + Math.max(...z) - z[y];
 const lossOf = (z, labels, weights) =>
-  sum(z.map((row, i) => (weights?.[labels[i]] ?? 1) * crossEntropy(row, labels[i]))) / z.length;
+  sum(z.map((row, i) => (weights?.[labels[i]] ?? 1) * crossEntropy(row, labels[i]))) /
+  sum(z.map((_, i) => weights?.[labels[i]] ?? 1));
 const accuracyOf = (z, labels) => z.filter((row, i) => row.indexOf(Math.max(...row)) === labels[i]).length / z.length;
 
 const dot = (a, b) => sum(a.map((value, k) => value * b[k]));

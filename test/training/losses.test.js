@@ -32,6 +32,7 @@ function ofNetwork(loss, given, options = {}, more = {}) {
   const plan = checkLoss(loss, setting, { samples, classes }, option('loss'), option('options'));
   const full = {
     ...{ meanRegularization: false, rescaled: false, cosine: false, balanced: false, ldamScale: 1, weightsFrom: 0 },
+    meanByWeights: false,
     ...plan,
     ...more,
   };
@@ -118,6 +119,38 @@ test("rescaled learning rates: the value is the loss's own, gradients are longer
     const h = row(given.features, i);
     const wanted = row(plain.features, i).map((value) => value * Math.sqrt(dot(h, h)));
     assert.ok(distance(found.features.subarray(i * dim, (i + 1) * dim), wanted) < 1e-12);
+  }
+});
+
+test('re-weighted, the mean divides by the sum of the weights', () => {
+  const given = state(Float64Array);
+  const loss = { kind: 'cross-entropy', classWeights: [1, 0.5, 2, 3, 0.25] };
+  const plain = lossAndGradientSync(loss, given);
+  const found = ofNetwork(loss, given, {}, { meanByWeights: true });
+  const share = samples / given.labels.reduce((sum, label) => sum + loss.classWeights[label], 0);
+  assert.ok(Math.abs(found.value - plain.value * share) < 1e-12);
+  for (const part of ['features', 'prototypes', 'biases']) {
+    assert.ok(distance(found[part], plain[part].data.map((value) => value * share)) < 1e-12, part);
+  }
+});
+
+test('directions of features and prototypes at any size of a number', () => {
+  for (const [Type, sizes, tolerance] of [
+    [Float32Array, [1e-30, 1e-24, 1e20, 1e25], 1e-5],
+    [Float64Array, [1e-200, 1e-158, 1e155, 1e200], 1e-11],
+  ]) {
+    const given = state(Type, { biases: false });
+    const wanted = ofNetwork({ kind: 'cross-entropy' }, given, { normalizeFeatures: true }, { cosine: true });
+    for (const size of sizes) {
+      const of = ({ shape, data }) => ({ shape, data: data.map((value) => value * size) });
+      const there = { ...given, features: of(given.features), prototypes: of(given.prototypes) };
+      const found = ofNetwork({ kind: 'cross-entropy' }, there, { normalizeFeatures: true }, { cosine: true });
+      assert.ok(Math.abs(found.value - wanted.value) < tolerance, `${size}: ${found.value}, expected ${wanted.value}`);
+      for (const part of ['features', 'prototypes']) {
+        const back = Float64Array.from(found[part], (value) => value * size);
+        assert.ok(distance(back, wanted[part]) < tolerance, `${part} of ${size}`);
+      }
+    }
   }
 });
 

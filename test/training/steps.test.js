@@ -117,8 +117,11 @@ function imagesOf(batch, options) {
   return images.get(key);
 }
 
-/** The loss of a batch, and the share that is decided right. `lengths` weigh the samples' gradients, where rates are rescaled. */
-function objective(P, batch, epoch, { loss, augmentation = {}, seed = 0, regularizer = () => 0, ...how }, lengths) {
+/**
+ * The loss of a batch, and the share that is decided right. `lengths` weigh the samples' gradients, where rates are rescaled;
+ * `weight` of a label is what the mean divides by the sum of.
+ */
+function objective(P, batch, epoch, { loss, weight = () => 1, augmentation = {}, seed = 0, regularizer = () => 0, ...how }, lengths) {
   const { xs, partners, shares } = imagesOf(batch, { ...augmentation, ...normalization, epoch, seed });
   const { h, z, moments } = forward(P, xs, how);
   const right = batch.map((i, b) => {
@@ -129,7 +132,10 @@ function objective(P, batch, epoch, { loss, augmentation = {}, seed = 0, regular
     const of = (y) => loss(z[b], y, epoch);
     return shares[b] * of(set.labels[i]) + (1 - shares[b]) * of(set.labels[partners[b]]);
   });
-  const value = sum(losses.map((each, b) => each * (lengths?.[b] ?? 1))) / batch.length + regularizer(h);
+  const weights = batch.map(
+    (i, b) => shares[b] * weight(set.labels[i], epoch) + (1 - shares[b]) * weight(set.labels[partners[b]], epoch),
+  );
+  const value = sum(losses.map((each, b) => each * (lengths?.[b] ?? 1))) / sum(weights) + regularizer(h);
   return { value, right: sum(right), norms: h.map(norm), moments };
 }
 
@@ -284,11 +290,19 @@ const cases = {
   ],
   're-weighted classes': [
     { batch: 2, reweighting: { beta: 0.9 } },
+    { rates: rate, loss: (z, y) => softmaxLoss(z, y, balanced(0.9)[y]), weight: (y) => balanced(0.9)[y] },
+  ],
+  're-weighted classes, the mean by samples': [
+    { batch: 2, reweighting: { beta: 0.9, mean: 'samples' } },
     { rates: rate, loss: (z, y) => softmaxLoss(z, y, balanced(0.9)[y]) },
   ],
   'classes re-weighted late': [
     { batch: 3, reweighting: { beta: 0.6, from: 2 } },
-    { rates: rate, loss: (z, y, epoch) => softmaxLoss(z, y, epoch < 2 ? 1 : balanced(0.6)[y]) },
+    {
+      rates: rate,
+      loss: (z, y, epoch) => softmaxLoss(z, y, epoch < 2 ? 1 : balanced(0.6)[y]),
+      weight: (y, epoch) => (epoch < 2 ? 1 : balanced(0.6)[y]),
+    },
   ],
   'class weights and smoothed labels': [
     { batch: 2, loss: { kind: 'cross-entropy', classWeights: [0.5, 1, 3], labelSmoothing: 0.3 } },
@@ -319,6 +333,7 @@ const cases = {
     { batch: 2, loss: { kind: 'ldam', largestMargin: 0.7, scale: 4 }, reweighting: { beta: 0.8 }, model },
     {
       ...{ rates: rate, head: { normalize: true }, cosine: true },
+      weight: (y) => balanced(0.8)[y],
       loss: (z, y) =>
         softmaxLoss(
           z.map((value, c) => 4 * (value - (c === y ? 0.7 * counts[c] ** -0.25 : 0))),

@@ -40,6 +40,7 @@ NetworkLoss network_loss_in(const Argument& plan, Index samples, Index classes) 
     if (std::ssize(loss.margins) != classes) throw Error("LP_SHAPE", "LDAM needs a margin for each class.");
   }
   loss.weights_from = plan["weightsFrom"].size();
+  loss.by_weights = plan["meanByWeights"].flag();
   return loss;
 }
 

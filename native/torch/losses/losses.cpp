@@ -1,5 +1,7 @@
 #include "torch/losses/losses.h"
 
+#include <limits>
+
 namespace lp {
 namespace {
 
@@ -10,6 +12,14 @@ Tensor tensor_of(const std::vector<double>& values, const Tensor& like) {
 }
 
 Tensor norms(const Tensor& rows) { return at::linalg_vector_norm(rows, 2, {1}); }
+
+// Rows over their lengths, which are taken of rows over a power of two, so that no square under- or overflows; a zero
+// row stays zero. 2^-e of a number m 2^e is m over it, exactly.
+Tensor directions(const Tensor& rows) {
+  const auto largest = rows.detach().abs().amax({1}, true).clamp_min(std::numeric_limits<float>::min());
+  const auto sized = rows * (std::get<0>(at::frexp(largest)) / largest);
+  return sized / norms(sized).clamp_min(1e-12).unsqueeze(1);
+}
 
 // One column of each row.
 Tensor at_labels(const Tensor& rows, const Tensor& labels) { return rows.gather(1, labels.unsqueeze(1)).squeeze(1); }
@@ -25,7 +35,7 @@ Tensor orthogonal(const Tensor& units) {
 Tensor dot_regression(const NetworkLoss& network, const Tensor& u, Tensor w, const Tensor& labels) {
   const Loss& loss = network.base;
   if (!loss.prototype_lengths.empty()) {
-    w = (w / norms(w).unsqueeze(1) * tensor_of(loss.prototype_lengths, w).unsqueeze(1)).detach();
+    w = (directions(w) * tensor_of(loss.prototype_lengths, w).unsqueeze(1)).detach();
   }
   auto target = tensor_of(loss.targets, u).index_select(0, labels);
   auto curvature = tensor_of(loss.curvatures, u).index_select(0, labels);
@@ -97,11 +107,11 @@ Tensor sample_losses(const NetworkLoss& network, const Tensor& h, const Tensor& 
 
 Tensor entering(const NetworkLoss& loss, const Tensor& features) {
   if (!loss.base.normalized) return features;
-  return features * (loss.base.radius / norms(features).clamp_min(1e-12)).unsqueeze(1);
+  return loss.base.radius * directions(features);
 }
 
 Tensor logits(const NetworkLoss& loss, const Tensor& entering, const Tensor& prototypes, const Tensor& biases) {
-  const auto w = loss.cosine ? prototypes / norms(prototypes).clamp_min(1e-12).unsqueeze(1) : prototypes;
+  const auto w = loss.cosine ? directions(prototypes) : prototypes;
   return biases.defined() ? at::addmm(biases, entering, w.t()) : at::mm(entering, w.t());
 }
 
@@ -112,20 +122,26 @@ Tensor network_loss(const NetworkLoss& network, const Tensor& features, const Te
   // Dot regression makes no logits.
   const auto z =
       loss.kind == LossKind::dot_regression && !network.ldam ? Tensor() : logits(network, u, prototypes, biases);
-  const bool weighted = !loss.class_weights.empty() && epoch >= network.weights_from;
+  const bool weighted = network.weighted(epoch);
+  const auto weights_of = [&](const Tensor& labels) { return tensor_of(loss.class_weights, u).index_select(0, labels); };
   const auto of = [&](const Tensor& labels) {
     auto losses = targets.soft.defined() ? -(targets.soft * at::log_softmax(z, 1)).sum(1)
                                          : sample_losses(network, features, u, z, prototypes, biases, labels);
-    if (weighted) losses = losses * tensor_of(loss.class_weights, losses).index_select(0, labels);
+    if (weighted) losses = losses * weights_of(labels);
     return losses;
   };
-  auto losses = of(targets.labels);
-  if (targets.partners.defined()) losses = targets.share * losses + (1 - targets.share) * of(targets.partners);
+  const auto mixed = [&](const auto& values_of) {
+    const Tensor own = values_of(targets.labels);
+    return targets.partners.defined() ? targets.share * own + (1 - targets.share) * values_of(targets.partners) : own;
+  };
+  auto losses = mixed(of);
   if (network.rescaled) {
     const auto scaled = losses * norms(features).detach();
     losses = scaled + (losses - scaled).detach();
   }
-  auto value = loss.sum ? losses.sum() : losses.mean();
+  auto value = loss.sum                              ? losses.sum()
+               : weighted && network.by_weights ? losses.sum() / mixed(weights_of).sum()
+                                                : losses.mean();
   if (loss.regularization > 0) {
     const double share = network.mean_regularization ? 1.0 / static_cast<double>(features.size(0)) : 1;
     value = value + loss.regularization * share * features.square().sum();

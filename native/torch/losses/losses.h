@@ -9,7 +9,8 @@
 //             its number of labels: τ_c = √(γ_B/n_c), κ_c = 1                          (ETF, released code)
 //   mixtures  λ ℓ(y) + (1 − λ) ℓ(partner's y): of cross-entropy that of the soft label
 //
-// Class weights multiply the samples' losses; the mean divides by n. The regularization ρ Σ‖h‖² (or its mean) is of the
+// Class weights multiply the samples' losses; the mean divides by n, or by the sum of the weights, of a mixture λ a_y +
+// (1 − λ) a of the partner's. The regularization ρ Σ‖h‖² (or its mean) is of the
 // features as they are before normalization.
 #pragma once
 
@@ -30,6 +31,10 @@ struct NetworkLoss {
   std::vector<double> margins;  // ldam: m (C)
   // Class weights count from this epoch on (deferred re-weighting).
   Index weights_from = 0;
+  // Whether the mean divides by the sum of the weights (Cao et al. 2019's, as PyTorch's cross-entropy has it).
+  bool by_weights = false;
+
+  bool weighted(Index epoch) const { return !base.class_weights.empty() && epoch >= weights_from; }
 };
 
 struct Targets {

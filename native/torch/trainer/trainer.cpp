@@ -129,6 +129,10 @@ Trainer::~Trainer() = default;
 // What libtorch keeps for each thread or for all, as this trainer wants it.
 void Trainer::begin_job() const {
   at::set_num_threads(plan_.threads);
+  // Training is in float: this thread, which is the run's own and goes backward too, and those that OpenMP keeps for it
+  // flush subnormal numbers (core/flushed.h) as long as they live.
+  at::globalContext().setFlushDenormal(true);
+  at::parallel_for(0, at::get_num_threads(), 1, [](int64_t, int64_t) { at::globalContext().setFlushDenormal(true); });
   if (!device_.is_cuda()) return;
   at::globalContext().setAllowTF32CuBLAS(plan_.tf32);
   at::globalContext().setAllowTF32CuDNN(plan_.tf32);
@@ -242,6 +246,14 @@ Evaluation Trainer::evaluate(Index split_index, Index begin, Index count, Index 
   torch::NoGradGuard no_gradient;
   NetworkLoss objective = plan_.loss;
   objective.base.regularization = 0;
+  // The sum of the weights is that of the whole split, of which these samples are a part.
+  objective.by_weights = false;
+  double share = 1;
+  if (plan_.loss.by_weights && plan_.loss.weighted(epoch)) {
+    double total = 0;
+    for (const int32_t label : split.labels) total += plan_.loss.base.class_weights[label];
+    share = static_cast<double>(split.labels.size()) / total;
+  }
   const Index p = dim(), classes = plan_.classes;
   Evaluation result;
   for (Index done = 0; done < count;) {
@@ -264,7 +276,7 @@ Evaluation Trainer::evaluate(Index split_index, Index begin, Index count, Index 
     done += batch.count;
     control.progress(static_cast<double>(done) / static_cast<double>(count));
   }
-  result.loss /= static_cast<double>(count);
+  result.loss *= share / static_cast<double>(count);
   result.norm /= static_cast<double>(count);
   return result;
 }
