@@ -13,7 +13,11 @@ namespace {
 template <class T>
 struct Run {
   Run(uint64_t seed, Index n, Index classes, Index p, bool biased)
-      : random(seed), plan(random_plan(random, classes, 4)), plain(n, classes, p), velocity(n, classes, p), biased(biased) {
+      : random(seed),
+        plan(random_plan(random, classes, 4)),
+        plain(n, classes, p),
+        velocity(n, classes, p),
+        biased(biased) {
     plan.as_it_is = true;
     for (Index i = 0; i < n; i++) labels.push_back(static_cast<int32_t>(random.below(classes)));
     for (auto* part : {&plain.h, &plain.w, &plain.b})
