@@ -1,14 +1,6 @@
 // Products and losses on a device, where their arrays lie, against the CPU's: every loss and option, odd sizes, both types, every
 // precision. Runs on a GPU, or on the device that `npm run build:emulated` puts on the CPU.
-import {
-  LayerpeelError,
-  lossAndGradient,
-  lossAndGradientSync,
-  matmul,
-  matmulSync,
-  openDevice,
-  seededRandom,
-} from 'layerpeel';
+import { LayerpeelError, lossAndGradient, lossAndGradientSync, matmul, matmulSync, openDevice, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { measureLoss } from '../../lib/losses/losses.js';

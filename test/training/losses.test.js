@@ -130,7 +130,13 @@ test('re-weighted, the mean divides by the sum of the weights', () => {
   const share = samples / given.labels.reduce((sum, label) => sum + loss.classWeights[label], 0);
   assert.ok(Math.abs(found.value - plain.value * share) < 1e-12);
   for (const part of ['features', 'prototypes', 'biases']) {
-    assert.ok(distance(found[part], plain[part].data.map((value) => value * share)) < 1e-12, part);
+    assert.ok(
+      distance(
+        found[part],
+        plain[part].data.map((value) => value * share),
+      ) < 1e-12,
+      part,
+    );
   }
 });
 

@@ -121,7 +121,13 @@ function imagesOf(batch, options) {
  * The loss of a batch, and the share that is decided right. `lengths` weigh the samples' gradients, where rates are rescaled;
  * `weight` of a label is what the mean divides by the sum of.
  */
-function objective(P, batch, epoch, { loss, weight = () => 1, augmentation = {}, seed = 0, regularizer = () => 0, ...how }, lengths) {
+function objective(
+  P,
+  batch,
+  epoch,
+  { loss, weight = () => 1, augmentation = {}, seed = 0, regularizer = () => 0, ...how },
+  lengths,
+) {
   const { xs, partners, shares } = imagesOf(batch, { ...augmentation, ...normalization, epoch, seed });
   const { h, z, moments } = forward(P, xs, how);
   const right = batch.map((i, b) => {

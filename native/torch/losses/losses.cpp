@@ -123,7 +123,9 @@ Tensor network_loss(const NetworkLoss& network, const Tensor& features, const Te
   const auto z =
       loss.kind == LossKind::dot_regression && !network.ldam ? Tensor() : logits(network, u, prototypes, biases);
   const bool weighted = network.weighted(epoch);
-  const auto weights_of = [&](const Tensor& labels) { return tensor_of(loss.class_weights, u).index_select(0, labels); };
+  const auto weights_of = [&](const Tensor& labels) {
+    return tensor_of(loss.class_weights, u).index_select(0, labels);
+  };
   const auto of = [&](const Tensor& labels) {
     auto losses = targets.soft.defined() ? -(targets.soft * at::log_softmax(z, 1)).sum(1)
                                          : sample_losses(network, features, u, z, prototypes, biases, labels);
@@ -139,7 +141,7 @@ Tensor network_loss(const NetworkLoss& network, const Tensor& features, const Te
     const auto scaled = losses * norms(features).detach();
     losses = scaled + (losses - scaled).detach();
   }
-  auto value = loss.sum                              ? losses.sum()
+  auto value = loss.sum                         ? losses.sum()
                : weighted && network.by_weights ? losses.sum() / mixed(weights_of).sum()
                                                 : losses.mean();
   if (loss.regularization > 0) {
