@@ -33,7 +33,7 @@ foreach(architecture ${LAYERPEEL_CUDA_PTX_plain})
     set(translated ${CMAKE_CURRENT_BINARY_DIR}/ptx/${name}_${architecture}.cpp)
     add_custom_command(OUTPUT ${ptx} DEPFILE ${ptx}.d DEPENDS ${source} VERBATIM
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/ptx
-      COMMAND ${LAYERPEEL_NVCC} -std=c++20 -O3 -lineinfo -arch=compute_${architecture} -Werror all-warnings
+      COMMAND ${LAYERPEEL_NVCC} -std=c++20 -O3 -lineinfo -arch=compute_${architecture} -Werror all-warnings -diag-suppress 554
         -I ${PROJECT_SOURCE_DIR}/native -MD -MF ${ptx}.d -ptx ${source} -o ${ptx})
     add_custom_command(OUTPUT ${translated} VERBATIM
       DEPENDS ${ptx} ${PROJECT_SOURCE_DIR}/native/cuda/emulated/ptx2cpp.py

@@ -66,6 +66,8 @@ function look(source, architecture) {
     `-arch=sm_${architecture}`,
     '-Werror',
     'all-warnings',
+    '-diag-suppress',
+    '554',
     '-Inative',
     '-cubin',
     '--resource-usage',

@@ -1,7 +1,7 @@
 // Runs of projected descent, one or many of one shape behind a handle: see ops/descent/projected.
 //   descentBegin({ dtype, samples, classes, dim }) → handle
-//   descentAdd(handle, start, plan, target?) → { features, prototypes, beyondDevices }: whether they had to be projected; and
-//     what devices do not have of it, in words, or ''
+//   descentAdd(handle, start, plan, target?) → { features, prototypes, beyondDevices }: whether they had to be
+//     projected; and what devices do not have of it, in words, or ''
 //   descentAdvance(mode, handle, { rates, steps, shown }) → [{ reason, step, records }] of the runs
 //   descentObserve(mode, handle) → [Float64Array] of the runs: the step and the measures
 //   descentState(handle, { run, velocity }) → { features, prototypes, biases? }, or nothing where there is no velocity

@@ -1,6 +1,6 @@
-// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch, precision }) → { out }, the array given or a
-// new one: see ops/linear/matmul. The plan is made and checked by src/array/matmul.ts; here only that it stays inside
-// the arrays.
+// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch, precision }) → { out }, the array
+// given or a new one: see ops/linear/matmul. The plan is made and checked by src/array/matmul.ts; here only that it
+// stays inside the arrays.
 #include "ops/linear/matmul.h"
 
 #include <algorithm>

@@ -123,8 +123,6 @@ class Function:
             return f'reinterpret_cast<uint64_t>({self.parameters[name]})'
         if name.startswith('__local_depot'):
             return f'reinterpret_cast<uint64_t>({name})'
-        if name in self.parameters:
-            return f'reinterpret_cast<uint64_t>({self.parameters[name]})'
         raise Unknown(f'symbol {name}')
 
     def value(self, operand, t):
@@ -174,9 +172,7 @@ class Function:
         if space == 'param' and '%' in text:  # a parameter whose address was taken
             return f'ptx::local<{type_}, {count}>({self.address(text)})'
         if space == 'param':
-            name, offset = re.fullmatch(r'\[\s*([%\w$]+)\s*(?:\+\s*(-?\d+))?\s*\]', text.strip()).groups()
-            if name.startswith('%'):  # the address of a parameter, of which nvcc keeps one for many of its fields
-                return f'reinterpret_cast<const {type_}*>({self.address(text)})'
+            name, offset = re.fullmatch(r'\[\s*([\w$]+)\s*(?:\+\s*(\d+))?\s*\]', text.strip()).groups()
             return f'reinterpret_cast<{type_}*>({self.parameters.get(name, name)} + {offset or 0})'
         return f'ptx::{"constant" if space == "const" else space}<{type_}, {count}>({self.address(text)})'
 

@@ -85,7 +85,8 @@ __device__ __forceinline__ double block_sum(double x, double* scratch) {
   return all;
 }
 
-// out(r, c) += Σ_k a(r, k) b(c, k) for kClassTile values c from `first` on, below `count`. a and b step by their strides.
+// out(r, c) += Σ_k a(r, k) b(c, k) for kClassTile values c from `first` on, below `count`. a and b step by their
+// strides.
 template <class T>
 __device__ __forceinline__ void dots(const T* a, int a_step, const T* b, int b_row, int b_step, int length, int first,
                                      int count, T (&sums)[kClassTile]) {
@@ -102,8 +103,8 @@ __device__ __forceinline__ void dots(const T* a, int a_step, const T* b, int b_r
   }
 }
 
-// Moves rows of p elements with velocities v, a warp a row, by the rule of ops/descent/move, and projects them; gradient(i, j),
-// and of a row its rate(i) and decay(i). All threads of the block call it.
+// Moves rows of p elements with velocities v, a warp a row, by the rule of ops/descent/move, and projects them;
+// gradient(i, j), and of a row its rate(i) and decay(i). All threads of the block call it.
 template <class T, class Gradient, class Rate, class Decay>
 __device__ __forceinline__ void move_rows(T* x, T* v, int rows, int p, int stride, const MoveFactors& factors,
                                           double* scratch, Gradient gradient, Rate rate, Decay decay) {
@@ -156,8 +157,8 @@ __device__ __forceinline__ void bring_back(T* to, const T* shared, int stride, i
   for (int k = threadIdx.x; k < rows * p; k += blockDim.x) to[k] = shared[k / p * stride + k % p];
 }
 
-// Takes each block's run from step `first`, if it has come so far, `steps` steps on, or as many as are left of its errand,
-// or up to a state from which there is none.
+// Takes each block's run from step `first`, if it has come so far, `steps` steps on, or as many as are left of its
+// errand, or up to a state from which there is none.
 template <class T>
 __global__ void __launch_bounds__(kMostThreads) descent_kernel(Batch<T> batch, int first, int steps) {
   const Errand errand = batch.errands[blockIdx.x];
@@ -235,8 +236,8 @@ __global__ void __launch_bounds__(kMostThreads) descent_kernel(Batch<T> batch, i
     }
     if (__syncthreads_or(broken)) break;
 
-    // Slopes. With u = r h/‖h‖: ∂/∂h = (r/‖h‖) (g − û ûᵀg), and ûᵀg = Σ_c G_c (z_c − b_c)/r; what it loses along h joins
-    // the decay.
+    // Slopes. With u = r h/‖h‖: ∂/∂h = (r/‖h‖) (g − û ûᵀg), and ûᵀg = Σ_c G_c (z_c − b_c)/r; what it loses along h
+    // joins the decay.
     for (int i = thread; i < n; i += threads) {
       T* const z = g + i * across;
       T along = 0;
@@ -339,7 +340,8 @@ RunPlan<T> run_plan(const ProjectedDescentPlan& plan) {
 template <class T>
 class BlockARun final : public StepsOfMany<T> {
  public:
-  // rates: those of the call, `count` numbers, of which legs take theirs, `stride` apart; or from elsewhere, one at a time.
+  // rates: those of the call, `count` numbers, of which legs take theirs, `stride` apart; or from elsewhere, one at a
+  // time.
   BlockARun(Job& job, const std::vector<std::unique_ptr<ProjectedDescent<T>>>& runs, const double* rates, Index count,
             Index stride)
       : job_(job),
@@ -452,8 +454,8 @@ class BlockARun final : public StepsOfMany<T> {
   // Elements of a run's state that mean something.
   Index used() const { return first_.biases ? size_ : size_ - first_.classes(); }
 
-  // Steps that take about ten milliseconds: a multiprocessor makes some 10¹⁰ multiplications a second of a step's 3 n C p, and
-  // a step alone has 20 µs of waiting.
+  // Steps that take about ten milliseconds: a multiprocessor makes some 10¹⁰ multiplications a second of a step's 3 n C
+  // p, and a step alone has 20 µs of waiting.
   Index steps_of_stretch(Index blocks) const {
     const auto& [n, classes, p] = std::array{first_.samples(), first_.classes(), first_.dim()};
     const double turns = std::ceil(static_cast<double>(blocks) / job_.device().description().multiprocessors);

@@ -1,6 +1,6 @@
-// Many runs of projected descent on a device, a block a run: state, velocity and slopes stay in the block's shared memory
-// for as many steps as a launch takes. A step is that of lanes (ops/descent/lanes: the same rule, the same refusals, to
-// rounding):
+// Many runs of projected descent on a device, a block a run: state, velocity and slopes stay in the block's shared
+// memory for as many steps as a launch takes. A step is that of lanes (ops/descent/lanes: the same rule, the same
+// refusals, to rounding):
 //
 //   Z = H Wᵀ + b      G = ∂ℓ/∂Z, a thread a row      ∂W = GᵀH      H moves by G W, a warp a row      W and b move
 //
@@ -16,8 +16,8 @@
 
 namespace lp {
 
-// Where the parts of a run lie in a block's shared memory, in elements of T behind kScratch doubles. Rows are an odd number
-// of elements apart, lest lanes that walk down a column meet in a bank.
+// Where the parts of a run lie in a block's shared memory, in elements of T behind kScratch doubles. Rows are an odd
+// number of elements apart, lest lanes that walk down a column meet in a bank.
 struct SharedParts {
   static constexpr int kScratch = 8;  // a warp's share of a sum each
 

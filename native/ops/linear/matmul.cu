@@ -1,6 +1,6 @@
-// Matrix products on the device: see matmul.h. A block makes a square tile of the result from tiles of the factors, which
-// pass through registers into shared memory, two stages deep: the next is on its way while this one is used. There every
-// factor lies the same way, [depth][row of op(a), or column of op(b)], however it lies in memory.
+// Matrix products on the device: see matmul.h. A block makes a square tile of the result from tiles of the factors,
+// which pass through registers into shared memory, two stages deep: the next is on its way while this one is used.
+// There every factor lies the same way, [depth][row of op(a), or column of op(b)], however it lies in memory.
 //
 // Where a result has few tiles and much depth, the depth is cut into parts, which are added up in their order.
 #include "ops/linear/matmul.h"

@@ -1,10 +1,10 @@
-// Losses on the device: see losses.h, and the passes of the CPU for the formulas (ops/loss/logits_pass, ops/loss/class_pass,
-// transform_row in ops/loss/losses.kernel.cpp).
+// Losses on the device: see losses.h, and the passes of the CPU for the formulas (ops/loss/logits_pass,
+// ops/loss/class_pass, transform_row in ops/loss/losses.kernel.cpp).
 //
-// Of losses that couple all classes, a chunk of rows at a time: U Wᵀ, one kernel that turns logits into their gradients in
-// place and takes value, margin and decision with it, then G W and Gᵀ U. Of the others, one kernel over the samples,
-// then sums over classes. What samples add up to is summed by blocks of fixed rows and joined in their order: no atomics,
-// results repeat. Numbers of a row are summed in its type, those of many rows in double.
+// Of losses that couple all classes, a chunk of rows at a time: U Wᵀ, one kernel that turns logits into their gradients
+// in place and takes value, margin and decision with it, then G W and Gᵀ U. Of the others, one kernel over the samples,
+// then sums over classes. What samples add up to is summed by blocks of fixed rows and joined in their order: no
+// atomics, results repeat. Numbers of a row are summed in its type, those of many rows in double.
 #include "ops/loss/losses.h"
 
 #include <algorithm>
@@ -70,8 +70,8 @@ struct Group {
 
 constexpr size_t kTallyShared = kRowWarps * (sizeof(double) + sizeof(RowTally));
 
-// Calls row(i, group, tally) for the rows of the block, `share` of `rows`, by its groups of kSize; the first thread of each
-// keeps the tally, and these are joined in their order.
+// Calls row(i, group, tally) for the rows of the block, `share` of `rows`, by its groups of kSize; the first thread of
+// each keeps the tally, and these are joined in their order.
 template <int kSize, class F>
 __device__ __forceinline__ void for_rows(Index rows, Index share, RowTally* tallies, F row) {
   double* const shared = shared_memory<double>();
@@ -255,8 +255,8 @@ __global__ void __launch_bounds__(kRowThreads) rows_kernel(T* logits, Rows<T> of
   });
 }
 
-// parts (·, C) = or += sums of columns of g (rows, C): thread t of a block has column t % width of the tile blockIdx.y, and
-// every so many rows.
+// parts (·, C) = or += sums of columns of g (rows, C): thread t of a block has column t % width of the tile blockIdx.y,
+// and every so many rows.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     column_sums_kernel(const T* g, Index rows, Index classes, int width, bool more, double* parts) {
@@ -282,7 +282,8 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // ---- losses without logits ------------------------------------------------------------------------------------------
 
-// v (C, p) = γ total − (1+γ) w; or w, at its length where that is stated: `total` (p), `lengths` and `stated` (C) or null.
+// v (C, p) = γ total − (1+γ) w; or w, at its length where that is stated: `total` (p), `lengths` and `stated` (C) or
+// null.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     pulls_kernel(const T* w, Index size, Index p, double gamma, const double* total, const double* lengths,
@@ -327,8 +328,8 @@ __global__ void __launch_bounds__(kRowThreads) pull_kernel(Pulling<T> of, RowTal
     const double scale = of.normalized ? of.radius / length : 1;
     const T factor = static_cast<T>(scale);  // u = factor h
 
-    // Where the cosine of w and h is below −1 + ε: v = −(1+γ)(along ĥ + wanted aside), aside what w has across ĥ, or, where
-    // that is lost in rounding, what an axis has. In double: aside is a small difference.
+    // Where the cosine of w and h is below −1 + ε: v = −(1+γ)(along ĥ + wanted aside), aside what w has across ĥ, or,
+    // where that is lost in rounding, what an axis has. In double: aside is a small difference.
     bool turned = false, by_axis = false;
     double along_h = 0, wanted = 0, exact = length, own_axis = 0, across = 1;
     Index axis = 0;

@@ -1,5 +1,5 @@
-// Runs in blocks' shared memory against plain loops over the rule: all options, odd sizes, runs of different plans side by
-// side.
+// Runs in blocks' shared memory against plain loops over the rule: all options, odd sizes, runs of different plans side
+// by side.
 #include "ops/descent/batched.h"
 
 #include "test/cuda/device.h"
