@@ -94,6 +94,7 @@ export {
 export {
   type Direction,
   type Limit,
+  logMeasures,
   type MeasureName,
   marginMeasures,
   type Regime,

@@ -11,7 +11,9 @@ export const startLimited = (limit, args, options) =>
   startProgram('/bin/sh', ['-c', `${limit}; exec "$0" "$@"`, node, ...before, ...args], options);
 
 function startProgram(program, args, { env = {}, cwd, stdio } = {}) {
-  const child = spawn(program, args, { cwd, stdio, env: { ...process.env, CI: '', ...env } });
+  // The tests' runner asks for colours, of which Node.js warns where somebody else asks for none.
+  const { FORCE_COLOR: _, ...inherited } = process.env;
+  const child = spawn(program, args, { cwd, stdio, env: { ...inherited, CI: '', ...env } });
   const output = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr']) {
     child[stream]?.setEncoding('utf8');

@@ -67,10 +67,8 @@ const opened = new Map<number, Promise<RawDevice> | RawDevice>();
 
 const open = (mode: Mode, ordinal: number) => engine().deviceOpen(mode, { ordinal, cublas: ownCublas() });
 
-/** An open device as it is; the device of a number, opened at the first use. */
-export async function openPlace(device: RawDevice | number): Promise<RawDevice> {
-  if (typeof device !== 'number') return device;
-  const ordinal = device;
+/** The device of this number, opened unless it is. */
+export async function openPlace(ordinal: number): Promise<RawDevice> {
   const found = opened.get(ordinal);
   if (found) return found;
   const opening = (open({}, ordinal) as Pending<RawDevice>).promise;
@@ -85,8 +83,8 @@ export async function openPlace(device: RawDevice | number): Promise<RawDevice> 
   }
 }
 
-/** The same at once. */
-export function openPlaceSync(device: RawDevice | number): RawDevice {
+/** The device of a place, opened at once at its first use. */
+export function deviceAt({ device }: Place): RawDevice {
   if (typeof device !== 'number') return device;
   const ordinal = device;
   const found = opened.get(ordinal);
@@ -95,6 +93,14 @@ export function openPlaceSync(device: RawDevice | number): RawDevice {
   opened.set(ordinal, fresh);
   return fresh;
 }
+
+/** Waits where somebody opens the device of a place just now. */
+export async function opening({ device }: Place): Promise<void> {
+  if (typeof device === 'number') await opened.get(device);
+}
+
+/** Whether that is so. */
+export const isOpening = ({ device }: Place): boolean => typeof device === 'number' && opened.get(device) instanceof Promise;
 
 /** Frees what the device holds; the next use opens it anew. */
 export function closePlace(device: RawDevice): void {

@@ -7,7 +7,7 @@ import { types } from 'node:util';
 import type { Control } from '../check/control.js';
 import { aborted, type ErrorCode, makeError } from '../check/errors.js';
 import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
-import { openPlace, openPlaceSync, type Place } from './place.js';
+import { deviceAt, isOpening, opening, type Place } from './place.js';
 
 /** An operation whose arguments have been checked: how to run it, and what to make of the result. */
 export interface Task<Raw, T> {
@@ -37,7 +37,7 @@ function typed(error: unknown): unknown {
 export function runSync<Raw, T>(task: Task<Raw, T>): T {
   try {
     const { place } = task;
-    const mode = place && { atOnce: true, device: openPlaceSync(place.device).handle, resident: place.resident };
+    const mode = place && { atOnce: true, device: deviceAt(place).handle, resident: place.resident };
     return task.wrap(task.call(engine(), mode) as Raw);
   } catch (error) {
     throw typed(error);
@@ -74,7 +74,9 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
   waiting?.add(cancel);
   try {
     const { place } = task;
-    const device = place && { device: (await openPlace(place.device)).handle, resident: place.resident };
+    // A call takes its arrays as they are when it is made: nothing is awaited before it, unless the device is being opened.
+    if (place && isOpening(place)) await opening(place);
+    const device = place && { device: deviceAt(place).handle, resident: place.resident };
     if (signal?.aborted) throw aborted(signal);
     const begin = () => {
       pending = task.call(engine(), { ...(onProgress && { progress }), ...device }) as Pending<Raw>;

@@ -102,10 +102,9 @@ test('a wrong weight decay is named with its place', async () => {
   await refuses('LP_CONFIG', /^config\.optimizer\.weightDecay\.norms is -1; expected/, () => decayed({ norms: -1 }));
 });
 
-test('there is no device to name yet', async () => {
-  for (const descend of Object.values(descents)) {
-    await refuses('LP_OPTION', /^options\.device is not known; expected/, () => descend({ device: 'cpu' }));
-  }
+test('a device is named where one is used', async () => {
+  await refuses('LP_OPTION', /^options\.device is not known; expected/, () => descents.gradientDescent({ device: 'cpu' }));
+  await refuses('LP_OPTION', /device is "cup"; did you mean 'cpu'\?/, () => descents.projectedDescent({ device: 'cup' }));
   await refuses('LP_OPTION', /devise is not known; expected/, () => descents.gradientDescent({ devise: 'cpu' }));
 });
 
