@@ -162,7 +162,7 @@ const faults = [
   [{ model: mlp, optimizer: { nesterov: true, momentum: 0 } }, 'LP_CONFIG', /nesterov needs momentum/],
   [{ model: mlp, device: 'gpu' }, 'LP_CONFIG', /expected cpu, cuda/],
   [{ model: mlp, device: 'cuda:77' }, 'LP_DEVICE', /no device cuda:77/],
-  [{ model: { ...mlp, head: { batchNorm: true } }, batch: 31 }, 'LP_CONFIG', /single one/],
+  [{ model: { ...mlp, head: { batchNorm: true } }, batch: 31 }, 'LP_CONFIG', /a single sample/],
   [{ model: { kind: 'resnet18', stem: 'imagenet' } }, 'LP_CONFIG', /at least 32×32/],
   [{ model: mlp, data: { train: patterns({ counts: [3, 0, 2] }) } }, 'LP_BALANCE', /class 1 has no training image/],
   [{ model: mlp, data: { kind: 'cifar10', path: '/nowhere' } }, 'LP_FILE', /nowhere/],

@@ -16,7 +16,9 @@ Tensor norms(const Tensor& rows) { return at::linalg_vector_norm(rows, 2, {1}); 
 // Rows over their lengths, which are taken of rows over a power of two, so that no square under- or overflows; a zero
 // row stays zero. 2^-e of a number m 2^e is m over it, exactly.
 Tensor directions(const Tensor& rows) {
-  const auto largest = rows.detach().abs().amax({1}, true).clamp_min(std::numeric_limits<float>::min());
+  const double least =
+      rows.scalar_type() == at::kDouble ? std::numeric_limits<double>::min() : std::numeric_limits<float>::min();
+  const auto largest = rows.detach().abs().amax({1}, true).clamp_min(least);
   const auto sized = rows * (std::get<0>(at::frexp(largest)) / largest);
   return sized / norms(sized).clamp_min(1e-12).unsqueeze(1);
 }
