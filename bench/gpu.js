@@ -37,7 +37,7 @@ function dispose(made) {
 const random = seededRandom(1);
 const floats = (...shape) => {
   const data = new Float32Array(shape.reduce((product, extent) => product * extent, 1));
-  for (let i = 0; i < data.length; i++) data[i] = random.next() - 0.5;
+  for (let i = 0; i < data.length; i++) data[i] = random.uniform() - 0.5;
   return { shape, data };
 };
 
