@@ -71,10 +71,8 @@ Napi::Value device_room(Call& call) {
 }
 LP_EXPORT("deviceRoom(handle)", device_room)
 
-// devicePut(mode, { data }) → { data }, an array of the mode's device
-Napi::Value device_put(Call& call) {
-  if (!call.resident()) throw Error("LP_OPTION", "An array is put on a device: the mode says which, and resident.");
-  const Argument data = call[1]["data"];
+// { data }, a copy of an array by way of the device, which lies where the mode has results.
+Napi::Value copy(Call& call, const Argument& data) {
   return with_float_type(data, [&]<class T>() {
     const Index size = data.length();
     const Input<T> from(call, data, size);
@@ -83,20 +81,19 @@ Napi::Value device_put(Call& call) {
                            [=](Napi::Env env) { return named(env, {{"data", to}}); });
   });
 }
+
+// devicePut(mode, { data }) → { data }, an array of the mode's device
+Napi::Value device_put(Call& call) {
+  if (!call.resident()) throw Error("LP_OPTION", "An array is put on a device: the mode says which, and resident.");
+  return copy(call, call[1]["data"]);
+}
 LP_EXPORT("devicePut(mode, plan)", device_put)
 
 // deviceRead(mode, { data }) → { data }, a typed array of what an array of the mode's device holds
 Napi::Value device_read(Call& call) {
   if (!call.device() || call.resident())
     throw Error("LP_OPTION", "An array is read from the device that the mode names.");
-  const Argument data = call[1]["data"];
-  return with_float_type(data, [&]<class T>() {
-    const Index size = data.length();
-    const Input<T> from(call, data, size);
-    const Output<T> to(call, size);
-    return call.run_placed([](Control&) {}, [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
-                           [=](Napi::Env env) { return named(env, {{"data", to}}); });
-  });
+  return copy(call, call[1]["data"]);
 }
 LP_EXPORT("deviceRead(mode, plan)", device_read)
 

@@ -94,13 +94,11 @@ export function deviceAt({ device }: Place): RawDevice {
   return fresh;
 }
 
-/** Waits where somebody opens the device of a place just now. */
-export async function opening({ device }: Place): Promise<void> {
-  if (typeof device === 'number') await opened.get(device);
+/** What to wait for where somebody opens the device of a place just now. */
+export function opening({ device }: Place): Promise<RawDevice> | undefined {
+  const found = typeof device === 'number' ? opened.get(device) : undefined;
+  return found instanceof Promise ? found : undefined;
 }
-
-/** Whether that is so. */
-export const isOpening = ({ device }: Place): boolean => typeof device === 'number' && opened.get(device) instanceof Promise;
 
 /** Frees what the device holds; the next use opens it anew. */
 export function closePlace(device: RawDevice): void {

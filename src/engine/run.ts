@@ -7,7 +7,7 @@ import { types } from 'node:util';
 import type { Control } from '../check/control.js';
 import { aborted, type ErrorCode, makeError } from '../check/errors.js';
 import { type Engine, engine, type Mode, type Pending, type Result } from './load.js';
-import { deviceAt, isOpening, opening, type Place } from './place.js';
+import { deviceAt, opening, type Place } from './place.js';
 
 /** An operation whose arguments have been checked: how to run it, and what to make of the result. */
 export interface Task<Raw, T> {
@@ -75,7 +75,8 @@ export async function run<Raw, T>(task: Task<Raw, T>, { signal, onProgress }: Co
   try {
     const { place } = task;
     // A call takes its arrays as they are when it is made: nothing is awaited before it, unless the device is being opened.
-    if (place && isOpening(place)) await opening(place);
+    const wait = place && opening(place);
+    if (wait) await wait;
     const device = place && { device: deviceAt(place).handle, resident: place.resident };
     if (signal?.aborted) throw aborted(signal);
     const begin = () => {
