@@ -33,12 +33,15 @@ inline unsigned blocks_for(Index size, Index unit) {
   return static_cast<unsigned>(blocks);
 }
 
-// So many elements as 16 bytes hold, read and written at once.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int kSize = 16 / sizeof(T);
-  T x[kSize];
+// Elements that lie side by side, read and written at once.
+template <class T, int kVector>
+struct alignas(sizeof(T) * kVector) Columns {
+  static constexpr int kSize = kVector;
+  T x[kVector];
 };
+// So many as 16 bytes hold.
+template <class T>
+using Pack = Columns<T, 16 / sizeof(T)>;
 
 // Whether rows of p elements from `data` on can be read as packs.
 template <class T>

@@ -20,9 +20,7 @@ template <class T, int kVector>
 __global__ void __launch_bounds__(kSumThreads)
     sum_runs_kernel(const T* rows, Index p, const Index* order, const Index* begin, const double* factors,
                     double* parts) {
-  struct alignas(sizeof(T) * kVector) Columns {
-    T x[kVector];
-  };
+  using Columns = cuda::Columns<T, kVector>;
   const Index column = (static_cast<Index>(blockIdx.y) * kSumThreads + threadIdx.x) * kVector;
   if (column >= p) return;
   const Index from = begin[blockIdx.x], to = begin[blockIdx.x + 1];

@@ -29,9 +29,7 @@ __global__ void __launch_bounds__(kThreads) convert_kernel(const double* x, Inde
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     rows_of_class_kernel(const T* table, const int32_t* labels, Index samples, Index p, T* out) {
-  struct alignas(sizeof(T) * kVector) Columns {
-    T x[kVector];
-  };
+  using Columns = cuda::Columns<T, kVector>;
   const Index across = p / kVector, size = samples * across, stride = static_cast<Index>(gridDim.x) * kThreads;
   for (Index at = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x; at < size; at += stride) {
     const Index i = at / across, j = at % across;

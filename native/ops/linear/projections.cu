@@ -50,9 +50,7 @@ template <class T, int kVector>
 __global__ void __launch_bounds__(kPartThreads)
     part_rows_kernel(const T* features, const int32_t* labels, Index samples, Index p, PartTables<T> tables,
                      Projections<T> out) {
-  struct alignas(sizeof(T) * kVector) Columns {
-    T x[kVector];
-  };
+  using Columns = cuda::Columns<T, kVector>;
   const auto columns = [](auto* data) { return reinterpret_cast<const Columns*>(data); };
   const auto target = [](T* data) { return reinterpret_cast<Columns*>(data); };
   const Index across = p / kVector, size = samples * across, stride = static_cast<Index>(gridDim.x) * kPartThreads;
