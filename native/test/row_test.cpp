@@ -48,8 +48,23 @@ void ends() {
   check(none.min_margin == kInfinity && none.correct == 0, "no row");
 }
 
+// The lowest finite number is above −∞, and −∞ is the rival where there is no more.
+template <class T>
+void lowest(Index classes) {
+  constexpr T kLowest = std::numeric_limits<T>::lowest(), kNone = -std::numeric_limits<T>::infinity();
+  std::vector<T> z(classes, kNone);
+  check(decide(z.data(), classes, 0).rival == -kInfinity, "the rival of masked classes alone");
+  z[classes - 1] = kLowest;
+  check(decide(z.data(), classes, 0).rival == static_cast<double>(kLowest), "a rival at the lowest finite number");
+  check(!decide(z.data(), classes, 0).correct && decide(z.data(), classes, classes - 1).correct, "it is above −∞");
+}
+
 int main() {
   Random random(1);
+  for (Index classes = 2; classes < 80; classes++) {
+    lowest<float>(classes);
+    lowest<double>(classes);
+  }
   for (Index classes = 1; classes < 80; classes++) {
     against_max_element<float>(classes, random);
     against_max_element<double>(classes, random);

@@ -2,17 +2,26 @@
 // whose namespace it lies.
 #pragma once
 
+#include <limits>
+
 #include "ops/loss/row.h"
 
 namespace lp::LP_ISA {
 namespace {
 
+// −∞ of none, and where all of them are: a reduction to the maximum may begin at the lowest finite number instead
+// (OpenMP 5.0, table 2.11; clang's does), so where it ends there the elements are looked at again.
 template <class T>
 inline T largest(const T* z, Index begin, Index end) {
-  T most = -static_cast<T>(__builtin_inff());
+  constexpr T kLowest = std::numeric_limits<T>::lowest();
+  T most = kLowest;
 #pragma omp simd reduction(max : most)
   for (Index j = begin; j < end; j++) most = z[j] > most ? z[j] : most;
-  return most;
+  if (most > kLowest) return most;
+  for (Index j = begin; j < end; j++) {
+    if (z[j] == kLowest) return kLowest;
+  }
+  return -std::numeric_limits<T>::infinity();
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 #include "ops/loss/softmax.h"
 #include "ops/loss/exponential.h"
-#include "ops/loss/row.h"
+#include "ops/loss/row-inl.h"
 
 namespace lp::LP_ISA {
 
@@ -9,20 +9,17 @@ namespace {
 template <class T>
 void row(const T* z, Index classes, const int32_t* label, double beta, Index i, const SoftmaxRows& out) {
   constexpr double kMasked = -__builtin_inf();
-  double first = kMasked, zeros = 0;
-#pragma omp simd reduction(max : first) reduction(+ : zeros)
-  for (Index j = 0; j < classes; j++) {
-    const double value = static_cast<double>(z[j]);
-    first = first < value ? value : first;
-    zeros += value < 0 ? 0 : 0 * value;
-  }
+  const double first = static_cast<double>(largest(z, 0, classes));
+  double zeros = 0;
+#pragma omp simd reduction(+ : zeros)
+  for (Index j = 0; j < classes; j++) zeros += z[j] < 0 ? 0.0 : 0.0 * static_cast<double>(z[j]);
   if (zeros != 0 || first == kMasked || (label && static_cast<double>(z[*label]) == kMasked)) {  // zeros is NaN
     out.confidence[i] = __builtin_nan("");
     return;
   }
   Index top = 0;
   while (static_cast<double>(z[top]) != first) top++;
-  const double second = decide(z, classes, top).rival;
+  const double second = decide_row(z, classes, top).rival;
   if (second == kMasked) {  // all but one are masked
     out.predicted[i] = static_cast<int32_t>(top);
     out.largest[i] = first;
