@@ -119,6 +119,20 @@ export const readWhole = (path: string): Promise<Buffer> =>
     return bytes;
   });
 
+/** The text of a whole file; empty where there is none. */
+export async function textIfAny(path: string): Promise<string> {
+  try {
+    return (await readWhole(path)).toString();
+  } catch (error) {
+    if (isMissing(error)) return '';
+    throw error;
+  }
+}
+
+/** Whether that is why a file could not be read. */
+export const isMissing = (error: unknown): boolean =>
+  ((error as LayerpeelError).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+
 /**
  * Makes a folder and those above it; one that is there already will do. (`mkdir` of Node with `recursive` tries for ever where a
  * file system makes no folders and says of each that its parent is missing, as `/proc` does.)

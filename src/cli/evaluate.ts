@@ -4,7 +4,7 @@
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Place } from '../check/options.js';
-import { checkSettings, type Evaluation, type EvaluationOptions, evaluate, evaluateScores } from '../evaluation/evaluate.js';
+import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
 import { type EvaluationFiles, evaluationFiles, filesOfRun, readEvaluation, readScores } from '../evaluation/files.js';
 import {
   detectionRows,
@@ -14,6 +14,7 @@ import {
   scoresColumns,
   scoresPage,
 } from '../report/pages/evaluation.js';
+import { runIn } from '../report/run-folder.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
 
 export const command: Command = {
@@ -58,6 +59,9 @@ export const command: Command = {
     const [path] = args;
     if (options.scores ?? options['ood-scores']) return evaluateBareScores(context, options);
     const run = path !== undefined && (!ARRAY_FILE.test(path) || (await stat(path).catch(() => undefined))?.isDirectory());
+    const before = run ? await runIn(path) : undefined;
+    if (before && before.status !== 'complete')
+      context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
     const counts = listOf(options.counts);
     const given = Object.fromEntries(evaluationFiles.flatMap((name) => (options[name] ? [[name, options[name]]] : [])));
     const files: EvaluationFiles = { ...(run ? await filesOfRun(path) : { logits: path }), ...given };
@@ -73,12 +77,13 @@ export const command: Command = {
     const config = { ...files, ...settings };
     const folder = await context.folder(name);
     const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
-    const result = await evaluate(counts ? { ...input, counts } : input, {
+    const evaluate = startEvaluation(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
     });
     await folder.begin(config);
+    const result = await evaluate();
     for (const [file, columns] of Object.entries(evaluationColumns(result))) await folder.metrics(columns, file);
     const { predicted, confidences, ...rest } = result;
     await folder.array('predicted', { shape: [predicted.length], data: predicted });
@@ -109,8 +114,9 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
   const folder = await context.folder(name);
   const sides = [await readScores(scores), await readScores(others)] as const;
   const onProgress = (share: number) => context.progress(share, 'evaluating');
-  const result = await evaluateScores(...sides, { ...settings, signal: context.signal, onProgress });
+  const evaluate = startScores(...sides, { ...settings, signal: context.signal, onProgress });
   await folder.begin(config);
+  const result = await evaluate();
   for (const [file, columns] of Object.entries(scoresColumns(result))) await folder.metrics(columns, file);
   const { confidence } = settings;
   const report = await folder.report(

@@ -10,8 +10,8 @@
  * run that is stopped or killed goes on with `--resume` from its folder: with the rows measured until then, and only if the
  * checkpoint is of the same start, problem and options.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { textIfAny } from '../array/files.js';
 import type { State } from '../array/ndarray.js';
 import { inside } from '../check/options.js';
 import {
@@ -137,7 +137,7 @@ const columnsOf = (names: readonly string[]): Record<string, number[]> => Object
  */
 async function rowsBefore(run: string, names: readonly string[], step: number): Promise<Record<string, number[]>> {
   const columns = columnsOf(names);
-  const text = await readFile(join(run, 'metrics.csv'), 'utf8').catch(() => '');
+  const text = await textIfAny(join(run, 'metrics.csv'));
   const [head = [], ...rows] = text.split('\r\n').map((line) => line.split(','));
   const clock = head.indexOf('step');
   const whole = rows.filter((row) => row.length === head.length && clock >= 0 && Number(row[clock]) < step);

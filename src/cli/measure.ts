@@ -4,7 +4,7 @@
 import { basename } from 'node:path';
 import { withDtype } from '../array/ndarray.js';
 import { openArray, readFloats, readLabels } from '../array/open.js';
-import { type Collapse, collapse } from '../collapse/collapse.js';
+import { type Collapse, startCollapse } from '../collapse/collapse.js';
 import { collapseMeasures } from '../collapse/measures.js';
 import { atCollapse, collapsePage, collapseValues, cosineColumns } from '../report/pages/collapse.js';
 import type { RunFolder } from '../report/run-folder.js';
@@ -49,15 +49,15 @@ export const command: Command = {
     const like = async (file: string | undefined) =>
       file === undefined ? undefined : withDtype(await readFloats(file), features.dtype);
     const input = { features, labels: await readLabels(labels), prototypes: await like(prototypes), biases: await like(biases) };
-    const measured = await collapse(input, {
+    const measure = startCollapse(input, {
       globalMean,
       classMeans: true,
       signal,
       onProgress: (share) => progress(share, 'measuring'),
     });
-
     const config = { features: path, name, labels, prototypes, biases, globalMean };
     await folder.begin(config);
+    const measured = await measure();
     const values = collapseValues(measured);
     await folder.metrics(Object.fromEntries(values.map(([measure, value]) => [measure, [value]])));
     await saveArrays(measured, folder);

@@ -129,6 +129,14 @@ export async function collapse<Name extends CollapseMeasure = CollapseMeasure, I
   input: Input,
   options: CollapseOptions<Name> = {},
 ): Promise<CollapseOf<Input, Name>> {
+  return startCollapse<Name, Input>(input, options)();
+}
+
+/** `collapse` in two: what is checked before features are read, and the rest when called. */
+export function startCollapse<Name extends CollapseMeasure, Input extends CollapseInput>(
+  input: Input,
+  options: CollapseOptions<Name>,
+): () => Promise<CollapseOf<Input, Name>> {
   const problem = prepare(input, options);
   const { signal, onProgress } = options;
   const { samples, steps, secondSweep } = problem;
@@ -150,14 +158,16 @@ export async function collapse<Name extends CollapseMeasure = CollapseMeasure, I
     }
     await running;
   };
-  try {
-    await sweep('collapseSum');
-    await run(steps.center, { signal });
-    if (secondSweep) await sweep('collapseMeasure');
-    return problem.present(await run(steps.result, { signal })) as CollapseOf<Input, Name>;
-  } finally {
-    steps.end();
-  }
+  return async () => {
+    try {
+      await sweep('collapseSum');
+      await run(steps.center, { signal });
+      if (secondSweep) await sweep('collapseMeasure');
+      return problem.present(await run(steps.result, { signal })) as CollapseOf<Input, Name>;
+    } finally {
+      steps.end();
+    }
+  };
 }
 
 /** `collapse` of features in memory, on the calling thread (its loops still use every compute thread); copies no features. */

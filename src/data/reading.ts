@@ -5,10 +5,10 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type Fill, InputFile, readWhole } from '../array/files.js';
+import { type Fill, InputFile, isMissing, readWhole } from '../array/files.js';
 import { fileFault } from '../array/stored.js';
 import type { Control } from '../check/control.js';
-import { aborted, type LayerpeelError } from '../check/errors.js';
+import { aborted } from '../check/errors.js';
 import type { ImageSet } from './images.js';
 
 export type LoadControl = Pick<Control, 'signal' | 'onProgress'>;
@@ -91,9 +91,6 @@ async function missing(path: string, name: string, names: readonly string[]): Pr
   }
   throw fileFault(join(path, name), `it does not exist; expected ${names.join(', ')} in the folder of this data set.${advice}`);
 }
-
-export const isMissing = (error: unknown): boolean =>
-  ((error as LayerpeelError).cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
 
 /**
  * Published files by name: bytes, and the checksum (MD5, or SHA-1 where it is longer) of the file of that many bytes.

@@ -118,22 +118,34 @@ export function* step<Raw, T>(task: Task<Raw, T>): Steps<T> {
 
 /** Runs the steps off the event loop; `signal` stops between and inside of them. What fails is thrown where it was yielded. */
 export async function drive<T>(steps: Steps<T>, control?: Control): Promise<T> {
+  return begun(steps, control)();
+}
+
+/** `drive` in two: up to the first step at once, so that what is checked before it is refused at once; the rest when called. */
+export function begun<T>(steps: Steps<T>, control?: Control): () => Promise<T> {
+  let next: ReturnType<typeof steps.next>;
   try {
-    let next = steps.next();
-    while (!next.done) {
-      let result: unknown;
-      try {
-        result = await (next.value ? run(next.value, control) : turn(control));
-      } catch (error) {
-        next = steps.throw(error);
-        continue;
-      }
-      next = steps.next(result);
-    }
-    return next.value;
+    next = steps.next();
   } catch (error) {
     throw typed(error);
   }
+  return async () => {
+    try {
+      while (!next.done) {
+        let result: unknown;
+        try {
+          result = await (next.value ? run(next.value, control) : turn(control));
+        } catch (error) {
+          next = steps.throw(error);
+          continue;
+        }
+        next = steps.next(result);
+      }
+      return next.value;
+    } catch (error) {
+      throw typed(error);
+    }
+  };
 }
 
 /** Runs the steps on the calling thread. */

@@ -10,7 +10,7 @@ import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
-import { drive, driveSync, type Steps } from '../engine/run.js';
+import { begun, drive, driveSync, type Steps } from '../engine/run.js';
 import {
   type Accuracies,
   accuraciesOf,
@@ -121,8 +121,12 @@ export interface Evaluation extends Accuracies {
 export async function evaluate(input: EvaluationInput | string, options: EvaluationOptions = {}): Promise<Evaluation> {
   const { signal } = checkOptions(options, optionKeys);
   if (typeof input !== 'string') return drive(evaluationSteps(input, options, keep), { signal });
-  return drive(evaluationSteps(await readEvaluation(await filesOfRun(input)), options), { signal });
+  return startEvaluation(await readEvaluation(await filesOfRun(input)), options)();
 }
+
+/** `evaluate` of arrays that nobody else writes to, in two: what is checked before anything is computed, and the rest when called. */
+export const startEvaluation = (input: EvaluationInput, options: EvaluationOptions): (() => Promise<Evaluation>) =>
+  begun(evaluationSteps(input, options), { signal: options.signal });
 
 /** `evaluate` on the calling thread. */
 export function evaluateSync(input: EvaluationInput, options: EvaluationOptions = {}): Evaluation {
@@ -230,17 +234,23 @@ export interface ScoresResult {
   readonly intervals: Readonly<Record<string, Interval>>;
 }
 
-/** @throws `LP_SHAPE` for a side without samples, `LP_NOT_FINITE` for NaN, `LP_OPTION`, `LP_ABORTED` */
-export async function evaluateScores(
+/**
+ * Checks scores; what it returns evaluates them.
+ * @throws `LP_SHAPE` for a side without samples, `LP_NOT_FINITE` for NaN, `LP_OPTION`; `LP_ABORTED` later
+ */
+export function startScores(
   inDistribution: ArrayLike<number>,
   outOfDistribution: ArrayLike<number>,
   options: EvaluationOptions,
-): Promise<ScoresResult> {
+): () => Promise<ScoresResult> {
   const settings = checkSettings(options);
   const sides: Sides = [checkScores(inDistribution, 'scores'), checkScores(outOfDistribution, 'ood-scores')];
   const score = { ranking: rank(sides), histogram: histogramOf(sides, BINS_OF_SCORES) };
-  const { detected, intervals } = await drive(detectAll({ score }, settings, settings.onProgress), { signal: options.signal });
-  return { outOfDistribution: detected, intervals };
+  return async () => {
+    const steps = detectAll({ score }, settings, settings.onProgress);
+    const { detected, intervals } = await drive(steps, { signal: options.signal });
+    return { outOfDistribution: detected, intervals };
+  };
 }
 
 /** The options of an evaluation with their defaults. */

@@ -2,10 +2,11 @@
  * The lock of a run folder: that of an open file, `.lock`, which the system takes from a process that is gone, however it
  * went. So a run whose `run.json` says that it runs and whose lock is free was interrupted.
  */
-import type { FileHandle } from 'node:fs/promises';
-import { open, readFile, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { textIfAny } from '../array/files.js';
 import { LayerpeelError } from '../check/errors.js';
 import { engine } from '../engine/load.js';
 
@@ -20,6 +21,9 @@ type LockState = 'held' | 'taken' | 'unknown';
 
 export const lockFile = '.lock';
 
+/** A pipe would hold the thread that opens it. */
+const NO_WAITING = constants.O_NONBLOCK ?? 0;
+
 export class FolderLock {
   private constructor(
     private readonly path: string,
@@ -32,12 +36,14 @@ export class FolderLock {
   static async take(folder: string): Promise<FolderLock> {
     const path = join(folder, lockFile);
     for (;;) {
-      const handle = await open(path, 'a');
+      const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | NO_WAITING, 0o666);
       try {
+        const found = await handle.stat();
+        if (!found.isFile()) throw new LayerpeelError('LP_FILE', `${path} is not a regular file; remove it.`);
         const state = lock(handle);
         if (state === 'taken') throw new LayerpeelError('LP_FILE', await usedBy(folder, path));
         // Whoever had it may have removed the file after it was opened here.
-        if ((await handle.stat()).ino === (await stat(path).catch(() => undefined))?.ino) {
+        if (found.ino === (await stat(path).catch(() => undefined))?.ino) {
           await handle.truncate();
           await handle.write(`process ${process.pid} on ${hostname()}`);
           return new FolderLock(path, handle, state);
@@ -52,7 +58,7 @@ export class FolderLock {
 
   /** Whether a run has the lock of a folder. */
   static async isTaken(folder: string): Promise<boolean> {
-    const handle = await open(join(folder, lockFile), 'r').catch(() => undefined);
+    const handle = await open(join(folder, lockFile), constants.O_RDONLY | NO_WAITING).catch(() => undefined);
     if (!handle) return false;
     try {
       return lock(handle) !== 'held';
@@ -77,6 +83,6 @@ function lock({ fd }: FileHandle): LockState {
 }
 
 async function usedBy(folder: string, path: string): Promise<string> {
-  const owner = await readFile(path, 'utf8').catch(() => '');
+  const owner = await textIfAny(path).catch(() => '');
   return `${folder} is in use by another run${owner && ` (${owner})`}; wait for it, stop it, or give another folder.`;
 }

@@ -9,10 +9,10 @@
  * run's at a time (`lock.ts`), and what it holds is of one run: another that begins there removes what the one before wrote, and
  * does so only if that one had left nothing to lose, or by `force`.
  */
-import { lstat, mkdir, readdir, readFile, realpath, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { clearTemporaries, isTemporary, makeFolder, reasonOf, writeFileAtomic } from '../array/files.js';
+import { clearTemporaries, isTemporary, makeFolder, reasonOf, textIfAny, writeFileAtomic } from '../array/files.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
@@ -100,7 +100,7 @@ export class RunFolder {
   /** Whether this run goes on with one of this configuration that is complete already. */
   async isComplete(config: unknown): Promise<boolean> {
     if (!this.goesOn || this.earlier?.status !== 'complete') return false;
-    const before = await readFile(join(this.path, 'config.json'), 'utf8').catch(() => '');
+    const before = await textIfAny(join(this.path, 'config.json'));
     return isDeepStrictEqual(parsed(before), parsed(JSON.stringify(config)));
   }
 
@@ -220,7 +220,7 @@ export async function runIn(path: string): Promise<Run | undefined> {
 }
 
 async function readRun(path: string): Promise<Run | undefined> {
-  const { layerpeel, command, status, files } = Object(parsed(await readFile(join(path, 'run.json'), 'utf8').catch(() => '')));
+  const { layerpeel, command, status, files } = Object(parsed(await textIfAny(join(path, 'run.json'))));
   if (typeof layerpeel !== 'string') return undefined;
   const within = (file: unknown) => typeof file === 'string' && resolve(path, file).startsWith(resolve(path) + sep);
   return { command: String(command), status, files: Array.isArray(files) ? files.filter(within) : [] };

@@ -3,11 +3,12 @@
  * both by a training step. What is done already is not done again.
  */
 import { existsSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism, freemem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { textIfAny } from '../array/files.js';
 import { type InstallOptions, makeEnvironment, maker, packageRoot, type Run } from '../engine/environment.js';
 import { version } from '../version.js';
 import { binary, buildFolder } from './engine.js';
@@ -41,7 +42,7 @@ async function fetchLibtorch(run: Run, log: (line: string) => void): Promise<Lib
 async function build({ path }: Libtorch, run: Run, log: (line: string) => void): Promise<void> {
   const require = createRequire(import.meta.url);
   const includes = [require('node-api-headers').include_dir, dirname(require.resolve('node-addon-api'))];
-  const cache = await readFile(join(buildFolder, 'CMakeCache.txt'), 'utf8').catch(() => '');
+  const cache = await textIfAny(join(buildFolder, 'CMakeCache.txt'));
   if (!cache.includes(`LIBTORCH:PATH=${path}\n`) || !cache.includes(`LAYERPEEL_VERSION:STRING=${version}\n`)) {
     await rm(buildFolder, { recursive: true, force: true });
   }

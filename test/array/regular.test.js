@@ -1,6 +1,6 @@
 // Whatever is opened is a regular file: a pipe is refused at once, where opening it would hold a thread until somebody writes.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,6 +60,42 @@ test('commands refuse a pipe', async () => {
     assert.is(code, 1, stderr);
     assert.match(stderr, /is not a regular file/);
   }
+});
+
+test('a pipe in the place of a file of a run folder is refused', async () => {
+  const options = { learningRates: { features: 1, prototypes: 1 }, steps: 20 };
+  const state = { random: { classes: 3, perClass: 4, dim: 5 } };
+  const descent = { dynamics: 'projectedDescent', state, problem: { loss: { kind: 'cross-entropy' } }, options };
+  writeFileSync(join(folder, 'd.json'), JSON.stringify(descent));
+  writeFileSync(join(folder, 'more.json'), JSON.stringify({ ...descent, options: { ...options, steps: 40 } }));
+  assert.is((await ends([main, 'simulate', 'd.json', '--out', 'whole'])).code, 0);
+  const arrays = join(folder, 'whole/arrays');
+  for (const name of ['features', 'prototypes', 'labels']) cpSync(join(arrays, `state-${name}.npy`), join(arrays, `${name}.npy`));
+  for (const [file, ...args] of [
+    ['.lock', 'simulate', 'd.json', '--out', 'run', '--force'],
+    ['run.json', 'simulate', 'd.json', '--out', 'run', '--force'],
+    ['config.json', 'simulate', 'd.json', '--out', 'run', '--resume', 'run'],
+    ['checkpoint.safetensors', 'simulate', 'd.json', '--out', 'run', '--resume', 'run'],
+    ['metrics.csv', 'simulate', 'more.json', '--out', 'run', '--resume', 'run'],
+    ['arrays/labels.npy', 'evaluate', 'run', '--out', 'other'],
+  ]) {
+    cpSync(join(folder, 'whole'), join(folder, 'run'), { recursive: true });
+    rmSync(join(folder, 'run', file), { force: true });
+    execFileSync('mkfifo', [join('run', file)], { cwd: folder });
+    const { code, stderr } = await ends([main, ...args]);
+    assert.is(code, 1, `${file}: ${stderr}`);
+    assert.match(stderr, new RegExp(`run/${file} is not a regular file`));
+    rmSync(join(folder, 'run'), { recursive: true });
+  }
+});
+
+test('a pipe in the place of what a build left is refused', async () => {
+  for (const name of ['built', 'libtorch/include/torch', 'libtorch/lib']) mkdirSync(join(folder, name), { recursive: true });
+  execFileSync('mkfifo', ['built/CMakeCache.txt'], { cwd: folder });
+  const env = { LIBTORCH: join(folder, 'libtorch'), LAYERPEEL_TORCH: join(folder, 'built') };
+  const { code, stderr } = await ends([main, 'torch', 'install'], { env });
+  assert.is(code, 1, stderr);
+  assert.match(stderr, /CMakeCache\.txt is not a regular file/);
 });
 
 test('a source that nobody closes closes itself without a word', async () => {

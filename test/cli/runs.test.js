@@ -1,11 +1,12 @@
 // Runs of the command line under what a machine does to them: signals, kills, readers that go away, folders that are in use.
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadCheckpoint, randomState, readNpy, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { runIn } from '../../lib/report/run-folder.js';
 import { startLimited } from '../process.js';
 import { main, run, start } from './run.js';
 
@@ -173,6 +174,34 @@ test('a stopped trajectory leaves a report of what there is', async () => {
   const page = await readFile(join(folder, 'r', 'report.html'), 'utf8');
   assert.match(page, /The run was stopped by SIGTERM\./);
   assert.not.match(page, /<h2>Limit/);
+});
+
+test('an evaluation that is stopped says so, one that is killed was interrupted, and so says who evaluates it', async () => {
+  const { features, prototypes, labels } = randomState({ classes: 10, perClass: 2000, dim: 5 });
+  for (const [name, array] of Object.entries({ features, prototypes, labels: { shape: [20_000], data: labels } }))
+    await writeNpy(join(folder, `${name}.npy`), array);
+  const inputs = ['--features', 'features.npy', '--prototypes', 'prototypes.npy', '--labels', 'labels.npy'];
+  const endless = ['evaluate', ...inputs, '--resamples', '1000000', '--out', 'r'];
+  for (const [signal, status] of [
+    ['SIGTERM', 'stopped'],
+    ['SIGKILL', 'interrupted'],
+  ]) {
+    const { child, output, ended } = start(endless, { cwd: folder });
+    await until(() => output.stderr.includes('evaluating') && exists('r', 'config.json'), 'an evaluation');
+    child.kill(signal);
+    const { code } = await ended;
+    assert.is(code, signal === 'SIGTERM' ? 143 : null);
+    assert.is((await runIn(join(folder, 'r'))).status, status);
+    await mkdir(join(folder, 'r', 'arrays'), { recursive: true });
+    for (const name of ['features', 'prototypes', 'labels'])
+      await copyFile(join(folder, `${name}.npy`), join(folder, 'r', 'arrays', `${name}.npy`));
+    const of = await run(['evaluate', 'r', '--resamples', '0', '--out', 'of', '--force'], { cwd: folder });
+    assert.is(of.code, 0, of.stderr);
+    assert.match(of.stderr, new RegExp(`r is of a run that is ${status}: what it has written is evaluated`));
+  }
+  const again = await run(['evaluate', ...inputs, '--resamples', '0', '--out', 'r'], { cwd: folder });
+  assert.is(again.code, 0, again.stderr);
+  assert.is(await statusOf('r'), 'complete');
 });
 
 test('a signal that nohup has it ignore does not stop a run', async () => {
