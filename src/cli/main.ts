@@ -4,6 +4,7 @@
  * 0 done, 1 failed with one sentence, 2 wrong usage, 128 and the signal's number where one stopped it (130: Ctrl-C).
  */
 import { constants } from 'node:os';
+import { toJson } from '../array/json.js';
 import { LayerpeelError } from '../check/errors.js';
 import { RunFolder } from '../report/run-folder.js';
 import { version } from '../version.js';
@@ -37,7 +38,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const { args, options } = parse(command, rest);
   if (options.help) return print(helpOf(command));
   const outcome = await run(command, args, options);
-  print(options.json ? toJson(outcome.json) : outcome.text);
+  print(options.json ? toJson(outcome.json, 2) : outcome.text);
 }
 
 /** Runs a command and notes in its run folder how it ended. */
@@ -116,7 +117,7 @@ function fail(error: unknown, argv: readonly string[]): number {
     return 2;
   }
   const code = (error as { code?: unknown } | null)?.code;
-  if (argv.includes('--json')) print(toJson({ error: { code: code ?? 'LP_INTERNAL', message } }));
+  if (argv.includes('--json')) print(toJson({ error: { code: code ?? 'LP_INTERNAL', message } }, 2));
   if (stoppedBy && isAbort(error)) {
     progress.log('Stopped.');
     return exitCodeOf(stoppedBy);
@@ -148,10 +149,6 @@ async function overview(): Promise<string> {
 function print(text: string): void {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }
-
-/** JSON has no NaN or infinities (they become null); arrays of numbers are written as lists. */
-const toJson = (value: unknown): string =>
-  JSON.stringify(value, (_key, entry) => (ArrayBuffer.isView(entry) ? Array.from(entry as Float64Array) : entry), 2);
 
 // A reader that has seen enough (`| head`) and a terminal that is closed are no errors: a run goes on, and ends as it ends.
 const GONE = ['EPIPE', 'EIO'];

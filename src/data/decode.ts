@@ -63,13 +63,16 @@ export async function decoder(orient: boolean): Promise<Decode> {
   };
 
   async function checkHeader(file: Buffer): Promise<void> {
-    const { depth, width, height } = await sharp(file, { failOn: 'error', limitInputPixels: false }).metadata();
+    const { depth, width, height } = await sharp(file, { failOn: 'error', limitInputPixels: false })
+      .metadata()
+      .catch((error: Error) => {
+        // What libvips says of a sound TIFF of 64 bits.
+        throw error.message.includes('samples out of range') ? withoutScale('of more than 32 bits') : error;
+      });
     if (Math.max(width, height) > LONGEST_SIDE) throw new Error(`it claims ${height}×${width} pixels (height × width)`);
     // Only whole numbers of 8 or 16 bits say what is white.
     if (depth === 'uchar' || depth === 'ushort') return;
-    throw new UnsupportedImage(
-      `its values are of type ${depth}, which have no scale; images are of 8 bits (0 … 255) or 16 (0 … 65535)`,
-    );
+    throw withoutScale(`of type ${depth}`);
   }
 }
 
@@ -78,6 +81,9 @@ const LONGEST_SIDE = 1e6;
 
 /** An image of a kind that is not read, however sound. */
 export class UnsupportedImage extends Error {}
+
+const withoutScale = (what: string): UnsupportedImage =>
+  new UnsupportedImage(`its values are ${what}, which have no scale; images are of 8 bits (0 … 255) or 16 (0 … 65535)`);
 
 /** How JPEG, PNG, GIF and WebP begin, whose values are of 8 bits, or 16. */
 const WHOLE_NUMBERS = ['\xff\xd8\xff', '\x89PNG', 'GIF8', 'RIFF'];

@@ -220,7 +220,8 @@ async function decodeAll(files: readonly Listed[], source: CheckedSource, contro
 
 function unreadableFault(path: string, cause: Error): LayerpeelError {
   const other = mayBeImage(basename(path)) ? '' : " (onOther: 'skip' leaves out what is no image by its name)";
-  const reason = cause instanceof UnsupportedImage ? `${cause.message}. Convert it` : `${cause.message.split('\n')[0]}. Mend it`;
+  const reason =
+    cause instanceof UnsupportedImage ? `${cause.message}. Convert it to PNG` : `${cause.message.split('\n')[0]}. Mend it`;
   return new LayerpeelError('LP_FILE', `${path} cannot be read as an image: ${reason}, or pass onUnreadable: 'skip'${other}.`, {
     cause,
   });

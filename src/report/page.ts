@@ -4,6 +4,7 @@
  *
  * Text may carry `^{…}` and `_{…}` for super- and subscripts and `` `…` `` for code; everything else is shown as given.
  */
+import { toJson } from '../array/json.js';
 import { LayerpeelError } from '../check/errors.js';
 import { show } from '../check/options.js';
 import { renderSvg, type Spec } from './figure.js';
@@ -248,7 +249,7 @@ function flatten(value: Readonly<Record<string, unknown>>, path = ''): [string, 
       ]);
     }
     if (isObject(entry)) return flatten(entry, here && `${here}.`);
-    const text = typeof entry === 'string' ? entry : JSON.stringify(entry).replaceAll(',', ', ');
+    const text = ['string', 'number'].includes(typeof entry) ? String(entry) : toJson(entry).replaceAll(',', ', ');
     return [[here, text.length > 200 ? `${text.slice(0, 200)} …` : text]];
   });
 }

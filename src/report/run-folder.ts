@@ -13,6 +13,7 @@ import { lstat, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promis
 import { dirname, join, resolve, sep } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { clearTemporaries, isTemporary, makeFolder, reasonOf, textIfAny, writeFileAtomic } from '../array/files.js';
+import { toJson } from '../array/json.js';
 import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
@@ -101,7 +102,7 @@ export class RunFolder {
   async isComplete(config: unknown): Promise<boolean> {
     if (!this.goesOn || this.earlier?.status !== 'complete') return false;
     const before = await textIfAny(join(this.path, 'config.json'));
-    return isDeepStrictEqual(parsed(before), parsed(JSON.stringify(config)));
+    return isDeepStrictEqual(parsed(before), parsed(toJson(config)));
   }
 
   /** Writes `config.json`, and removes what a run before wrote, unless this one goes on with it. */
@@ -110,7 +111,7 @@ export class RunFolder {
     await this.finish('running');
     if (!this.goesOn) await this.clear(() => true);
     for (const folder of FOLDERS) await makeFolder(join(this.path, folder));
-    await this.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
+    await this.write('config.json', `${toJson(config, 2)}\n`);
     return this;
   }
 
@@ -200,7 +201,7 @@ export class RunFolder {
       ...(status === 'running' ? {} : { finished: new Date().toISOString() }),
       files,
     };
-    await writeFileAtomic(join(this.path, 'run.json'), `${JSON.stringify(run, null, 2)}\n`);
+    await writeFileAtomic(join(this.path, 'run.json'), `${toJson(run, 2)}\n`);
   }
 
   private async write(file: string, content: Parameters<typeof writeFileAtomic>[1]): Promise<void> {

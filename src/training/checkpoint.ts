@@ -7,6 +7,7 @@
  */
 import { stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toJson } from '../array/json.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -46,7 +47,7 @@ export async function saveTraining(path: string, handle: Trainer, progress: Trai
   const tensors = Object.fromEntries(layout.map(({ name, shape }, i) => [name, { shape, data: data[i] as Float32Array }]));
   const { labels: _, ...theory } = start ?? {};
   for (const [name, array] of Object.entries(theory)) tensors[THEORY + name] = array as NDArray<Float32Array>;
-  await writeSafetensors(path, tensors, { layerpeel: 'training', progress: JSON.stringify(progress) });
+  await writeSafetensors(path, tensors, { layerpeel: 'training', progress: toJson(progress) });
 }
 
 /**
@@ -60,9 +61,8 @@ export async function readTraining(path: string) {
   try {
     if (metadata.layerpeel !== 'training') throw new Error('its metadata does not name a training');
     const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
-    // JSON has null for NaN: of what was not measured.
     const numbers = <Row extends object>(rows: readonly Row[]) =>
-      rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value ?? Number.NaN])) as Row);
+      rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value ?? Number.NaN)])) as Row);
     const [history, observations] = [numbers(progress.history), numbers(progress.observations)];
     const part = (theory: boolean) =>
       Object.entries(tensors).flatMap(([name, tensor]) =>

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { readNpy, writeNpy, writeNpz } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { toJson } from '../../lib/array/json.js';
 import { run } from './run.js';
 
 const cases = JSON.parse(await readFile(new URL('../golden/collapse.json', import.meta.url), 'utf8'));
@@ -59,6 +60,19 @@ test('prototypes may be left out, and arrays may stand in one file', async () =>
     assert.not.match(stdout, /nc3/);
     assert.match(stdout, /Report: .*run\/report\.html\n$/);
   }
+});
+
+test('what is not defined and what is not finite are told apart in JSON, which has neither', async () => {
+  // Two classes of one mean: a spread over none is Infinity, a cosine with nothing NaN.
+  await writeNpy(join(folder, 'h.npy'), { shape: [4, 2], data: Float64Array.of(1, 0, -1, 0, 1, 0, -1, 0) });
+  await writeNpy(join(folder, 'y.npy'), { shape: [4], data: Int32Array.of(0, 0, 1, 1) });
+  const { code, stdout, stderr } = await run(['measure', 'h.npy', '--labels', 'y.npy', '--out', 'same', '--json'], { cwd: folder });
+  assert.is(code, 0, stderr);
+  const { measures } = JSON.parse(stdout);
+  assert.equal([measures.nc1Cdnv, measures.nc1], ['Infinity', 'NaN']);
+  assert.not.match(stdout, /null/);
+  const values = { a: [Number.NaN, -0.5], b: Float32Array.of(Number.NEGATIVE_INFINITY, 2), c: null };
+  assert.is(toJson(values), '{"a":["NaN",-0.5],"b":["-Infinity",2],"c":null}');
 });
 
 test('faults of usage exit 2, faults of data exit 1 with a sentence and without a folder', async () => {

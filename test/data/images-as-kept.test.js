@@ -81,19 +81,21 @@ test('values have a scale, of 8 bits or 16, or the image is refused: none comes 
       const { images } = await load(path);
       for (const x of ramp) assert.ok(Math.abs(images[3 * x] - x) <= 1, `${bits} bits: ${images[3 * x]} for ${x}`);
     }
-    put(tiff(256, bytes(Float64Array.from(ramp)), 64, 3));
-    await refuses('LP_FILE', /0\.tif cannot be read as an image/, () => load(path));
     for (const [data, bits, format, type] of [
       [Float32Array.from(ramp, (v) => v / 255), 32, 3, 'float'],
       [Uint32Array.from(ramp), 32, 1, 'uint'],
       [Int32Array.from(ramp), 32, 2, 'int'],
       [Int16Array.from(ramp), 16, 2, 'short'],
+      [Float64Array.from(ramp, (v) => v / 255), 64, 3],
+      [BigInt64Array.from(ramp, BigInt), 64, 2],
     ]) {
       put(tiff(256, bytes(data), bits, format));
       for (const more of [{}, { size: [1, 8] }]) {
         await refuses(
           'LP_FILE',
-          new RegExp(`0\\.tif cannot be read as an image: its values are of type ${type}, .*Convert it`),
+          new RegExp(
+            `0\\.tif cannot be read as an image: its values are of ${type ? `type ${type}` : 'more than 32 bits'}, .*Convert it to PNG`,
+          ),
           () => load(path, more),
         );
       }
@@ -118,7 +120,7 @@ test('formats that are not read are refused as such, and by what they are conver
   for (const [name, [bytes, format]] of Object.entries(files)) {
     await withFolder({ [`train/a/${name}`]: bytes, 'train/a/z.png': await flat() }, async (path) => {
       const wanted = new RegExp(
-        `${name} cannot be read as an image: it is ${format}.*, which is not read here; expected JPEG, PNG.*Convert it, or pass`,
+        `${name} cannot be read as an image: it is ${format}.*, which is not read here; expected JPEG, PNG.*Convert it to PNG, or pass`,
       );
       await refuses('LP_FILE', wanted, () => load(path));
       assert.equal((await load(path, { onUnreadable: 'skip' })).skipped, [join(path, 'train/a', name)]);
