@@ -136,15 +136,19 @@ export const isMissing = (error: unknown): boolean =>
 /**
  * Makes a folder and those above it; one that is there already will do. (`mkdir` of Node with `recursive` tries for ever where a
  * file system makes no folders and says of each that its parent is missing, as `/proc` does.)
+ * @throws LP_FILE
  */
 export async function makeFolder(path: string): Promise<void> {
+  const refuse = (error: NodeJS.ErrnoException): never => {
+    throw new LayerpeelError('LP_FILE', `The folder ${path} cannot be made: ${reasonOf(error)}.`, { cause: error });
+  };
   const made = await mkdir(path).catch((error: NodeJS.ErrnoException) => error);
   if (made === undefined) return;
-  if (made.code === 'EEXIST' && (await stat(path)).isDirectory()) return;
-  if (made.code !== 'ENOENT' || dirname(path) === path) throw made;
+  if (made.code === 'EEXIST' && (await stat(path).catch(refuse)).isDirectory()) return;
+  if (made.code !== 'ENOENT' || dirname(path) === path) refuse(made);
   await makeFolder(dirname(path));
   await mkdir(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error; // somebody else was faster
+    if (error.code !== 'EEXIST') refuse(error); // somebody else was faster
   });
 }
 

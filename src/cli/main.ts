@@ -6,8 +6,8 @@
 import { constants } from 'node:os';
 import { toJson } from '../array/json.js';
 import { LayerpeelError } from '../check/errors.js';
+import { version } from '../package.js';
 import { RunFolder } from '../report/run-folder.js';
-import { version } from '../version.js';
 import { aligned, type Command, type Context, endOf, helpOf, kept, type Outcome, parse, UsageError, unknown } from './command.js';
 import { underNohup } from './nohup.js';
 import { Progress } from './progress.js';

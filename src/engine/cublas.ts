@@ -4,7 +4,8 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type InstallOptions, makeEnvironment, maker, packageRoot } from './environment.js';
+import { packageRoot } from '../package.js';
+import { type InstallOptions, makeEnvironment, maker } from './environment.js';
 
 /** The version that `layerpeel cuda install` gets: of the CUDA that the binaries are built with. */
 const cublasVersion = '13.0.*';

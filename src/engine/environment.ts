@@ -3,11 +3,8 @@
  */
 import { spawn } from 'node:child_process';
 import { rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
-
-export const packageRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 export interface InstallOptions {
   readonly signal?: AbortSignal;

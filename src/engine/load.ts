@@ -11,12 +11,9 @@
  *
  * and implemented in `native/addon`, whose `call.h` says how arguments and results cross.
  */
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { LayerpeelError } from '../check/errors.js';
-import { packageRoot } from './environment.js';
+import { checkInPackage, packageRoot } from '../package.js';
 import { cpuQuota, memoryLimit, threadsOf, tooLittleToLoad } from './limits.js';
 
 /** What the engine computes with. */
@@ -109,14 +106,7 @@ export function engine(): Engine {
     loaded = addon;
     return addon;
   } catch (cause) {
-    if (!inPackage()) {
-      throw new LayerpeelError(
-        'LP_NOT_BUILT',
-        `The native engine cannot be found from ${fileURLToPath(import.meta.url)}, which is not in the package: a bundler has taken its code ` +
-          'elsewhere. Mark layerpeel as external (esbuild: --external:layerpeel), so that it is loaded from node_modules.',
-        { cause },
-      );
-    }
+    checkInPackage('The native engine', cause);
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
     throw new LayerpeelError(
       'LP_NOT_BUILT',
@@ -125,15 +115,6 @@ export function engine(): Engine {
         '(needs GCC 12 or clang 14, or later, and CMake 3.22).',
       { cause },
     );
-  }
-}
-
-/** Whether this file is where the package has it. */
-function inPackage(): boolean {
-  try {
-    return JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')).name === 'layerpeel';
-  } catch {
-    return false;
   }
 }
 

@@ -33,9 +33,7 @@ export class EventWriter {
    */
   static async open(folder: string): Promise<EventWriter> {
     const seconds = Math.floor(Date.now() / 1000);
-    await makeFolder(folder).catch((error) => {
-      throw fileError(folder, 'written', error);
-    });
+    await makeFolder(folder);
     for (let number = 0; ; number++) {
       const path = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.${number}`);
       const handle = await open(path, 'ax').catch((error: NodeJS.ErrnoException) => {

@@ -44,9 +44,12 @@ export class FolderLock {
         if (state === 'taken') throw new LayerpeelError('LP_FILE', await usedBy(folder, path));
         // Whoever had it may have removed the file after it was opened here.
         if (found.ino === (await stat(path).catch(() => undefined))?.ino) {
-          await handle.truncate();
-          await handle.write(`process ${process.pid} on ${hostname()}`);
-          return new FolderLock(path, handle, state);
+          const taken = new FolderLock(path, handle, state);
+          await taken.sign().catch(async (error) => {
+            await taken.release();
+            throw error;
+          });
+          return taken;
         }
         await handle.close();
       } catch (error) {
@@ -65,6 +68,12 @@ export class FolderLock {
     } finally {
       await handle.close();
     }
+  }
+
+  /** Says whose it is. */
+  private async sign(): Promise<void> {
+    await this.handle.truncate();
+    await this.handle.write(`process ${process.pid} on ${hostname()}`);
   }
 
   async release(): Promise<void> {

@@ -6,7 +6,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { cpuQuota, memoryAsked, memoryLimit } from '../engine/limits.js';
 import { engine, enginePath } from '../engine/load.js';
 import type { DeviceAvailability } from '../engine/place.js';
-import { version } from '../version.js';
+import { version } from '../package.js';
 
 export function machine(): Record<string, string> {
   return {

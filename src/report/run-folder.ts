@@ -18,8 +18,8 @@ import type { NDArray } from '../array/ndarray.js';
 import { writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
+import { version } from '../package.js';
 import { checkpointFile } from '../state/checkpoint.js';
-import { version } from '../version.js';
 import { type Column, renderSvg, type Spec } from './figure.js';
 import { FolderLock, lockFile } from './lock.js';
 import { machine } from './machine.js';
@@ -276,7 +276,7 @@ async function givenFolder(path: string, shown = path): Promise<{ path: string; 
     if (found || dirname(folder) === folder) break;
     made.unshift(folder);
   }
-  await makeFolder(path).catch(refuse(path));
+  await makeFolder(path);
   return { path, made };
 }
 

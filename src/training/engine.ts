@@ -8,9 +8,9 @@ import { isMainThread } from 'node:worker_threads';
 import { LayerpeelError } from '../check/errors.js';
 import type { AugmentationPlan } from '../data/augment.js';
 import type { EngineImages } from '../data/images.js';
-import { packageRoot } from '../engine/environment.js';
 import type { EngineState, Handle, Mode, RawArrays, Result } from '../engine/load.js';
 import type { EngineLoss } from '../losses/losses.js';
+import { checkInPackage, packageRoot } from '../package.js';
 import { findLibtorch } from './libtorch.js';
 
 /** What the binary says of itself and of libtorch. */
@@ -149,6 +149,7 @@ export function torchEngine(): TorchEngine {
   if (loaded) return loaded;
   const command = 'npx layerpeel torch install';
   if (!existsSync(binary)) {
+    checkInPackage('The libtorch extension');
     const found = findLibtorch();
     const reason = found
       ? `libtorch is at ${found.path} (${found.from}), but the extension is not built`

@@ -9,8 +9,8 @@ import { availableParallelism, freemem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { textIfAny } from '../array/files.js';
-import { type InstallOptions, makeEnvironment, maker, packageRoot, type Run } from '../engine/environment.js';
-import { version } from '../version.js';
+import { type InstallOptions, makeEnvironment, maker, type Run } from '../engine/environment.js';
+import { packageRoot, version } from '../package.js';
 import { binary, buildFolder } from './engine.js';
 import { findLibtorch, type Libtorch, ownEnvironment } from './libtorch.js';
 

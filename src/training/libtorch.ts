@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
-import { packageRoot } from '../engine/environment.js';
+import { packageRoot } from '../package.js';
 
 /** The environment that `layerpeel torch install` makes. */
 export const ownEnvironment = join(packageRoot, '.libtorch');

@@ -1,8 +1,10 @@
 // What the loader takes for the addon, and what it says where there is none.
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { collapse, randomState } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startNode } from '../process.js';
@@ -50,8 +52,45 @@ test('a library beside it is not taken for the addon', async () => {
   assert.match(await loadFrom({ 'libscipy_openblas.so': 'text', 'notes.txt': 'text' }), /No native build was found/);
 });
 
-test('bundled, it says so and what to do', async () => {
-  // What a bundler makes of the package: its code in the application's own folder.
+test('bundled by esbuild with layerpeel outside it works; with it inside, it says so and what to do', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  await mkdir(join(folder, 'node_modules'));
+  await symlink(fileURLToPath(new URL('../..', import.meta.url)), join(folder, 'node_modules', 'layerpeel'));
+  const use = `if (typeof train !== 'function' || typeof renderReport !== 'function') throw new Error('not there');
+    collapse(randomState({ classes: 2, perClass: 2, dim: 2 })).then(({ nc1 }) => console.log(nc1), (e) => console.log(e.code, e.message));`;
+  const parts = { layerpeel: 'collapse, randomState', 'layerpeel/torch': 'train', 'layerpeel/report': 'renderReport' };
+  const all = (line) =>
+    Object.entries(parts)
+      .map(([part, names]) => line(names, part))
+      .join('\n');
+  await writeFile(join(folder, 'app.mjs'), all((names, part) => `import { ${names} } from '${part}';`) + use);
+  await writeFile(join(folder, 'app.cjs'), all((names, part) => `const { ${names} } = require('${part}');`) + use);
+  const { nc1 } = await collapse(randomState({ classes: 2, perClass: 2, dim: 2 }));
+  for (const [format, app] of [
+    ['esm', 'app.mjs'],
+    ['cjs', 'app.cjs'],
+    ['cjs', 'app.mjs'],
+  ]) {
+    // Of vega no CommonJS can be made.
+    for (const external of [['layerpeel'], format === 'cjs' ? ['vega', 'vega-lite'] : []]) {
+      const outfile = join(folder, `out.${format === 'esm' ? 'm' : 'c'}js`);
+      const [entryPoints, logLevel] = [[join(folder, app)], 'silent'];
+      await build({ ...{ entryPoints, outfile, format, external, logLevel }, bundle: true, platform: 'node' });
+      const { code, stdout, stderr } = await startNode([outfile]).ended;
+      assert.is(code, 0, stderr);
+      if (external.includes('layerpeel')) assert.is(stdout, `${nc1}\n`);
+      else {
+        assert.match(
+          stdout,
+          /^LP_NOT_BUILT .* cannot be found from .*out\.[mc]js.*a bundler has taken its code elsewhere. Mark layerpeel as external/,
+        );
+      }
+    }
+  }
+  await rm(folder, { recursive: true });
+});
+
+test('where a bundler has taken the code, whatever else is there', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
   for (const name of ['app', undefined]) {
     if (name) await writeFile(join(folder, 'package.json'), JSON.stringify({ name, type: 'module' }));
