@@ -39,11 +39,10 @@ export function* eachPiece(length: number, body: (begin: number, end: number) =>
 /** A copy of a caller's array that later turns of the event loop find as it is now; shared memory is read in place. */
 export const keep = <T extends Float | Int32Array>(data: T): T => (types.isSharedArrayBuffer(data.buffer) ? data : shared(data));
 
-/** @throws `LP_NOT_FINITE` naming the first entry of a row that is not a finite number */
+/** @throws `LP_NOT_FINITE` naming the first entry of a row that is not a finite number, `LP_OVERFLOW` where all of them are */
 export function refuseRow(data: Float, row: number, columns: number, name: string): never {
   const column = data.subarray(row * columns, (row + 1) * columns).findIndex((value) => !Number.isFinite(value));
-  if (column === -1)
-    throw new LayerpeelError('LP_NOT_FINITE', `Row ${row} of ${name} is too large to compute with; scale it down.`);
+  if (column === -1) throw new LayerpeelError('LP_OVERFLOW', `Row ${row} of ${name} is too large to compute with; scale it down.`);
   throw new LayerpeelError(
     'LP_NOT_FINITE',
     `${name}[${row}, ${column}] is ${data[row * columns + column]}; expected finite numbers.`,

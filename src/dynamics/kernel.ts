@@ -195,6 +195,8 @@ declare module '../engine/load.js' {
 abstract class KernelFlow extends ComputedTrajectory {
   protected readonly known = trajectoryMeasureNames.filter((name) => name !== 'distanceToAligned');
   protected readonly stepwise = false;
+  /** Whether what is measured goes with the size of a state without biases. */
+  protected abstract readonly ofAnySize: boolean;
   private checked = false;
   private foundEnding: Ending | undefined;
   private towards: { readonly features: Float64Array; readonly prototypes: Float64Array } | undefined;
@@ -268,7 +270,8 @@ abstract class KernelFlow extends ComputedTrajectory {
     const sizes = { labels, samples, classes, dim };
     const states: { e: KernelMeasures; logScale: number }[] = [];
     for (const time of times) {
-      const { features, prototypes, biases, logScale } = yield* this.stateAt(yield* this.zetaAt(time));
+      const state = yield* this.stateAt(yield* this.zetaAt(time));
+      const { features, prototypes, biases, logScale } = this.ofAnySize && !state.biases ? moderate(state) : state;
       const small = biases && scaled(biases, Math.exp(-2 * logScale));
       const e = yield* step({
         call: (engine, mode) => engine.kernelMeasure(mode, { features, prototypes, biases: small, ...sizes }, { toward }),
@@ -357,6 +360,22 @@ const withDirection = (state: ScaledState): Pick<Ending, 'toward'> => ({
 
 const timesExp = (x: number, exponent: number): number => (x === 0 ? 0 : Math.sign(x) * Math.exp(Math.log(Math.abs(x)) + exponent));
 
+/** Products of two numbers of such sizes neither overflow nor vanish. */
+const MODERATE = 2 ** 300;
+
+/** The same state in numbers of a moderate size, by a power of two. */
+function moderate(state: ScaledState): ScaledState {
+  const largest = Math.max(normOf(state.features), normOf(state.prototypes));
+  if (largest === 0 || (largest < MODERATE && largest > 1 / MODERATE)) return state;
+  const exponent = Math.floor(Math.log2(largest));
+  const half = Math.trunc(exponent / 2); // as 2^exponent may be no double
+  const less = (x: Float64Array) => scaled(scaled(x, 2 ** -half), 2 ** (half - exponent));
+  return {
+    ...{ features: less(state.features), prototypes: less(state.prototypes), biases: state.biases },
+    logScale: state.logScale + exponent * Math.LN2,
+  };
+}
+
 /** A group of modes that grow alike, and how fast. */
 interface Growth {
   readonly omega: number;
@@ -364,6 +383,7 @@ interface Growth {
 }
 
 class UnhingedFlow extends KernelFlow {
+  protected readonly ofAnySize = true;
   private found: KernelModes | undefined;
 
   constructor(
@@ -532,6 +552,7 @@ const LIMIT_STEPS = 20_000;
 const ANY_STEPS = 2 ** 31 - 1;
 
 class MseFlow extends KernelFlow {
+  protected readonly ofAnySize = false;
   private latest: (Followed & { readonly zeta: number }) | undefined;
 
   protected override release(): void {
