@@ -10,6 +10,8 @@ export interface Option {
   /** What stands for the value in the help, such as `DIR`; without one the option is a switch. */
   readonly value?: string | undefined;
   readonly short?: string | undefined;
+  /** Whether it may be given more than once. */
+  readonly repeats?: true | undefined;
   readonly help: string;
 }
 
@@ -21,12 +23,16 @@ export interface Command {
   readonly description: string;
   readonly options: Readonly<Record<string, Option>>;
   readonly examples: readonly string[];
+  /** What the help says beside, of these arguments. */
+  more?(args: readonly string[]): string;
   run(context: Context): Promise<Outcome>;
 }
 
 export interface Context {
   readonly args: readonly string[];
   readonly options: Readonly<Record<string, string | true | undefined>>;
+  /** What was given with `--set`, in its order. */
+  readonly settings: readonly string[];
   /** Stops the run; what was computed until then stays in the run folder. */
   readonly signal: AbortSignal;
   /**
@@ -67,9 +73,17 @@ const COMMON: Readonly<Record<string, Option>> = {
   help: { short: 'h', help: 'Show this help' },
 };
 
+/** The option of every command that takes a configuration. */
+export const SET: Option = {
+  value: 'PATH=VALUE',
+  repeats: true,
+  help: 'Set an entry of the configuration before it is checked, as often as need be: --set options.gamma=0.1',
+};
+
 export interface Parsed {
   readonly args: readonly string[];
   readonly options: Readonly<Record<string, string | true | undefined>>;
+  readonly settings: readonly string[];
 }
 
 /** Reads a command's arguments. @throws UsageError */
@@ -89,6 +103,7 @@ export function parse(command: Command, argv: readonly string[]): Parsed {
     tokens: true,
   });
   const options: Record<string, string | true> = {};
+  const settings: string[] = [];
   const args: string[] = [];
   for (const token of tokens) {
     if (token.kind === 'positional') args.push(token.value);
@@ -105,11 +120,15 @@ export function parse(command: Command, argv: readonly string[]): Parsed {
     if (option.value && (!token.value || (/^-[^\d.]/.test(token.value) && !token.inlineValue))) {
       throw new UsageError(`${token.rawName} needs a value: ${token.rawName} ${option.value}.`);
     }
+    if (option.repeats) {
+      settings.push(token.value as string);
+      continue;
+    }
     if (token.name in options) throw new UsageError(`${token.rawName} is given twice.`);
     options[token.name] = token.value ?? true;
   }
   if (!options.help) checkPositionals(command, args, options);
-  return { args, options };
+  return { args, options, settings };
 }
 
 /** What Node makes of bytes that are no UTF-8, which can then no longer be told from others: another file would be meant. */
@@ -154,7 +173,7 @@ export function unknown(kind: string, word: string, candidates: readonly string[
 
 const usage = (command: Command): string => ['layerpeel', command.name, ...command.positionals, '[options]'].join(' ');
 
-export function helpOf(command: Command): string {
+export function helpOf(command: Command, args: readonly string[] = []): string {
   const rows = Object.entries({ ...command.options, ...COMMON }).map(
     ([name, { value, short, help }]) => [`${short ? `-${short}, ` : '    '}--${name}${value ? ` ${value}` : ''}`, help] as const,
   );
@@ -166,6 +185,7 @@ export function helpOf(command: Command): string {
     'Options:',
     aligned(rows),
     '',
+    ...(command.more ? [command.more(args), ''] : []),
     command.examples.length > 1 ? 'Examples:' : 'Example:',
     ...command.examples.map((example) => `  ${example}`),
     '',

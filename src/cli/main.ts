@@ -8,7 +8,19 @@ import { toJson } from '../array/json.js';
 import { LayerpeelError } from '../check/errors.js';
 import { version } from '../package.js';
 import { RunFolder } from '../report/run-folder.js';
-import { aligned, type Command, type Context, endOf, helpOf, kept, type Outcome, parse, UsageError, unknown } from './command.js';
+import {
+  aligned,
+  type Command,
+  type Context,
+  endOf,
+  helpOf,
+  kept,
+  type Outcome,
+  type Parsed,
+  parse,
+  UsageError,
+  unknown,
+} from './command.js';
 import { underNohup } from './nohup.js';
 import { Progress } from './progress.js';
 
@@ -35,20 +47,21 @@ async function main(argv: readonly string[]): Promise<void> {
     throw name.startsWith('-') ? unknown('option', name, ['--help', '--version']) : unknown('command', name, Object.keys(commands));
   }
   const { command } = await load();
-  const { args, options } = parse(command, rest);
-  if (options.help) return print(helpOf(command));
-  const outcome = await run(command, args, options);
+  const { args, options, settings } = parse(command, rest);
+  if (options.help) return print(helpOf(command, args));
+  const outcome = await run(command, { args, options, settings });
   print(options.json ? toJson(outcome.json, 2) : outcome.text);
 }
 
 /** Runs a command and notes in its run folder how it ended. */
-async function run(command: Command, args: readonly string[], options: Context['options']): Promise<Outcome> {
+async function run(command: Command, { args, options, settings }: Parsed): Promise<Outcome> {
   let folder: RunFolder | undefined;
   const log = (line: string) => progress.log(line);
   const text = (name: string) => (typeof options[name] === 'string' ? options[name] : undefined);
   const context: Context = {
     args,
     options,
+    settings,
     signal: stopOnSignal(),
     progress: (share, doing) => progress.update(share, doing),
     log,

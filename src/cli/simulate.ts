@@ -9,7 +9,7 @@ import type { PageFigure } from '../report/page.js';
 import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
-import { aligned, type Command, type Context, endOf, kept, type Outcome, UsageError } from './command.js';
+import { aligned, type Command, type Context, endOf, kept, type Outcome, SET, UsageError } from './command.js';
 import { iterate } from './iterate.js';
 import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
@@ -35,12 +35,13 @@ export const command: Command = {
     'so, from which --resume goes on.\n\n' +
     `Quantities:\n${aligned(Object.entries(trajectoryMeasures))}`,
   options: {
+    set: SET,
     example: { help: 'Print a configuration to start from' },
     resume: { value: 'RUN', help: 'Folder of a run of projectedDescent to go on with' },
   },
   examples: [
     'layerpeel simulate --example > run.json',
-    'layerpeel simulate run.json --out runs/first',
+    'layerpeel simulate run.json --out runs/first --set options.gamma=0 --set steps.count=50',
     'layerpeel simulate run.json --resume runs/first --out runs/second',
   ],
   async run(context: Context): Promise<Outcome> {
@@ -48,7 +49,7 @@ export const command: Command = {
     const [path = ''] = context.args;
     const name = basename(path, '.json');
     const folder = await context.folder(name);
-    const { config, simulation, iteration } = await readSimulation(path);
+    const { config, simulation, iteration } = await readSimulation(path, context.settings);
     if (iteration) return await iterate(name, config, iteration, folder, context);
     if (context.options.resume !== undefined)
       throw new UsageError('--resume goes on with a run of projectedDescent; other dynamics are computed at any time at once.');

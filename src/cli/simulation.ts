@@ -72,8 +72,9 @@ export const EXAMPLE = {
 /** Reads a configuration and what it refers to. @throws LP_CONFIG with the path to what is wrong */
 export async function readSimulation(
   path: string,
+  settings: readonly string[] = [],
 ): Promise<{ config: Readonly<Record<string, unknown>>; simulation?: Simulation; iteration?: Iteration }> {
-  const config = await readConfigFile(path);
+  const config = await readConfigFile(path, settings);
   const folder = dirname(resolve(path));
   const iterated = (config as { dynamics?: unknown } | null)?.dynamics === ITERATED;
   const read = iterated

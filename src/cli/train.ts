@@ -19,7 +19,7 @@ import { checkSpace } from '../training/checkpoint.js';
 import type { TrainingConfig } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
-import { aligned, type Command, type Context, endOf, kept, type Outcome } from './command.js';
+import { aligned, type Command, type Context, endOf, kept, type Outcome, SET } from './command.js';
 import { readConfigFile } from './config-file.js';
 import { completeAlready } from './iterate.js';
 
@@ -44,16 +44,20 @@ export const command: Command = {
     'images of classes held out, are kept for layerpeel evaluate.\n' +
     'Needs libtorch: layerpeel torch install.',
   options: {
+    set: SET,
     resume: { value: 'DIR', help: 'Go on from the checkpoint of this run folder; in it, if --out names it as well' },
     example: { help: 'Print a configuration to start from' },
   },
-  examples: ['layerpeel train run.json --out runs/first', 'layerpeel train run.json --resume runs/first --out runs/first'],
+  examples: [
+    'layerpeel train run.json --out runs/first --set optimizer.weightDecay=5e-3',
+    'layerpeel train run.json --resume runs/first --out runs/first',
+  ],
   async run(context: Context): Promise<Outcome> {
     if (context.options.example) return { text: JSON.stringify(EXAMPLE, null, 2), json: EXAMPLE };
     const path = context.args[0] as string;
     const name = basename(path, '.json');
     const folder = await context.folder(name);
-    const config = await readConfig(path);
+    const config = await readConfig(path, context.settings);
     if (await folder.isComplete(config)) return completeAlready(folder);
     const resume = context.options.resume as string | undefined;
     let records: Records | undefined;
@@ -158,8 +162,8 @@ async function freshEvents(folder: RunFolder): Promise<EventWriter> {
   return events;
 }
 
-async function readConfig(path: string): Promise<TrainingConfig> {
-  const config = (await readConfigFile(path)) as TrainingConfig & { data?: { path?: unknown } };
+async function readConfig(path: string, settings: readonly string[]): Promise<TrainingConfig> {
+  const config = (await readConfigFile(path, settings)) as TrainingConfig & { data?: { path?: unknown } };
   if (typeof config?.data?.path !== 'string') return config;
   return { ...config, data: { ...config.data, path: resolve(dirname(path), config.data.path) } } as TrainingConfig;
 }

@@ -12,17 +12,15 @@ import { simplexETF } from '../theory/simplex-etf.js';
 import type { Experiment } from './experiment.js';
 import { course, last, states } from './fit.js';
 
-const setting = { classes: 10, perClass: 20, dim: 32, seed: 5, prototypeEnergy: 1, featureEnergy: 1 } as const;
-const steps = 200;
+const config = { classes: 10, perClass: 20, dim: 32, seed: 5, steps: 200 };
 
-export const experiment: Experiment = {
+export const experiment: Experiment<typeof config> = {
   id: 'etf-thm2',
   title: 'dot regression contracts at one rate, cross-entropy needs another at every step',
   source: 'ETF Theorem 2',
   summary: 'Contraction of the squared distance to the optimum, a step and a sample, against (1 + cos)/2',
-  config: { ...setting, steps },
-  async run({ signal, progress, folder }) {
-    const { classes, perClass, dim, seed, prototypeEnergy, featureEnergy } = setting;
+  config,
+  async run({ signal, progress, folder }, { classes, perClass, dim, seed, steps }) {
     const random = randomState({ classes, perClass, dim, seed });
     const features = { shape: random.features.shape, data: random.features.data.slice() };
     for (let i = 0; i < random.labels.length; i++) {
@@ -53,7 +51,7 @@ export const experiment: Experiment = {
           rates: own,
           ratios: reached,
           bounds: allowed,
-        } = contraction(now, { loss: kind, prototypeEnergy, featureEnergy });
+        } = contraction(now, { loss: kind, prototypeEnergy: 1, featureEnergy: 1 });
         // What has arrived has nothing left to contract.
         const moving = Array.from(cosines.keys()).filter((i) => (cosines[i] as number) < 1 - 1e-12);
         exceeded += moving.filter((i) => (reached[i] as number) > (allowed[i] as number) + 1e-9).length;

@@ -5,8 +5,9 @@
 import type { Control } from '../check/control.js';
 import type { PageFigure, Section, Verdict } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
+import type { Parameters } from './parameters.js';
 
-export interface Experiment {
+export interface Experiment<P = Parameters> {
   /** `fig1`: what `layerpeel reproduce` is called with. */
   readonly id: string;
   readonly title: string;
@@ -14,9 +15,10 @@ export interface Experiment {
   readonly source: string;
   /** What is shown, in a line. */
   readonly summary: string;
-  /** The setting, as it goes into `config.json`. */
-  readonly config: Readonly<Record<string, unknown>>;
-  run(context: ExperimentContext): Promise<Findings>;
+  /** The paper's setting: what it is run with unless told otherwise. */
+  readonly config: P;
+  /** @param config like `config` */
+  run(context: ExperimentContext, config: P): Promise<Findings>;
 }
 
 export interface ExperimentContext {

@@ -1,5 +1,6 @@
 /** The experiments that `layerpeel reproduce` knows, in the papers' order. */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { PageFigure, Report } from '../report/page.js';
 import { experiment as etfMinority } from './etf-minority.js';
 import { experiment as etfThm2 } from './etf-thm2.js';
@@ -7,6 +8,7 @@ import type { Experiment, Findings } from './experiment.js';
 import { experiment as lpFig2 } from './lp-fig2.js';
 import { experiment as lpThm31 } from './lp-thm31.js';
 import { experiment as lpThm34 } from './lp-thm34.js';
+import type { Parameters } from './parameters.js';
 import { experiment as ulFig1 } from './ul-fig1.js';
 import { experiment as ulFig4 } from './ul-fig4.js';
 import { experiment as ulFig5 } from './ul-fig5.js';
@@ -24,17 +26,26 @@ export const papers: Readonly<Record<string, string>> = {
   ETF: 'Yang et al., Inducing neural collapse in imbalanced learning, 2022',
 };
 
-/** The report of an experiment. */
-export function experimentPage({ title, source, config }: Experiment, { lead, verdicts, sections }: Findings): Report<PageFigure> {
+/** The report of an experiment. @param config that it was run with */
+export function experimentPage(
+  { title, source, config: own }: Experiment,
+  config: Parameters,
+  { lead, verdicts, sections }: Findings,
+): Report<PageFigure> {
+  const changed = Object.keys(own).filter((key) => !isDeepStrictEqual(own[key], config[key]));
+  const otherwise =
+    changed.length > 0
+      ? [`Not the paper’s setting: ${changed.map((key) => `\`${key}\``).join(', ')} ${changed.length > 1 ? 'were' : 'was'} set.`]
+      : [];
   const letters = source.split(' ')[0] as string;
   return {
-    ...{ title: `${source}: ${title}`, lead, verdicts },
+    ...{ title: `${source}: ${title}`, lead: [...otherwise, lead].join(' '), verdicts },
     sections: [...sections, { title: 'Paper', text: [`${letters} is ${papers[letters]}.`] }],
     parameters: config,
   };
 }
 
-export const experiments: readonly Experiment[] = [
+export const experiments = [
   ulFig1,
   ulFig4,
   ulFig5,
@@ -49,4 +60,4 @@ export const experiments: readonly Experiment[] = [
   lpFig2,
   etfThm2,
   etfMinority,
-];
+] as readonly Experiment<unknown>[] as readonly Experiment[];

@@ -23,15 +23,19 @@ import { randomState } from '../state/random-state.js';
 import type { Experiment, ExperimentContext } from './experiment.js';
 import { course, last, slope, states, within } from './fit.js';
 
-const setting = { classes: 5, perClass: 10, dim: 20, seed: 1 } as const;
-const learningRate = 5;
-const epochs = 100_000;
-const early = 100; // every epoch up to here, then every so many
-const interval = 100;
-const lastExponent = 289;
-/** Of ten: evenly spaced on the logarithmic axis of log t. */
-const exponents = Array.from({ length: 73 }, (_, k) => lastExponent ** (k / 72));
+const config = {
+  ...{ classes: 5, perClass: 10, dim: 20, seed: 1 },
+  learningRate: 5,
+  steps: 100_000, // an epoch each
+  every: 100, // and each of the first hundred
+  flow: { lastExponent: 289 },
+};
+type Config = typeof config;
+
 const scales = [1, 0.1] as const; // of the flow's starts
+const early = 100;
+/** Of ten: evenly spaced on the logarithmic axis of log t. */
+const exponentsOf = ({ flow }: Config): number[] => Array.from({ length: 73 }, (_, k) => flow.lastExponent ** (k / 72));
 
 /** What the panels draw: [panel, name of the curve]. */
 const panels = {
@@ -55,10 +59,10 @@ type Columns = Record<Quantity, number[]>;
 const columns = (): Columns => Object.fromEntries(quantities.map((name) => [name, [] as number[]])) as Columns;
 
 /** The margin that collapse has at a logarithm of time: q − log q = log t + log(4(K−1)/b), up to 1/q. */
-function marginAt(logTime: number): number {
-  const b = 2 * (setting.classes - 1) * Math.sqrt(setting.perClass);
+function marginAt(logTime: number, { classes, perClass }: Config): number {
+  const b = 2 * (classes - 1) * Math.sqrt(perClass);
   let q = logTime;
-  for (let round = 0; round < 50; round++) q = logTime + Math.log((4 * (setting.classes - 1) * q) / b);
+  for (let round = 0; round < 50; round++) q = logTime + Math.log((4 * (classes - 1) * q) / b);
   return q;
 }
 
@@ -89,8 +93,10 @@ async function draw({ folder }: ExperimentContext, prefix: string, xTitle: strin
 }
 
 /** The flow from the start times `scale`: what it measures at t = 10^exponent, of `rate` t. */
-async function follow({ signal, progress }: ExperimentContext, scale: number, done: number) {
-  using flow = await crossEntropyFlow(randomState({ ...setting, scale }), { rate: learningRate, signal });
+async function follow({ signal, progress }: ExperimentContext, config: Config, scale: number, done: number) {
+  const { learningRate, classes, perClass, dim, seed } = config;
+  const exponents = exponentsOf(config);
+  using flow = await crossEntropyFlow(randomState({ classes, perClass, dim, seed, scale }), { rate: learningRate, signal });
   const table = columns();
   const gaps: number[] = [];
   let margin = 0;
@@ -106,15 +112,17 @@ async function follow({ signal, progress }: ExperimentContext, scale: number, do
   return { table, gaps, margin, error: await flow.errorAt(10 ** last(exponents) / learningRate, { signal }) };
 }
 
-export const experiment: Experiment = {
+export const experiment: Experiment<Config> = {
   id: 'lp-fig2',
   title: 'cross-entropy on the layer-peeled model collapses, like 1/log t',
   source: 'LP Fig. 2',
   summary: 'Descent for 10⁵ epochs, and the flow to t = 10²⁸⁹: collapse measures, margins and KKT residual',
-  config: { ...setting, learningRate, epochs, flow: { rate: learningRate, scales, lastExponent } },
-  async run(context) {
+  config,
+  async run(context, config) {
     const { signal, progress, folder } = context;
-    const state = randomState(setting);
+    const { classes, perClass, dim, seed, learningRate, steps: epochs, every: interval } = config;
+    const exponents = exponentsOf(config);
+    const state = randomState({ classes, perClass, dim, seed });
     const problem = { loss: { kind: 'cross-entropy' as const }, state };
     const options = {
       learningRates: { features: learningRate, prototypes: learningRate },
@@ -164,7 +172,7 @@ export const experiment: Experiment = {
       'Over 10⁵ epochs of descent; 0 at collapse.',
     );
 
-    const [far, small] = [await follow(context, scales[0], 0.8), await follow(context, scales[1], 0.9)];
+    const [far, small] = [await follow(context, config, scales[0], 0.8), await follow(context, config, scales[1], 0.9)];
     const logTimes = exponents.map((exponent) => exponent * Math.LN10);
     const beyond = 100 * Math.LN10;
     const drift = Math.log(beyond) / beyond; // log t + log log t, which q grows like, is not log t
@@ -238,7 +246,7 @@ export const experiment: Experiment = {
         // Where ρ² is a little more than b q_min, by the gap that is left.
         within(
           'The bound of the margin at t = 10²⁸⁹, from the smaller start, against q of q − log q = log t + log(4(K−1)/b)',
-          marginAt(last(logTimes)),
+          marginAt(last(logTimes), config),
           small.margin,
           2 * last(small.gaps),
         ),

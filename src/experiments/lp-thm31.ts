@@ -17,20 +17,23 @@ import { collapsed } from './collapsed.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
 import { course, last, slope, states, vanishes, within } from './fit.js';
 
-const setting = { classes: 5, perClass: 10, dim: 20, scale: 0.3, seed: 1 } as const;
-const { classes, perClass, dim, seed } = setting;
-const samples = classes * perClass;
+const config = {
+  ...{ classes: 5, perClass: 10, dim: 20, scale: 0.3, seed: 1 },
+  sizes: Array.from({ length: 26 }, (_, k) => 10 ** ((k - 25) / 5)),
+  each: 8,
+  flow: { lastExponent: 288 },
+};
+type Config = typeof config;
+
+/** ‖H‖/‖W‖ of collapse. */
 const ratios = Array.from({ length: 41 }, (_, k) => 10 ** ((k - 20) / 20));
-const sizes = Array.from({ length: 26 }, (_, k) => 10 ** ((k - 25) / 5));
-const each = 8; // states of a size
-const lastExponent = 288;
 /** Of ten: evenly spaced on the logarithmic axis of log t. */
-const exponents = Array.from({ length: 145 }, (_, k) => lastExponent ** (k / 144));
+const exponentsOf = ({ flow }: Config): number[] => Array.from({ length: 145 }, (_, k) => flow.lastExponent ** (k / 144));
 
 const brief = (x: number) => Number(x.toPrecision(4));
 
 /** Collapse with ‖H‖/‖W‖ of every ratio, and collapse that has been moved by noise of every size. */
-async function bound({ signal, folder, progress }: ExperimentContext) {
+async function bound({ signal, folder, progress }: ExperimentContext, { classes, perClass, dim, seed, sizes, each }: Config) {
   const attained: number[] = [];
   for (const ratio of ratios) {
     const { smallest, bound } = await margins(collapsed({ classes, perClass, dim, square: 1, ratio }), { signal });
@@ -104,7 +107,9 @@ async function bound({ signal, folder, progress }: ExperimentContext) {
 }
 
 /** The flow: margins, loss and certificates at t = 10^exponent. */
-async function follow({ signal, folder, progress }: ExperimentContext) {
+async function follow({ signal, folder, progress }: ExperimentContext, config: Config) {
+  const { sizes: _, each: __, flow: ___, ...setting } = config;
+  const exponents = exponentsOf(config);
   const time = exponents.map((exponent) => 10 ** exponent);
   using flow = await crossEntropyFlow(randomState(setting), { reduction: 'sum', signal });
   const measured = await flow.measure(time, ['logAbsLoss', 'smoothedMargin', 'normalizedMargin', 'logNorm'], { signal });
@@ -136,15 +141,17 @@ async function follow({ signal, folder, progress }: ExperimentContext) {
   return { columns, error: await flow.errorAt(last(time), { signal }) };
 }
 
-export const experiment: Experiment = {
+export const experiment: Experiment<Config> = {
   id: 'lp-thm31',
   title: 'the margin, its bound, and the way there',
   source: 'LP Theorems 3.1, 3.2',
   summary: 'The bound at and near collapse; smoothed margin, rate of the loss and KKT certificates along the flow to t = 10²⁸⁸',
-  config: { ...setting, sizes, each, flow: { lastExponent } },
-  async run(context): Promise<Findings> {
-    const { figures, verdicts } = await bound(context);
-    const { columns, error } = await follow(context);
+  config,
+  async run(context, config): Promise<Findings> {
+    const { classes, perClass, dim } = config;
+    const samples = classes * perClass;
+    const { figures, verdicts } = await bound(context, config);
+    const { columns, error } = await follow(context, config);
     const { folder } = context;
     const { logTime, logLoss, smoothed, normalized, square, gap } = columns;
     // γ̃ρ² ≤ q, and e^L − 1 ≤ e^X − 1 with X = n(K−1) e^{−q} bounds it from below.

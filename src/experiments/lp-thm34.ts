@@ -23,15 +23,18 @@ import { norm } from './setting.js';
 
 const loss = { kind: 'cross-entropy' } as const;
 const reduction = 'sum' as const;
-const shapes = [
-  { classes: 4, perClass: 2 },
-  { classes: 5, perClass: 3 },
-  { classes: 6, perClass: 2 },
-] as const;
-const starts = 4; // of each shape in each number of dimensions
-const descent = { learningRate: 0.1, momentum: 0.9, steps: 20_000 };
-const leaving = { learningRate: 0.5, steps: 400, push: 1e-6 };
-const seed = 7;
+const config = {
+  shapes: [
+    { classes: 4, perClass: 2 },
+    { classes: 5, perClass: 3 },
+    { classes: 6, perClass: 2 },
+  ],
+  starts: 4,
+  seed: 7,
+  descent: { learningRate: 0.1, momentum: 0.9, steps: 20_000 },
+  leaving: { learningRate: 0.5, steps: 400, push: 1e-6 },
+};
+type Config = typeof config;
 
 const brief = (x: number) => Number(x.toPrecision(4));
 const radius = (x: State) => Math.hypot(norm(x.features), norm(x.prototypes));
@@ -47,7 +50,7 @@ function turned(x: State, direction: TangentCurvature['direction'], angle: numbe
 }
 
 /** Example 3.1: the saddle itself, its path, and descent from beside it. */
-async function example({ signal, folder, progress }: ExperimentContext) {
+async function example({ signal, folder, progress }: ExperimentContext, { leaving }: Config) {
   const saddle = saddleExample();
   const lossOf = async (state: State) => (await measureLoss(loss, state, { reduction, signal })).value;
   const [e2, e4] = [Math.exp(-2), Math.exp(-4)];
@@ -209,7 +212,7 @@ interface Point {
 }
 
 /** Stationary points from random starts, in more dimensions than they were found in. */
-async function theorem({ signal, folder, progress }: ExperimentContext) {
+async function theorem({ signal, folder, progress }: ExperimentContext, { shapes, starts, seed, descent }: Config) {
   const random = seededRandom(seed);
   const points: Point[] = [];
   const tally = { saddles: 0, optima: 0, lopsided: 0, confined: 0 };
@@ -335,15 +338,15 @@ async function theorem({ signal, folder, progress }: ExperimentContext) {
   };
 }
 
-export const experiment: Experiment = {
+export const experiment: Experiment<Config> = {
   id: 'lp-thm34',
   title: 'all stationary points but collapse are strict saddles',
   source: 'LP Example 3.1, Theorems 3.3, 3.4',
   summary: 'The example, its path and the escape from it; lowest curvature at stationary points from random starts and at collapse',
-  config: { shapes, starts, seed, descent, leaving },
-  async run(context): Promise<Findings> {
-    const first = await example(context);
-    const second = await theorem(context);
+  config,
+  async run(context, config): Promise<Findings> {
+    const first = await example(context, config);
+    const second = await theorem(context, config);
     return {
       lead:
         'On the sphere through a state whose gradient is parallel to it, the lowest eigenvalue κ of ∇²L + λI on the tangent space ' +

@@ -11,7 +11,7 @@ import { lineChart } from '../report/figure.js';
 import type { PageFigure, Verdict } from '../report/page.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
 import { exponentOf, within } from './fit.js';
-import { distance, setting, sigma1, sigma2, start } from './setting.js';
+import { distance, type Setting, sigma1, sigma2, start } from './setting.js';
 
 /** One curve of a figure. */
 export interface Curve {
@@ -41,10 +41,11 @@ type Quantity = keyof typeof quantities;
 /** Runs every curve from the same start and keeps the columns as they come. */
 async function traceAll(
   { signal, progress, folder }: ExperimentContext,
+  setting: Setting,
   curves: readonly Curve[],
   times: readonly number[],
 ): Promise<Measured[]> {
-  const initial = start();
+  const initial = start(setting);
   const { plus1, minus1 } = await spectralProjections(initial, { signal });
   const traced: Measured[] = [];
   for (const [i, curve] of curves.entries()) {
@@ -94,8 +95,8 @@ interface Drawn {
   readonly domain?: readonly [number, number] | undefined;
 }
 
-/** One of Figs. 4–8: its curves, what is stated of them, and what is drawn. */
-interface Figure extends Pick<Experiment, 'id' | 'title' | 'source' | 'summary'>, Pick<Findings, 'lead'> {
+/** What one of Figs. 4–8 is in a setting: its curves, what is stated of them, and what is drawn. */
+interface Figure extends Pick<Findings, 'lead'> {
   readonly curves: readonly Curve[];
   /** The steps that are measured; the last one ends the runs. */
   readonly times: readonly number[];
@@ -105,12 +106,15 @@ interface Figure extends Pick<Experiment, 'id' | 'title' | 'source' | 'summary'>
 }
 
 /** The experiment of a figure. */
-export function regularized({ curves, times, lead, verdicts, section, figures, ...named }: Figure): Experiment {
+export function regularized<P extends Setting>({
+  figure,
+  ...named
+}: Omit<Experiment<P>, 'run'> & { readonly figure: (config: P) => Figure }): Experiment<P> {
   return {
     ...named,
-    config: { ...setting, steps: times.at(-1), curves },
-    async run(context) {
-      const runs = await traceAll(context, curves, times);
+    async run(context, config) {
+      const { curves, times, lead, verdicts, section, figures } = figure(config);
+      const runs = await traceAll(context, config, curves, times);
       const drawn: PageFigure[] = [];
       for (const figure of figures) drawn.push(await draw(context, runs, times, figure));
       return { lead, verdicts: verdicts(runs), sections: [{ ...section, figures: drawn }] };
@@ -140,21 +144,23 @@ function omega(sigma: number, { weightDecay: lambda, learningRates }: Curve, sig
 }
 
 /** Exponent per step at which ‖Z‖ grows in the end, for 0 < γ < 2/(C−2): η2 ω+. */
-export const growthExponent = (curve: Curve): number => curve.learningRates.prototypes * omega(sigma1(curve.gamma), curve, 1);
+export const growthExponent = (curve: Curve, of: Setting): number =>
+  curve.learningRates.prototypes * omega(sigma1(curve.gamma, of), curve, 1);
 
 /** Exponent per step at which what does not belong to the limit falls: the slowest of Π1⁻, Π2± and Π3. */
-export function convergenceExponent(curve: Curve): number {
+export function convergenceExponent(curve: Curve, of: Setting): number {
   const rest = -curve.weightDecay * (curve.learningRates.features / curve.learningRates.prototypes);
   return (
-    curve.learningRates.prototypes * Math.max(omega(sigma1(curve.gamma), curve, -1), omega(sigma2(curve.gamma), curve, 1), rest)
+    curve.learningRates.prototypes *
+    Math.max(omega(sigma1(curve.gamma, of), curve, -1), omega(sigma2(curve.gamma, of), curve, 1), rest)
   );
 }
 
 /** Whether ‖H‖ and ‖W‖ approach each other at the pace of Corollary 5 with s = 1. */
-export const normsApproach = ({ label, gamma, learningRates, columns }: Measured, times: readonly number[]): Verdict =>
+export const normsApproach = ({ label, gamma, learningRates, columns }: Measured, times: readonly number[], of: Setting): Verdict =>
   within(
     `${label}: ‖H‖ and ‖W‖ approach, exponent per step (the same for every λ)`,
-    -2 * learningRates.features * sigma1(gamma),
+    -2 * learningRates.features * sigma1(gamma, of),
     exponentOf(times, columns.normDifference),
     0.01,
   );

@@ -5,32 +5,43 @@
 import type { NDArray, State } from '../array/ndarray.js';
 import { randomState } from '../state/random-state.js';
 
-export const setting = { classes: 100, perClass: 10, dim: 512, seed: 0 } as const;
+export const setting = { classes: 100, perClass: 10, dim: 512, seed: 0 };
+
+/** The random start of a setting. */
+export type Setting = typeof setting;
 
 /** γ at which the margins are averaged, and the direction converges fastest (UL Cor. 3). */
-export const bestGamma = 1 / (setting.classes - 1);
+export const bestGamma = ({ classes }: Setting): number => 1 / (classes - 1);
+
+/** γ above which the common mean outgrows the rest (UL Cor. 3); Infinity for two classes. */
+export const turningGamma = ({ classes }: Setting): number => 2 / (classes - 2);
 
 /** Singular values of M on the two blocks: the classes against each other, and their common part (UL Eq. 8). */
-export const sigma1 = (gamma: number): number => (1 + gamma) / (setting.classes * Math.sqrt(setting.perClass));
-export const sigma2 = (gamma: number): number =>
-  Math.abs(1 + gamma - gamma * setting.classes) / (setting.classes * Math.sqrt(setting.perClass));
+export const sigma1 = (gamma: number, { classes, perClass }: Setting): number => (1 + gamma) / (classes * Math.sqrt(perClass));
+export const sigma2 = (gamma: number, { classes, perClass }: Setting): number =>
+  Math.abs(1 + gamma - gamma * classes) / (classes * Math.sqrt(perClass));
 
 /** The critical weight decay λ* = (1+γ)/(C√N) of UL Cor. 5. */
 export const criticalDecay = sigma1;
 
-export const start = (): State => randomState(setting);
+export const start = ({ classes, perClass, dim, seed }: Setting): State => randomState({ classes, perClass, dim, seed });
 
 /** `count` whole numbers from 0 to `last`, evenly apart. */
-export const steps = (last: number, count: number): number[] =>
-  Array.from({ length: count }, (_, i) => Math.round((last * i) / (count - 1)));
+export const evenSteps = (last: number, count: number): number[] => [
+  ...new Set(Array.from({ length: count }, (_, i) => Math.round((last * i) / (count - 1)))),
+];
 
 /** About `count` steps from 1 to `last`, evenly apart on a logarithm. */
 export function logSteps(last: number, count: number): number[] {
   return [...new Set(Array.from({ length: count }, (_, i) => Math.round(last ** (i / (count - 1)))))];
 }
 
+/** Some γ, and the best one where it is not among them, ascending. */
+export const withBest = (gammas: readonly number[], of: Setting): number[] =>
+  [...new Set([...gammas, bestGamma(of)])].sort((a, b) => a - b);
+
 /** γ as people write it: 1/(C−1) where it is that. */
-export const showGamma = (gamma: number): string => (gamma === bestGamma ? '1/(C−1)' : String(gamma));
+export const showGamma = (gamma: number, of: Setting): string => (gamma === bestGamma(of) ? '1/(C−1)' : String(gamma));
 
 /** Frobenius norm. */
 export function norm({ data }: NDArray): number {

@@ -10,17 +10,35 @@ import { type Column, lineChart, type Series } from '../report/figure.js';
 import type { PageFigure, Section, Verdict } from '../report/page.js';
 import type { Experiment, ExperimentContext, Findings } from './experiment.js';
 import { exponentOf, slope, states, vanishes, within } from './fit.js';
-import { bestGamma, distance, norm, setting, showGamma, sigma1, sigma2, start } from './setting.js';
+import { bestGamma, distance, norm, setting, showGamma, sigma1, sigma2, start, turningGamma, withBest } from './setting.js';
 
-const gammas = [0, 0.001, 0.005, bestGamma, 0.05];
-const learningRate = 0.1;
-const lastStep = 100_000;
-/** Steps between measurements. */
-const every = 100;
-/** The descent is also iterated, and compared now and then. */
-const iteratedSteps = Array.from({ length: 10 }, (_, i) => 1000 * (i + 1));
-/** Above it the common mean outgrows the rest (UL Cor. 3). */
-const turningGamma = 2 / (setting.classes - 2);
+const config = {
+  ...setting,
+  gammas: [0, 0.001, 0.005, 0.05],
+  learningRate: 0.1,
+  steps: 100_000,
+  every: 100,
+  iteratedSteps: 10_000,
+};
+type Config = typeof config;
+
+/** When is measured. */
+interface Times {
+  readonly steps: Float64Array;
+  /** The descent is also iterated, and compared now and then. */
+  readonly iteratedSteps: readonly number[];
+  /** Where collapse is measured. */
+  readonly checkpoints: readonly number[];
+}
+
+function timesOf({ steps, every, iteratedSteps }: Config): Times {
+  const spread = Array.from({ length: 16 }, (_, i) => Math.round((steps / 1000) * 10 ** (i / 5)));
+  return {
+    steps: Float64Array.from({ length: Math.floor(steps / every) + 1 }, (_, i) => i * every),
+    iteratedSteps: Array.from({ length: 10 }, (_, i) => Math.round((iteratedSteps * (i + 1)) / 10)),
+    checkpoints: [...new Set([0, ...spread])],
+  };
+}
 
 const QUANTITIES = ['loss', 'accuracy', 'distanceToAligned', 'logNorm'] as const;
 const COLLAPSE = ['withinClassVariation', 'nc2', 'selfDuality', 'alignment'] as const;
@@ -30,6 +48,8 @@ type Measured<Name extends string> = Record<Name, ArrayLike<number>>;
 interface Run {
   readonly gamma: number;
   readonly name: string;
+  readonly config: Config;
+  readonly times: Times;
   readonly exact: Record<(typeof QUANTITIES)[number], Float64Array>;
   readonly flow: Record<(typeof QUANTITIES)[number], Float64Array>;
   readonly collapse: Measured<(typeof COLLAPSE)[number]>;
@@ -37,66 +57,78 @@ interface Run {
   readonly iterated: Measured<(typeof QUANTITIES)[number] | 'difference' | 'flowDifference'>;
 }
 
-const steps = Float64Array.from({ length: lastStep / every + 1 }, (_, i) => i * every);
-const checkpoints = [0, ...Array.from({ length: 16 }, (_, i) => Math.round(100 * 10 ** (i / 5)))];
 /** What one step adds to the logarithm of the leading modes of each block; the flow adds `sigma·η`. */
-const growth1 = (gamma: number): number => Math.log1p(learningRate * sigma1(gamma));
-const growth2 = (gamma: number): number => Math.log1p(learningRate * sigma2(gamma));
+const growth1 = (gamma: number, config: Config): number => Math.log1p(config.learningRate * sigma1(gamma, config));
+const growth2 = (gamma: number, config: Config): number => Math.log1p(config.learningRate * sigma2(gamma, config));
 
-export const experiment: Experiment = {
+export const experiment: Experiment<Config> = {
   id: 'ul-fig1',
   title: 'gradient descent under the unhinged loss',
   source: 'UL Fig. 1',
   summary: 'Loss, accuracy, distance to the limit and norm for five γ, exact, iterated and as a flow, with their exponents',
-  config: { ...setting, gammas, learningRate, steps: lastStep, every, iteratedSteps: iteratedSteps.at(-1) },
-  async run(context: ExperimentContext): Promise<Findings> {
-    const initial = start();
+  config,
+  async run(context: ExperimentContext, config): Promise<Findings> {
+    const initial = start(config);
+    const times = timesOf(config);
+    const { steps, iteratedSteps, checkpoints } = times;
+    const gammas = withBest(config.gammas, config);
     await context.folder.array('start-features', initial.features);
     await context.folder.array('start-prototypes', initial.prototypes);
     await context.folder.array('start-labels', { shape: [initial.labels.length], data: initial.labels });
     const runs: Run[] = [];
     for (const [i, gamma] of gammas.entries()) {
-      context.progress(i / gammas.length, `γ = ${showGamma(gamma)}`);
-      runs.push(await runOne(gamma, initial, context));
+      context.progress(i / gammas.length, `γ = ${showGamma(gamma, config)}`);
+      runs.push(await runOne(gamma, initial, config, times, context));
       await context.folder.metrics(columnsOf(steps, runs, { '': 'exact', ' of the flow': 'flow' }));
       await context.folder.metrics(columnsOf(iteratedSteps, runs, { '': 'iterated' }), 'iterated');
       await context.folder.metrics(columnsOf(checkpoints, runs, { '': 'collapse' }), 'collapse');
     }
-    const { dim, classes, perClass } = setting;
+    const { dim, classes, perClass, learningRate } = config;
     return {
       lead:
         `Gradient descent with η = ${learningRate} on features and prototypes from one random start, under the unhinged loss with ` +
-        `five γ: p = ${dim}, C = ${classes}, N = ${perClass}. The exact engine gives any of the ${lastStep.toLocaleString('en')} steps ` +
+        `${gammas.length} γ: p = ${dim}, C = ${classes}, N = ${perClass}. The exact engine gives any of the ${config.steps.toLocaleString('en')} steps ` +
         'without those before it; the closed-form flow, the iterated descent and the collapse measures are laid beside.',
-      verdicts: verdictsOf(runs),
+      verdicts: verdictsOf(runs, times, config),
       sections: [
-        await dynamicsSection(runs, context),
-        exponentSection(runs),
-        await iteratedSection(runs, context),
-        await collapseSection(runs, context),
+        await dynamicsSection(runs, times, context),
+        exponentSection(runs, config),
+        await iteratedSection(runs, times, context),
+        await collapseSection(runs, times, context),
       ],
     };
   },
 };
 
-async function runOne(gamma: number, state: State, { signal, folder }: ExperimentContext): Promise<Run> {
+async function runOne(
+  gamma: number,
+  state: State,
+  config: Config,
+  times: Times,
+  { signal, folder }: ExperimentContext,
+): Promise<Run> {
+  const { learningRate } = config;
+  const { steps } = times;
   const rates = { features: learningRate, prototypes: learningRate };
   using descent = await gradientDescent(state, { gamma, learningRates: rates });
   using flow = await gradientFlow(state, { gamma, rates });
-  await folder.array(`end-prototypes-gamma-${gamma.toPrecision(3)}`, (await descent.directionAt(lastStep, { signal })).prototypes);
+  await folder.array(
+    `end-prototypes-gamma-${gamma.toPrecision(3)}`,
+    (await descent.directionAt(config.steps, { signal })).prototypes,
+  );
   return {
-    gamma,
-    name: `γ = ${showGamma(gamma)}`,
+    ...{ gamma, config, times },
+    name: `γ = ${showGamma(gamma, config)}`,
     exact: await descent.measure(steps, QUANTITIES, { signal }),
     flow: await flow.measure(steps, QUANTITIES, { signal }),
-    iterated: await iterate(state, gamma, descent, flow, signal),
-    collapse: await collapseOf(gamma, descent, state.labels, signal),
+    iterated: await iterate(state, { gamma, learningRate, times }, descent, flow, signal),
+    collapse: await collapseOf({ gamma, config, times }, descent, state.labels, signal),
   };
 }
 
 async function iterate(
   state: State,
-  gamma: number,
+  { gamma, learningRate, times }: { gamma: number; learningRate: number; times: Times },
   descent: Trajectory,
   flow: Trajectory,
   signal: AbortSignal,
@@ -104,7 +136,7 @@ async function iterate(
   const learningRates = { features: learningRate, prototypes: learningRate };
   const columns = emptyColumns([...QUANTITIES, 'difference', 'flowDifference']);
   let [current, before] = [state, 0];
-  for (const step of iteratedSteps) {
+  for (const step of times.iteratedSteps) {
     current = await iteratedDescent(current, { gamma, learningRates, steps: step - before, signal });
     before = step;
     using here = await gradientDescent(current, { gamma, learningRates });
@@ -121,10 +153,15 @@ async function iterate(
  * Collapse measures of the direction of Z. Where the common mean outgrows the rest, what they measure sinks below the rounding of
  * the direction in the end; they are NaN there.
  */
-async function collapseOf(gamma: number, descent: Trajectory, labels: Int32Array, signal: AbortSignal): Promise<Run['collapse']> {
+async function collapseOf(
+  { gamma, config, times }: Pick<Run, 'gamma' | 'config' | 'times'>,
+  descent: Trajectory,
+  labels: Int32Array,
+  signal: AbortSignal,
+): Promise<Run['collapse']> {
   const columns = emptyColumns(COLLAPSE);
-  for (const step of checkpoints) {
-    if (step * (growth2(gamma) - growth1(gamma)) > Math.log(1e10)) {
+  for (const step of times.checkpoints) {
+    if (step * (growth2(gamma, config) - growth1(gamma, config)) > Math.log(1e10)) {
       for (const name of COLLAPSE) columns[name].push(Number.NaN);
       continue;
     }
@@ -159,37 +196,46 @@ function columnsOf(
 }
 
 /** The fitted growth of `log ‖Z‖` a step, over the last 2000 steps (the part that the paper magnifies). */
-const growthOf = ({ exact }: Run): number => slope(steps, exact.logNorm, (step) => step >= lastStep - 2000);
-const decayOf = ({ exact }: Run): number => exponentOf(steps, exact.distanceToAligned);
+const growthOf = ({ exact, times: { steps }, config }: Run): number =>
+  slope(steps, exact.logNorm, (step) => step >= config.steps - Math.max(2000, 2 * config.every));
+const decayOf = ({ exact, times }: Run): number => exponentOf(times.steps, exact.distanceToAligned);
 const last = (column: Float64Array): number => column.at(-1) as number;
 
-function verdictsOf(runs: readonly Run[]): Verdict[] {
-  const unit = Math.sqrt(10) * 1e-4;
-  const aligning = runs.filter(({ gamma }) => gamma < turningGamma);
-  const turning = runs.filter(({ gamma }) => gamma > turningGamma);
-  const after = steps.indexOf(20_000);
+function verdictsOf(runs: readonly Run[], { steps }: Times, config: Config): Verdict[] {
+  const { learningRate } = config;
+  const unit = learningRate * sigma1(0, config); // η/(C√N)
+  const aligning = runs.filter(({ gamma }) => gamma < turningGamma(config));
+  const turning = runs.filter(({ gamma }) => gamma > turningGamma(config));
+  const after = Math.floor((steps.length - 1) / 5);
   const distanceAfter = ({ exact }: Run) => exact.distanceToAligned[after] as number;
   const nearest = runs.reduce((best, run) => (distanceAfter(run) < distanceAfter(best) ? run : best));
   return [
-    ...turning.map((run) => within(`${run.name}: growth of log ‖Z‖ a step, 3.95·√10·10^{−4}`, 3.95 * unit, growthOf(run), 1e-3)),
+    ...turning.map((run) =>
+      within(
+        `${run.name}: growth of log ‖Z‖ a step, |1+γ−γC|·η/(C√N)`,
+        learningRate * sigma2(run.gamma, config),
+        growthOf(run),
+        1e-3,
+      ),
+    ),
     ...aligning.map((run) =>
-      within(`${run.name}: growth of log ‖Z‖ a step, (1+γ)·√10·10^{−4}`, (1 + run.gamma) * unit, growthOf(run), 1e-3),
+      within(`${run.name}: growth of log ‖Z‖ a step, (1+γ)·η/(C√N)`, (1 + run.gamma) * unit, growthOf(run), 1e-3),
     ),
     ...aligning
       .filter(({ gamma }) => gamma > 0)
       .map((run) => {
-        const stated = learningRate * (sigma2(run.gamma) - sigma1(run.gamma));
-        return within(
-          `${run.name}: exponent of the distance to Z̄ a step, max{−γC, (C−2)γ−2}·√10·10^{−4}`,
-          stated,
-          decayOf(run),
-          1e-3,
-        );
+        const stated = learningRate * (sigma2(run.gamma, config) - sigma1(run.gamma, config));
+        return within(`${run.name}: exponent of the distance to Z̄ a step, max{−γC, (C−2)γ−2}·η/(C√N)`, stated, decayOf(run), 1e-3);
       }),
     ...aligning
       .filter(({ gamma }) => gamma === 0)
       .map((run) => vanishes(`${run.name}: exponent of the distance to Z̄ a step, 0: it does not converge`, decayOf(run), 1e-8)),
-    states('The direction converges fastest at γ = 1/(C−1)', '1/(C−1)', showGamma(nearest.gamma), nearest.gamma === bestGamma),
+    states(
+      'The direction converges fastest at γ = 1/(C−1)',
+      '1/(C−1)',
+      showGamma(nearest.gamma, config),
+      nearest.gamma === bestGamma(config),
+    ),
     ...turning.map((run) =>
       within(`${run.name}: distance to Z̄ in the end, √2`, Math.SQRT2, last(run.exact.distanceToAligned), 1e-6),
     ),
@@ -228,7 +274,11 @@ const PANELS: Readonly<
   },
 };
 
-async function dynamicsSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
+async function dynamicsSection(
+  runs: readonly Run[],
+  { steps, iteratedSteps }: Times,
+  { folder }: ExperimentContext,
+): Promise<Section<PageFigure>> {
   /** Every `by`-th point of one kind for each γ, in its colour; the first is named in the legend. */
   const points = (
     name: string,
@@ -281,7 +331,7 @@ async function dynamicsSection(runs: readonly Run[], { folder }: ExperimentConte
   };
 }
 
-function exponentSection(runs: readonly Run[]): Section<PageFigure> {
+function exponentSection(runs: readonly Run[], config: Config): Section<PageFigure> {
   return {
     title: 'Exponents',
     text: [
@@ -293,8 +343,8 @@ function exponentSection(runs: readonly Run[]): Section<PageFigure> {
       {
         columns: ['γ', 'growth, fitted', 'descent', 'flow', 'decay, fitted', 'descent', 'flow'],
         rows: runs.map((run) => {
-          const [first, second] = [growth1(run.gamma), growth2(run.gamma)];
-          const [sigma, tau] = [learningRate * sigma1(run.gamma), learningRate * sigma2(run.gamma)];
+          const [first, second] = [growth1(run.gamma, config), growth2(run.gamma, config)];
+          const [sigma, tau] = [sigma1, sigma2].map((of) => config.learningRate * of(run.gamma, config)) as [number, number];
           return [
             run.name,
             growthOf(run),
@@ -308,7 +358,11 @@ function exponentSection(runs: readonly Run[]): Section<PageFigure> {
   };
 }
 
-async function iteratedSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
+async function iteratedSection(
+  runs: readonly Run[],
+  { iteratedSteps }: Times,
+  { folder }: ExperimentContext,
+): Promise<Section<PageFigure>> {
   const panel = (name: string, quantity: 'difference' | 'flowDifference', title: string, caption: string) =>
     folder.figure(
       name,
@@ -343,7 +397,11 @@ async function iteratedSection(runs: readonly Run[], { folder }: ExperimentConte
   };
 }
 
-async function collapseSection(runs: readonly Run[], { folder }: ExperimentContext): Promise<Section<PageFigure>> {
+async function collapseSection(
+  runs: readonly Run[],
+  { checkpoints }: Times,
+  { folder }: ExperimentContext,
+): Promise<Section<PageFigure>> {
   const captions: Record<(typeof COLLAPSE)[number], [string, string, string]> = {
     withinClassVariation: [
       'Within-class variation',

@@ -10,26 +10,25 @@ import type { Experiment } from './experiment.js';
 import { exponentOf, slope, within } from './fit.js';
 import { bestGamma, distance, logSteps, norm, setting, start } from './setting.js';
 
-const decays = [0, 0.001, 0.005, 0.01, 0.05, 0.1];
-const rate = 0.1;
-const lastTime = 300_000;
-const times = logSteps(lastTime, 241);
+const config = { ...setting, rate: 0.1, weightDecays: [0, 0.001, 0.005, 0.01, 0.05, 0.1], time: 300_000 };
 
-export const experiment: Experiment = {
+export const experiment: Experiment<typeof config> = {
   id: 'ul-fig15',
   title: 'anchored prototypes with feature regularization',
   source: 'UL Fig. 15',
   summary: 'The direction of the features converges to that of MᵀW at the exponent λη',
-  config: { ...setting, gamma: bestGamma, rate, weightDecay: decays, time: lastTime },
-  async run({ signal, progress, folder }) {
-    const initial = start();
-    const target = (await structuredProducts(initial, { gamma: bestGamma, signal })).features;
+  config,
+  async run({ signal, progress, folder }, { rate, weightDecays, time: end, ...setting }) {
+    const initial = start(setting);
+    const gamma = bestGamma(setting);
+    const times = logSteps(end, 241);
+    const target = (await structuredProducts(initial, { gamma, signal })).features;
     const targetNorm = norm(target);
     const runs: { label: string; weightDecay: number; error: number[] }[] = [];
-    for (const [i, weightDecay] of decays.entries()) {
+    for (const [i, weightDecay] of weightDecays.entries()) {
       const label = `λ = ${weightDecay}`;
-      progress(i / decays.length, label);
-      using trajectory = await anchoredFlow(initial, { gamma: bestGamma, rate, weightDecay, signal });
+      progress(i / weightDecays.length, label);
+      using trajectory = await anchoredFlow(initial, { gamma, rate, weightDecay, signal });
       const error: number[] = [];
       for (const time of times) {
         const { features } = await trajectory.at(time, { signal });
@@ -39,7 +38,7 @@ export const experiment: Experiment = {
       await folder.metrics({ time: times, ...Object.fromEntries(runs.map((run) => [`error (${run.label})`, run.error])) });
     }
     return {
-      lead: 'Features from a random start pulled by fixed random prototypes at γ = 1/(C−1), with six strengths of feature regularization, by the closed form.',
+      lead: 'Features from a random start pulled by fixed random prototypes at γ = 1/(C−1), by the strength of feature regularization, by the closed form.',
       verdicts: runs.map(({ label, weightDecay, error }) =>
         weightDecay === 0
           ? within(
@@ -48,7 +47,7 @@ export const experiment: Experiment = {
               slope(
                 times.map((time) => Math.log(time)),
                 error.map((value) => Math.log(value)),
-                (x) => x > Math.log(lastTime / 10),
+                (x) => x > Math.log(end / 10),
               ),
               0.15,
             )

@@ -7,51 +7,64 @@
 import { formatNumber } from '../report/ticks.js';
 import { last, slope, states, vanishes, within } from './fit.js';
 import { type Curve, growthExponent, normsApproach, regularized } from './regularized.js';
-import { bestGamma, criticalDecay, steps } from './setting.js';
+import { bestGamma, criticalDecay, evenSteps, setting } from './setting.js';
 
-const learningRates = { features: 0.1, prototypes: 0.1 };
-const critical = criticalDecay(bestGamma);
-const lastStep = 60_000;
-const times = steps(lastStep, 301);
-const curve = (label: string, weightDecay: number): Curve => ({ label, gamma: bestGamma, weightDecay, learningRates });
-const curves = [curve('λ = λ*/2', critical / 2), curve('λ = λ*', critical), curve('λ = 2λ*', 2 * critical)];
+/** A weight decay by its share of the critical one. */
+const labelOf = (share: number): string =>
+  `λ = ${share < 1 && Number.isInteger(1 / share) ? `λ*/${1 / share}` : `${share === 1 ? '' : share}λ*`}`;
 
 export const experiment = regularized({
   id: 'ul-fig4',
   title: 'weight decay below, at and above its critical value',
   source: 'UL Fig. 4',
   summary: 'Three regimes: norms diverge, settle or vanish with the weight decay',
-  curves,
-  times,
-  lead: 'Descent at γ = 1/(C−1) and η₁ = η₂ = 0.1 with three weight decays, exactly, from one random start; λ* = (1+γ)/(C√N).',
-  verdicts: (runs) => {
-    const [below, at, above] = runs as [(typeof runs)[0], (typeof runs)[0], (typeof runs)[0]];
-    const growth = (run: (typeof runs)[0]) => slope(times, run.columns.logPrototypeNorm, (t) => t > 0.7 * lastStep);
-    return [
-      within('λ = λ*/2: ‖W‖ diverges, exponent per step', growthExponent(below), growth(below), 0.01),
-      vanishes('λ = λ*: W converges to W1⁺, ‖W(t) − W1⁺‖ at the end', last(at.columns.prototypeDistance), 1e-6),
-      within('λ = 2λ*: ‖W‖ vanishes, exponent per step', growthExponent(above), growth(above), 0.01),
-      states(
-        'λ = 2λ*: ‖W‖ → 0, log ‖W‖ at the end',
-        '→ −∞',
-        formatNumber(last(above.columns.logPrototypeNorm), 3),
-        last(above.columns.logPrototypeNorm) < -10,
-      ),
-      ...runs.map((run) => normsApproach(run, times)),
-    ];
+  config: { ...setting, learningRate: 0.1, criticalShares: [0.5, 1, 2], steps: 60_000 },
+  figure: (config) => {
+    const { learningRate, criticalShares, steps } = config;
+    const gamma = bestGamma(config);
+    const critical = criticalDecay(gamma, config);
+    const learningRates = { features: learningRate, prototypes: learningRate };
+    const times = evenSteps(steps, 301);
+    const curves = criticalShares.map(
+      (share): Curve => ({ label: labelOf(share), gamma, weightDecay: share * critical, learningRates }),
+    );
+    return {
+      curves,
+      times,
+      lead: `Descent at γ = 1/(C−1) and η₁ = η₂ = ${learningRate} by weight decay, exactly, from one random start; λ* = (1+γ)/(C√N).`,
+      verdicts: (runs) => [
+        ...runs.flatMap((run, i) => {
+          const { label, columns } = run;
+          const share = criticalShares[i] as number;
+          if (share === 1)
+            return [vanishes(`${label}: W converges to W1⁺, ‖W(t) − W1⁺‖ at the end`, last(columns.prototypeDistance), 1e-6)];
+          const growth = slope(times, columns.logPrototypeNorm, (t) => t > 0.7 * steps);
+          const pace = (word: string) =>
+            within(`${label}: ‖W‖ ${word}, exponent per step`, growthExponent(run, config), growth, 0.01);
+          if (share < 1) return [pace('diverges')];
+          const end = last(columns.logPrototypeNorm);
+          return [pace('vanishes'), states(`${label}: ‖W‖ → 0, log ‖W‖ at the end`, '→ −∞', formatNumber(end, 3), end < -10)];
+        }),
+        ...runs.map((run) => normsApproach(run, times, config)),
+      ],
+      section: { title: 'Norms', formulas: ['‖Z(t)‖ ≈ e^{η(σ − λ)t},   σ = (1+γ)/(C√N) = λ*'] },
+      figures: [
+        {
+          quantity: 'logPrototypeNorm',
+          title: 'Norm of the prototypes',
+          caption: 'Grows below λ*, settles at it, vanishes above it.',
+        },
+        {
+          quantity: 'prototypeDistance',
+          title: 'Distance of the prototypes to P = W1⁺',
+          caption: 'Converges at λ = λ* alone; elsewhere ‖W‖ dominates.',
+        },
+        {
+          quantity: 'normDifference',
+          title: 'Norms of features and prototypes',
+          caption: 'Their difference relative to ‖Z‖. The curves lie on each other: decay acts on both alike.',
+        },
+      ],
+    };
   },
-  section: { title: 'Norms', formulas: ['‖Z(t)‖ ≈ e^{η(σ − λ)t},   σ = (1+γ)/(C√N) = λ*'] },
-  figures: [
-    { quantity: 'logPrototypeNorm', title: 'Norm of the prototypes', caption: 'Grows below λ*, settles at it, vanishes above it.' },
-    {
-      quantity: 'prototypeDistance',
-      title: 'Distance of the prototypes to P = W1⁺',
-      caption: 'Converges at λ = λ* alone; elsewhere ‖W‖ dominates.',
-    },
-    {
-      quantity: 'normDifference',
-      title: 'Norms of features and prototypes',
-      caption: 'Their difference relative to ‖Z‖. The curves lie on each other: decay acts on both alike.',
-    },
-  ],
 });

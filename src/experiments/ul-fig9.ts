@@ -12,21 +12,23 @@ import type { Experiment, ExperimentContext } from './experiment.js';
 import { states, within } from './fit.js';
 import { bestGamma, logSteps, setting, start } from './setting.js';
 
-const { classes, perClass, dim, seed } = setting;
-const learningRates = [0.1, 0.5, 1, 5, 10];
-const lastStep = 1_000_000;
-const times = [0, ...logSteps(lastStep, 160)];
+const config = { ...setting, learningRates: [0.1, 0.5, 1, 5, 10], steps: 1_000_000 };
+type Config = typeof config;
 
-export const experiment: Experiment = {
+const timesOf = ({ steps }: Config): number[] => [0, ...logSteps(steps, 160)];
+
+export const experiment: Experiment<Config> = {
   id: 'ul-fig9',
   title: 'normalized features and anchored prototypes',
   source: 'UL Fig. 9',
   summary: 'Feature norms never fall, directions converge exponentially, and a rescaled rate makes them faster',
-  config: { ...setting, gamma: bestGamma, learningRates, steps: lastStep, prototypes: 'simplex ETF' },
-  async run(context) {
-    const initial: State = { ...start(), prototypes: simplexETF(classes, dim, { seed }) };
-    const plain = await traceAll(context, initial, false, 0);
-    const rescaled = await traceAll(context, initial, true, plain.length);
+  config,
+  async run(context, config) {
+    const { classes, perClass, dim, seed } = config;
+    const times = timesOf(config);
+    const initial: State = { ...start(config), prototypes: simplexETF(classes, dim, { seed }) };
+    const plain = await traceAll(context, config, initial, false, 0);
+    const rescaled = await traceAll(context, config, initial, true, plain.length);
     await context.folder.metrics({
       step: times,
       ...Object.fromEntries(
@@ -51,7 +53,7 @@ export const experiment: Experiment = {
       lead:
         `Features [${classes * perClass}, ${dim}] from a random start, normalized, with prototypes fixed to a simplex ETF of unit length, by the exact ` +
         'scalar recurrence of Lemma 10. Steps are on a logarithmic axis; the mean over samples makes each step small.',
-      verdicts: [...plain, ...rescaled].flatMap(verdictsOf).concat(plain.map((run, i) => faster(run, rescaled[i] as Run))),
+      verdicts: [...plain, ...rescaled].flatMap(verdictsOf).concat(plain.map((run, i) => faster(run, rescaled[i] as Run, config))),
       sections: [
         {
           title: 'Plain learning rate',
@@ -94,12 +96,21 @@ interface Run {
   readonly exponent: { readonly seen: number; readonly stated: number };
 }
 
-async function traceAll({ signal, progress }: ExperimentContext, initial: State, rescaled: boolean, done: number): Promise<Run[]> {
+async function traceAll(
+  { signal, progress }: ExperimentContext,
+  config: Config,
+  initial: State,
+  rescaled: boolean,
+  done: number,
+): Promise<Run[]> {
+  const { classes, perClass, learningRates } = config;
+  const times = timesOf(config);
+  const gamma = bestGamma(config);
   const runs: Run[] = [];
   for (const learningRate of learningRates) {
     const label = `η = ${learningRate}`;
     progress((done + runs.length) / (2 * learningRates.length), `${label}${rescaled ? ', rescaled' : ''}`);
-    using trajectory = await sphericalDescent(initial, { gamma: bestGamma, learningRate, rescaled });
+    using trajectory = await sphericalDescent(initial, { gamma, learningRate, rescaled });
     const { distanceToLimit: error, featureNorm } = await trajectory.measure(times, ['distanceToLimit', 'featureNorm'], { signal });
     // Over the last two times before rounding sets in.
     const end = Math.max(
@@ -107,7 +118,7 @@ async function traceAll({ signal, progress }: ExperimentContext, initial: State,
       error.findLastIndex((value) => value > 1e-7),
     );
     const [from, to] = [times[end - 1] as number, times[end] as number];
-    const pull = ((1 + bestGamma) * learningRate) / (classes * perClass);
+    const pull = ((1 + gamma) * learningRate) / (classes * perClass);
     let stated = 0;
     for (const time of [from, to]) stated -= weightedRate(await trajectory.at(time, { signal }), pull, rescaled) / 2;
     const seen = Math.log((error[end] as number) / (error[end - 1] as number)) / (to - from);
@@ -118,6 +129,7 @@ async function traceAll({ signal, progress }: ExperimentContext, initial: State,
 
 /** Σ α_i ε_i² / Σ ε_i² over samples, ε_i = ‖ĥ_i − w_{y_i}‖: each ε_i falls by 1 − α_i a step, so this is the rate of their norm. */
 function weightedRate({ features, prototypes, labels }: State, pull: number, rescaled: boolean): number {
+  const dim = features.shape[1] as number;
   let [sum, weights] = [0, 0];
   for (const [i, label] of labels.entries()) {
     const h = Array.from(features.data.subarray(i * dim, (i + 1) * dim));
@@ -148,13 +160,14 @@ function verdictsOf({ label, rescaled, error, featureNorm, exponent }: Run): Ver
 }
 
 /** How soon the rescaled rate brings the error down, against the plain one. */
-function faster(plain: Run, rescaled: Run): Verdict {
+function faster(plain: Run, rescaled: Run, config: Config): Verdict {
+  const times = timesOf(config);
   const reached = ({ error }: Run) => times[error.findIndex((value) => value < (error[0] as number) / 2)];
   const [slow, fast] = [reached(plain), reached(rescaled)];
   return states(
     `${plain.label}: the rescaled rate halves the error sooner`,
     'sooner',
-    `step ${fast} against ${slow ?? `after ${lastStep}`}`,
+    `step ${fast} against ${slow ?? `after ${config.steps}`}`,
     fast !== undefined && (slow === undefined || fast < slow),
   );
 }

@@ -11,14 +11,15 @@ import { randomState } from '../state/random-state.js';
 import { unhingedBounds, unhingedMinimum } from '../theory/unhinged-bounds.js';
 import type { Experiment } from './experiment.js';
 import { course, last, states, within } from './fit.js';
+import { bestGamma, logSteps } from './setting.js';
 
-const setting = { classes: 10, perClass: 20, dim: 64, seed: 2 } as const;
-const gamma = 1 / (setting.classes - 1);
-const learningRate = 0.1;
-const decay = 5e-3; // below σ of the unhinged loss, so that its direction wins; of the others the balance
-const lastStep = 100_000;
-const times = Array.from({ length: 81 }, (_, k) => Math.round(10 ** ((k * Math.log10(lastStep)) / 80)));
-const bounds = { prototypeNorm: 1, featureNorm: 1 } as const;
+const config = {
+  ...{ classes: 10, perClass: 20, dim: 64, seed: 2 },
+  learningRate: 0.1,
+  weightDecay: 5e-3, // below σ of the unhinged loss, so that its direction wins; of the others the balance
+  steps: 100_000,
+  bounds: { prototypeNorm: 1, featureNorm: 1 },
+};
 
 /** `‖Σ_c w_c‖` */
 function sumNorm({ prototypes: { shape, data } }: State): number {
@@ -31,19 +32,20 @@ function sumNorm({ prototypes: { shape, data } }: State): number {
   return Math.hypot(...sum);
 }
 
-export const experiment: Experiment = {
+export const experiment: Experiment<typeof config> = {
   id: 'ul-losses',
   title: 'the unhinged loss beside cross-entropy and MSE',
   source: 'UL Lemma 1, App. A',
   summary: 'One start, three losses, exact where exact; Lemma 1’s minimum under norm bounds',
-  config: { ...setting, gamma, learningRate, decay, lastStep, bounds },
-  async run(context) {
+  config,
+  async run(context, { learningRate, weightDecay: decay, steps: lastStep, bounds, ...setting }) {
     const { signal, progress, folder } = context;
     const { classes } = setting;
+    const gamma = bestGamma(setting);
     const state = randomState(setting);
     const learningRates = { features: learningRate, prototypes: learningRate };
     const weightDecay = { features: decay, prototypes: decay };
-    const steps = [...new Set(times)];
+    const steps = logSteps(lastStep, 81);
     const nc1: Record<string, number[]> = {};
     const duality: Record<string, number[]> = {};
     using exact = await gradientDescent(state, { gamma, learningRates, weightDecay, signal });
@@ -78,7 +80,10 @@ export const experiment: Experiment = {
     const problem = {
       loss: { kind: 'unhinged' as const, gamma },
       state,
-      constraints: { features: { kind: 'ball' as const, radius: 1 }, prototypes: { kind: 'ball' as const, radius: 1 } },
+      constraints: {
+        features: { kind: 'ball' as const, radius: bounds.featureNorm },
+        prototypes: { kind: 'ball' as const, radius: bounds.prototypeNorm },
+      },
     };
     const descent = { learningRates: { features: 20, prototypes: 1 }, steps: 5000, measure: { names: ['loss'] as const }, signal };
     const losses: number[] = [];
@@ -116,7 +121,12 @@ export const experiment: Experiment = {
             last(column) < 1e-6,
           ),
         ),
-        within('Lemma 1: the least loss under ‖w‖ ≤ 1, ‖h‖ ≤ 1, −(1+γ)', minimum, last(losses), 1e-6),
+        within(
+          `Lemma 1: the least loss under ‖w‖ ≤ ${bounds.prototypeNorm}, ‖h‖ ≤ ${bounds.featureNorm}, −(1+γ) E₁E₂`,
+          minimum,
+          last(losses),
+          1e-6,
+        ),
         states(
           'Lemma 1: no step goes below it, smallest excess',
           '≥ 0',
@@ -173,7 +183,7 @@ export const experiment: Experiment = {
                 y: { title: 'L_{γ} − minimum', scale: 'log' },
                 series: [{ x: losses.map((_, k) => k + 1), y: losses.map((loss) => Math.max(loss - minimum, Number.EPSILON)) }],
               }),
-              'How far the loss is above −(1+γ), down to rounding.',
+              'How far the loss is above its minimum, down to rounding.',
             ),
           ],
         },

@@ -66,10 +66,10 @@ function assertColumn(tables, { name, x, y }, column, where) {
 
 // UL Fig. 1 has a test of its own; UL Fig. 9 takes ten times as long as the others and is left to `reproduce`.
 const records = new Map();
-for (const { id, run } of experiments.filter((each) => !['ul-fig1', 'ul-fig9'].includes(each.id))) {
+for (const { id, run, config } of experiments.filter((each) => !['ul-fig1', 'ul-fig9'].includes(each.id))) {
   test(id, async () => {
     const folder = recorder();
-    const { verdicts } = await run({ signal: new AbortController().signal, progress: () => {}, folder });
+    const { verdicts } = await run({ signal: new AbortController().signal, progress: () => {}, folder }, config);
     records.set(id, folder.kept);
     assert.ok(verdicts.length >= 4);
     for (const { claim, paper, measured, holds } of verdicts) {

@@ -88,7 +88,7 @@ export async function record(command, args, options = {}, path = undefined) {
   const folder = recorder(path);
   const lines = [];
   const context = {
-    ...{ args, options, signal: new AbortController().signal, progress() {}, log: (line) => lines.push(line) },
+    ...{ args, options, settings: [], signal: new AbortController().signal, progress() {}, log: (line) => lines.push(line) },
     folder: async (id) => Object.assign(folder, { id }),
   };
   const outcome = await command.run(context);
