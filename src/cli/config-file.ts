@@ -20,12 +20,12 @@ export function withSettings(config: unknown, settings: readonly string[]): unkn
     if (path === undefined || text === undefined) {
       throw new UsageError(`--set ${setting} sets nothing; expected --set PATH=VALUE, such as --set seed=1.`);
     }
-    return withEntry(set, path.trim(), valueOf(text), CONFIG);
+    return withEntry(set, path.trim(), parsedValue(text), CONFIG);
   }, config);
 }
 
 /** JSON, or else the text itself: `0.1`, `[1, 2]`, `{"kind": "mse"}`, `true`, `cross-entropy`. */
-function valueOf(text: string): unknown {
+function parsedValue(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
