@@ -14,27 +14,15 @@ import { join } from 'node:path';
 import { textIfAny } from '../array/files.js';
 import type { State } from '../array/ndarray.js';
 import { inside } from '../check/options.js';
-import {
-  type DescentMeasure,
-  type DescentProblem,
-  type ProjectedDescentOptions,
-  type Snapshot,
-  startProjectedDescent,
-} from '../dynamics/projected.js';
+import { CONFIG } from '../configuration/file.js';
+import type { Iteration } from '../configuration/simulation.js';
+import { type DescentMeasure, type ProjectedDescentOptions, type Snapshot, startProjectedDescent } from '../dynamics/projected.js';
 import type { PageFigure } from '../report/page.js';
 import { descentFigures, descentPage, endingOf } from '../report/pages/descent.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile, loadCheckpoint, saveCheckpoint } from '../state/checkpoint.js';
 import { aligned, type Context, endOf, kept, type Outcome } from './command.js';
-import { CONFIG } from './config-file.js';
-
-/** A configuration of projected descent, its files read. */
-export interface Iteration {
-  readonly state: State;
-  readonly problem: Omit<DescentProblem, 'state'>;
-  readonly options: ProjectedDescentOptions;
-}
 
 const MEASURED: readonly DescentMeasure[] = ['loss', 'accuracy', 'minMargin', 'gradientNorm'];
 /** Unless the configuration says otherwise, so many rows are measured. */

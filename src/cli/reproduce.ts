@@ -1,13 +1,15 @@
 /**
  * `layerpeel reproduce`: the papers' numerical experiments, each with a verdict.
  */
+
+import { CONFIG } from '../configuration/file.js';
 import type { Experiment } from '../experiments/experiment.js';
 import { experimentPage, experiments, papers } from '../experiments/index.js';
 import { checkParameters, named, parameterRows } from '../experiments/parameters.js';
 import type { Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, type Outcome, SET, UsageError, unknown } from './command.js';
-import { CONFIG, withSettings } from './config-file.js';
+import { withSettings } from './config-file.js';
 
 export const command: Command = {
   name: 'reproduce',

@@ -1,17 +1,18 @@
 /**
  * `layerpeel simulate`: exact dynamics from a configuration file, measured, drawn and saved; or iterated ones (`iterate.ts`).
  */
-import { basename } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { State } from '../array/ndarray.js';
 import { OverflowError } from '../check/errors.js';
+import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from '../configuration/simulation.js';
 import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
 import type { PageFigure } from '../report/page.js';
 import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, endOf, kept, type Outcome, SET, UsageError } from './command.js';
+import { readConfigFile } from './config-file.js';
 import { iterate } from './iterate.js';
-import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from './simulation.js';
 
 type Columns = Record<string, number[]>;
 
@@ -49,11 +50,11 @@ export const command: Command = {
     const [path = ''] = context.args;
     const name = basename(path, '.json');
     const folder = await context.folder(name);
-    const { config, simulation, iteration } = await readSimulation(path, context.settings);
+    const config = (await readConfigFile(path, context.settings)) as Readonly<Record<string, unknown>>;
+    const { simulation, iteration } = await readSimulation(config, dirname(resolve(path)));
     if (iteration) return await iterate(name, config, iteration, folder, context);
     if (context.options.resume !== undefined)
       throw new UsageError('--resume goes on with a run of projectedDescent; other dynamics are computed at any time at once.');
-    if (!simulation) throw new UsageError('The configuration names no dynamics.');
     using trajectory = await makeTrajectory(simulation, context.signal);
     await folder.begin(config);
     return await simulate(name, config, simulation, trajectory, folder, context);

@@ -38,6 +38,7 @@ const kinds: Readonly<Record<string, Kind>> = {
   iteratedSteps: { meaning: 'steps that are iterated as well', bounds: count(10) },
   time: { meaning: 'end of the flow', bounds: positive },
   lastExponent: { meaning: 'the flow ends at ten to it', bounds: { min: 101, max: 300 } },
+  shapes: { meaning: 'sizes of the problems', bounds: {} },
   sizes: { meaning: 'norms of the noise', bounds: positive },
   each: { meaning: 'states of a size', bounds: count(1) },
   starts: { meaning: 'starts of each shape and number of dimensions', bounds: count(1) },

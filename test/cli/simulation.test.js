@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { randomState, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { EXAMPLE, readSimulation } from '../../lib/cli/simulation.js';
+import { readConfiguration } from '../../lib/configuration/file.js';
+import { EXAMPLE, readSimulation } from '../../lib/configuration/simulation.js';
 
 const flow = {
   dynamics: 'gradientFlow',
@@ -23,7 +24,7 @@ test.after(() => rm(folder, { recursive: true }));
 async function read(config) {
   const path = join(folder, 'config.json');
   await writeFile(path, typeof config === 'string' || Buffer.isBuffer(config) ? config : JSON.stringify(config));
-  return readSimulation(path);
+  return readSimulation(await readConfiguration(path), folder);
 }
 
 test('the example is a configuration', async () => {

@@ -1,10 +1,11 @@
 /** Configurations with entries changed, removed, added or misspelt, and what must hold: they are read, or refused with a code of this package. */
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { LayerpeelError } from 'layerpeel';
 import { train } from 'layerpeel/torch';
-import { EXAMPLE, readSimulation } from '../../lib/cli/simulation.js';
+import { readConfiguration } from '../../lib/configuration/file.js';
+import { EXAMPLE, readSimulation } from '../../lib/configuration/simulation.js';
 
 const iterated = {
   dynamics: 'projectedDescent',
@@ -90,7 +91,7 @@ export async function checkConfiguration({ config, bytes, network: trained }, fo
   writeFileSync(path, bytes ?? JSON.stringify(config));
   try {
     if (trained) await train(config).next();
-    else await readSimulation(path);
+    else await readSimulation(await readConfiguration(path), dirname(path));
   } catch (error) {
     if (!(error instanceof LayerpeelError) || error.code === 'LP_INTERNAL') throw error;
   }

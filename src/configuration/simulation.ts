@@ -9,10 +9,10 @@
  *       "when": [{ "name": "accuracy", "value": 1, "to": 100000 }],
  *       "save": ["state"] }
  *
- * `options` are those of the function named by `dynamics` (`projectedDescent` has a form of its own: see `iterate.ts`); a state may
+ * `options` are those of the function named by `dynamics`; a state may
  * also be read from files, by paths relative to the configuration: `{ "features": "h.npy", "prototypes": "w.npy", "biases": "b.npy", "labels": "y.npy" }`.
  */
-import { dirname, isAbsolute, resolve, sep } from 'node:path';
+import { isAbsolute, sep } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -21,12 +21,12 @@ import type { ComputedTrajectory } from '../dynamics/computed.js';
 import { startDescent } from '../dynamics/descent.js';
 import { startAnchoredFlow, startFlow } from '../dynamics/flow.js';
 import { startKernelFlow } from '../dynamics/kernel.js';
+import type { DescentProblem, ProjectedDescentOptions } from '../dynamics/projected.js';
 import { startSphericalDescent } from '../dynamics/spherical.js';
 import { type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
 import { drive, type Steps } from '../engine/run.js';
 import { makeRandomState, type RandomStateOptions } from '../state/random-state.js';
-import { CONFIG, readConfigFile } from './config-file.js';
-import type { Iteration } from './iterate.js';
+import { CONFIG } from './file.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
 export const DESCENTS = ['gradientDescent', 'sphericalDescent'] as const;
@@ -69,18 +69,22 @@ export const EXAMPLE = {
   save: ['direction', 'limit'],
 };
 
-/** Reads a configuration and what it refers to. @throws LP_CONFIG with the path to what is wrong */
-export async function readSimulation(
-  path: string,
-  settings: readonly string[] = [],
-): Promise<{ config: Readonly<Record<string, unknown>>; simulation?: Simulation; iteration?: Iteration }> {
-  const config = await readConfigFile(path, settings);
-  const folder = dirname(resolve(path));
+/** A configuration of projected descent, its files read. */
+export interface Iteration {
+  readonly state: State;
+  readonly problem: Omit<DescentProblem, 'state'>;
+  readonly options: ProjectedDescentOptions;
+}
+
+/** What a configuration asks for: one of the two. */
+export type Simulated =
+  | { readonly simulation: Simulation; readonly iteration?: undefined }
+  | { readonly iteration: Iteration; readonly simulation?: undefined };
+
+/** Checks a configuration and reads what it refers to. @param folder to which its paths are relative @throws LP_CONFIG with the path to what is wrong */
+export async function readSimulation(config: unknown, folder: string): Promise<Simulated> {
   const iterated = (config as { dynamics?: unknown } | null)?.dynamics === ITERATED;
-  const read = iterated
-    ? { iteration: await checkIteration(config, folder) }
-    : { simulation: await checkSimulation(config, folder) };
-  return { config: config as Record<string, unknown>, ...read };
+  return iterated ? { iteration: await checkIteration(config, folder) } : { simulation: await checkSimulation(config, folder) };
 }
 
 async function checkIteration(given: unknown, folder: string): Promise<Iteration> {
