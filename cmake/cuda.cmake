@@ -49,8 +49,12 @@ if(LAYERPEEL_CUDA STREQUAL emulated)
   layerpeel_cuda_as_cxx(${LAYERPEEL_CUDA_KERNELS})
 elseif(CMAKE_CUDA_COMPILER)
   enable_language(CUDA)
-  # CMake before 3.26 refuses CMAKE_CUDA_STANDARD 20 for this compiler, which has it.
-  add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-std=c++20> "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xfatbin -compress-all>")
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that this compiler has C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+  # 554: a conversion of a Matrix to itself is never called, which templates may declare nevertheless.
+  add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xfatbin -compress-all -diag-suppress 554>")
   set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   # Of the runtime the host side's sources see the headers; the archive goes in whole.

@@ -16,7 +16,10 @@ const readers = {
 };
 
 /** The path of an nvcc 13, or null with a line that says why there is none. */
-export function findNvcc() {
+export const findNvcc = () => nvccOfTheMachine() ?? fetched(compiler, 'nvcc');
+
+/** The path of an nvcc 13 that is installed. */
+export function nvccOfTheMachine() {
   const places = [
     process.env.CUDACXX,
     ...onPath('nvcc'),
@@ -28,7 +31,7 @@ export function findNvcc() {
     const { stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
     if (/release 13\./.test(stdout ?? '')) return path;
   }
-  return fetched(compiler, 'nvcc');
+  return null;
 }
 
 /** The path of a cuobjdump, beside its nvdisasm, or null with a line that says why there is none. */

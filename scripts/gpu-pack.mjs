@@ -2,7 +2,7 @@
 // addon with its kernels, the built package, its tests, and Node itself. There: scripts/gpu.sh, which unpacks it.
 //   gpu-pack.mjs [--emulated]   with the device that is emulated on the CPU, to rehearse
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -17,13 +17,7 @@ run('npm', 'run', '--silent', 'build:ts');
 run(
   'npx',
   ...['cmake-js', 'compile', '--out', build, '--config', 'Release', `--CDLAYERPEEL_OUTPUT=${build}/build/Release`],
-  ...(emulated
-    ? ['--CDLAYERPEEL_CUDA=emulated']
-    : [
-        '--CDLAYERPEEL_CUDA=on',
-        '--CDLAYERPEEL_PORTABLE=ON',
-        '--CDLAYERPEEL_CUDA_ARCHITECTURES=80-real;90-real;100-real;90-virtual',
-      ]),
+  ...(emulated ? ['--CDLAYERPEEL_CUDA=emulated'] : ['--CDLAYERPEEL_CUDA=on', '--CDLAYERPEEL_PORTABLE=ON', '--CDLAYERPEEL_GPU_TESTS=ON']),
 );
 
 rmSync(tree, { recursive: true, force: true });
@@ -36,7 +30,9 @@ for (const name of ['uvu', 'dequal', 'diff', 'kleur', 'sade', 'mri', 'node-gyp-b
   cpSync(join(root, 'node_modules', name), join(tree, 'node_modules', name), { recursive: true });
 }
 cpSync(process.execPath, join(tree, 'node'));
-run('strip', join(tree, 'node'), join(tree, 'build/Release/layerpeel.node'));
+const tests = join(tree, 'build/Release/gpu_tests');
+const binaries = existsSync(tests) ? readdirSync(tests).map((name) => join(tests, name)) : [];
+run('strip', join(tree, 'node'), join(tree, 'build/Release/layerpeel.node'), ...binaries);
 run('tar', '-C', tree, '-cJf', join(root, 'build/gpu.tar.xz'), '.');
 const { size } = statSync(join(root, 'build/gpu.tar.xz'));
 console.log(`build/gpu.tar.xz: ${(size / 2 ** 20).toFixed(1)} MiB`);

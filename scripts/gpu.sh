@@ -25,17 +25,20 @@ step() {
   if [ $left -lt 5 ]; then table+="$name: not run, no time left"$'\n'; return; fi
   [ "$seconds" -lt $left ] || seconds=$left
   local began=$SECONDS code=0
-  timeout "$seconds" "$@" > "$out/$name.log" 2>&1 || code=$?
+  timeout "$seconds" "$@" > "$out/${name// /_}.log" 2>&1 || code=$?
   local last
-  last=$(grep -vE '^ *(Skipped|Duration): |^$' "$out/$name.log" | tail -n 1 | sed 's/^ *//')
+  last=$(grep -vE '^ *(Skipped|Duration): |^$' "$out/${name// /_}.log" | tail -n 1 | sed 's/^ *//')
   table+="$name: exit $code after $((SECONDS - began)) s; $last"$'\n'
-  tail -n 40 "$out/$name.log"
+  tail -n 40 "$out/${name// /_}.log"
 }
 tests() { node node_modules/uvu/bin.js test "$1"; }
 export -f tests
 
 step info 60 node lib/cli/main.js cuda info
 if [ "$what" != bench ]; then
+  for test in build/Release/gpu_tests/*_test; do
+    [ ! -x "$test" ] || step "$(basename "$test")" 60 "$test"
+  done
   step device_tests 150 bash -c 'tests "device\.test\.js$"'
   step engine_tests 150 bash -c 'tests "^(array/matmul|collapse|dynamics|losses).*\.test\.js$"'
 fi
@@ -44,7 +47,9 @@ if [ "$what" != test ]; then
 fi
 if [ "$what" != bench ] && command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck synccheck initcheck; do
-    step $tool 60 compute-sanitizer --tool $tool --error-exitcode 9 --target-processes all node test/array/device.test.js
+    for test in build/Release/gpu_tests/*_test; do
+      [ ! -x "$test" ] || step "$tool $(basename "$test")" 60 compute-sanitizer --tool $tool --error-exitcode 9 "$test"
+    done
   done
 fi
 printf '%s' "$table" | tee "$out/summary.txt"

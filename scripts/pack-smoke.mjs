@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nvccOfTheMachine } from './cuda-tools.mjs';
 
 const largestPackage = 25e6; // bytes, packed
 const folder = mkdtempSync(join(tmpdir(), 'layerpeel-pack-'));
@@ -74,6 +75,10 @@ function checkRuns(where) {
   const doctor = JSON.parse(node(layerpeel, 'doctor', '--json'));
   assert.match(JSON.stringify(doctor), new RegExp(`node_modules/layerpeel/${prebuilt}/`));
   console.log(doctor);
+
+  // What nvcc made loads where there is no driver, and says so.
+  const { state } = JSON.parse(node(layerpeel, 'cuda', 'info', '--json'));
+  assert.equal(/without CUDA/.test(state), !nvccOfTheMachine(), state);
 }
 
 function run(command, args, cwd = '.') {

@@ -55,6 +55,7 @@ std::vector<Description> devices();
 // what asks first; in a folder of the caller's too, unless that is empty.
 std::string products_library(const std::string& folder);
 
+class Blas;
 class Job;
 struct DeviceState;
 
@@ -119,6 +120,8 @@ class Job {
   Control& control() const { return control_; }
   // A cudaStream_t.
   void* stream() const;
+  // cuBLAS on that stream, with memory to work in; null where there is no cuBLAS.
+  Blas* products();
 
   // Memory until the job ends. Not initialized.
   template <class T>

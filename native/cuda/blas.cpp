@@ -101,7 +101,9 @@ bool look(Search& search, const std::string& own) {
 const Found& found(const std::string& own = {}) {
   static const Found once = [&] {
 #if defined(LAYERPEEL_CUDA_EMULATED)
-    if (environment("LAYERPEEL_CUBLAS").empty()) return Found{emu::blas_functions(), true, "emulated"};
+    const std::string named = environment("LAYERPEEL_CUBLAS");
+    if (named == "emulated") return Found{emu::blas_functions(), true, named};
+    if (named.empty()) return Found{{}, false, "An emulated device has the emulated one: LAYERPEEL_CUBLAS=emulated."};
 #endif
     Search search;
     if (!look(search, own)) {
@@ -117,6 +119,9 @@ const Found& found(const std::string& own = {}) {
 
 void expect(BlasFunctions::Status status, const char* what) {
   if (status == BlasFunctions::kSuccess) return;
+  if (status == BlasFunctions::kAllocationFailed) {
+    throw Error("LP_MEMORY", std::string("The device has no memory for cuBLAS to ") + what + ".");
+  }
   throw Error("LP_DEVICE", std::string("cuBLAS refused to ") + what + " (status " + std::to_string(status) + ").");
 }
 
@@ -140,6 +145,12 @@ Blas::Blas() : functions_(blas_functions()) {
   expect(functions_->create(&handle_), "start");
 }
 Blas::~Blas() { functions_->destroy(handle_); }
+
+#if defined(LAYERPEEL_CUDA_EMULATED)
+Index Blas::room(int) { return 4096; }
+#else
+Index Blas::room(int major) { return Index{1} << (major >= 9 ? 25 : 22); }
+#endif
 
 void Blas::use(cudaStream_t stream, void* workspace, std::size_t bytes) {
   expect(functions_->set_stream(handle_, stream), "take a stream");  // which forgets the workspace

@@ -16,8 +16,8 @@ namespace lp::cuda {
 struct BlasFunctions {
   using Handle = cublasContext*;
   using Status = int;
-  static constexpr Status kSuccess = 0, kNotInitialized = 1, kInvalidValue = 7, kExecutionFailed = 13,
-                          kInternalError = 14, kNotSupported = 15;
+  static constexpr Status kSuccess = 0, kNotInitialized = 1, kAllocationFailed = 3, kInvalidValue = 7,
+                          kExecutionFailed = 13, kInternalError = 14, kNotSupported = 15;
   static constexpr int kAsIs = 0, kTransposed = 1;                                    // cublasOperation_t
   static constexpr int kFloat32 = 0, kFloat64 = 1;                                    // cudaDataType
   static constexpr int kInFloat32 = 68, kInFloat64 = 70, kInBf16 = 75, kInTf32 = 77;  // cublasComputeType_t
@@ -50,9 +50,10 @@ class Blas {
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
+  // Bytes of memory that products of a compute capability are fastest with, as cuBLAS advises.
+  static Index room(int major);
   // Where products go from now on, and memory of the device's that they may use meanwhile (a multiple of 256 bytes in
-  // place and size; 4 MB serve, 32 MB on Hopper and later). Without it cuBLAS allocates, which a graph's capture
-  // forbids.
+  // place and size). Without it cuBLAS allocates, which a graph's capture forbids.
   void use(cudaStream_t stream, void* workspace, std::size_t bytes);
 
   // c (m, n) = alpha op(a) op(b) + beta c, row-major, where op transposes if told and ld is the distance between

@@ -14,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "cuda/blas.h"
 #include "cuda/check.h"
 #include "cuda/runtime.h"
 
@@ -124,6 +125,7 @@ struct DeviceState {
   void* stage[kStages] = {};
   cudaEvent_t stage_free[kStages] = {};
   cudaEvent_t mark[2] = {};
+  std::unique_ptr<Blas> products;  // once a job has asked for them
 
   std::atomic<int64_t> held{0};
   std::atomic<bool> closed{false};
@@ -183,6 +185,7 @@ struct DeviceState {
   ~DeviceState() {
     if (cudaSetDevice(description.ordinal) == cudaSuccess) {
       if (stream) cudaStreamSynchronize(stream);
+      products.reset();
       for (void* buffer : stage) {
         if (buffer) cudaFreeHost(buffer);
       }
@@ -320,6 +323,7 @@ struct Job::Turn {
   }
 
   DeviceState& state;
+  Blas* products = nullptr;
   int stage = 0;  // the pinned buffer that is next
   int paced = 0;  // stretches of work so far
 };
@@ -338,6 +342,15 @@ Job::~Job() {
 }
 
 void* Job::stream() const { return turn_->state.stream; }
+
+Blas* Job::products() {
+  if (turn_->products || blas_functions() == nullptr) return turn_->products;
+  DeviceState& state = turn_->state;
+  if (!state.products) state.products = std::make_unique<Blas>();
+  const Index bytes = Blas::room(state.description.major);
+  state.products->use(state.stream, scratch<char>(bytes), static_cast<size_t>(bytes));
+  return turn_->products = state.products.get();
+}
 
 void* Job::scratch_bytes(Index size, size_t element) {
   if (size < 0 || static_cast<size_t>(size) > SIZE_MAX / 2 / element) throw std::bad_array_new_length();

@@ -35,6 +35,7 @@ void* Memory::get() const { refuse(); }
 Job::Job(std::shared_ptr<Device>, Control& control) : control_(control) { refuse(); }
 Job::~Job() = default;
 void* Job::stream() const { refuse(); }
+Blas* Job::products() { refuse(); }
 void* Job::scratch_bytes(Index, size_t) { refuse(); }
 void Job::upload(void*, const void*, size_t) { refuse(); }
 void Job::download(void*, const void*, size_t) { refuse(); }

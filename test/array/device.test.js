@@ -1,5 +1,6 @@
 // Arrays on a device: put, read, disposed of, mixed with others; operations where their arrays lie, against the CPU's. Runs
 // on a GPU, or on the device that `npm run build:emulated` puts on the CPU.
+import { fileURLToPath } from 'node:url';
 import {
   LayerpeelError,
   matmul,
@@ -13,6 +14,7 @@ import {
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { refuses } from '../helpers.js';
+import { startNode } from '../process.js';
 
 const opened = await openDevice('cuda').catch((error) => error);
 const usable = !(opened instanceof LayerpeelError);
@@ -158,6 +160,26 @@ onDevice('calls side by side, each with its own result', async (gpu) => {
   const results = await Promise.all(states.map(async (state) => structuredProducts(await placed(gpu, state), { gamma: 1 })));
   for (const [i, { features }] of results.entries()) {
     assert.ok(maxDifference(await features.read(), structuredProductsSync(states[i], { gamma: 1 }).features) <= 1e-15);
+  }
+});
+
+onDevice('products by cuBLAS, where it is, equal those by kernels of our own', async (gpu) => {
+  const child = fileURLToPath(new URL('children/products.js', import.meta.url));
+  const cublas = /emulated/.test(gpu.model) ? 'emulated' : ''; // else wherever it is found
+  const [theirs, ours] = await Promise.all(
+    [cublas, '/nowhere'].map(async (LAYERPEEL_CUBLAS) => {
+      const { code, stdout, stderr } = await startNode([child], { env: { LAYERPEEL_CUBLAS } }).ended;
+      assert.is(code, 0, stderr);
+      return JSON.parse(stdout);
+    }),
+  );
+  for (const [i, expected] of theirs.entries()) {
+    const apart = i < theirs.length / 2 ? 1e-12 : 1e-4; // sums of 700 products of standard normal numbers at most
+    assert.is(ours[i].length, expected.length);
+    assert.ok(
+      expected.every((x, j) => Math.abs(x - ours[i][j]) < apart),
+      `product ${i}`,
+    );
   }
 });
 

@@ -1,4 +1,4 @@
-// In portable builds with CUDA only: what its static runtime takes from glibc, as in glibc.cpp. Before glibc 2.34 these
+// In portable builds with CUDA only: what its static runtime and cuda/blas take from glibc, as in glibc.cpp. Before glibc 2.34 these
 // functions were in libpthread, libdl and librt, which the binary therefore names.
 #include "addon/portable/bind.h"
 
@@ -9,6 +9,7 @@
 #endif
 
 LP_BIND_AT(dlmopen, LP_OF_DLMOPEN)
+LP_BIND(dladdr)
 LP_BIND(dlclose)
 LP_BIND(dlerror)
 LP_BIND(dlopen)

@@ -3,10 +3,15 @@
 // There every factor lies the same way, [depth][row of op(a), or column of op(b)], however it lies in memory.
 //
 // Where a result has few tiles and much depth, the depth is cut into parts, which are added up in their order.
+//
+// These kernels serve where cuBLAS is not to be had, and shapes that it does not take.
 #include "ops/linear/matmul.h"
 
 #include <algorithm>
 
+#include <limits>
+
+#include "cuda/blas.h"
 #include "cuda/launch.h"
 
 namespace lp::cuda {
@@ -236,13 +241,25 @@ void Multiplier::gemm(Index m, Index n, Index k, T alpha, Operand<const T> a, Op
           left.data += z * a.stride + (a.transposed ? l * a.ld + i : i * a.ld + l);
           right.data += z * b.stride + (b.transposed ? j * b.ld + l : l * b.ld + j);
           to.data += z * c.stride + i * c.ld + j;
-          launch_tiles<T>(std::min(rows, m - i), std::min(columns, n - j), std::min(depth, k - l), alpha, left, right,
-                          l == 0 ? beta : T(1), to, batch);
+          multiply<T>(std::min(rows, m - i), std::min(columns, n - j), std::min(depth, k - l), alpha, left, right,
+                      l == 0 ? beta : T(1), to, batch);
           work_ += each * static_cast<double>(batch);
           if (work_ < most) continue;
           job_.pace();
           work_ = 0;
         }
+}
+
+template <class T>
+void Multiplier::multiply(Index m, Index n, Index k, T alpha, const Operand<const T>& a, const Operand<const T>& b,
+                          T beta, const Operand<T>& c, Index count) {
+  constexpr Index kMost = std::numeric_limits<int>::max();  // cuBLAS counts in int, and asks for rows of some length
+  if (products_ && k > 0 && std::max({m, n, k, a.ld, b.ld, c.ld}) <= kMost) {
+    products_->gemm<T>(precision_, a.transposed, b.transposed, m, n, k, alpha, a.data, a.ld, b.data, b.ld, beta, c.data,
+                       c.ld, count, a.stride, b.stride, c.stride);
+  } else {
+    launch_tiles<T>(m, n, k, alpha, a, b, beta, c, count);
+  }
 }
 
 template <class T>

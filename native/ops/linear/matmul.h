@@ -47,10 +47,11 @@ struct Operand {
   Index stride = 0;  // between neighbours of a batch
 };
 
-// The products of a job, for its body. Memory that they need is kept from one to the next.
+// The products of a job, for its body: by cuBLAS where it is, else by kernels of our own. Memory that they need is kept
+// from one to the next.
 class Multiplier {
  public:
-  Multiplier(Job& job, Precision precision) : job_(job), precision_(precision) {}
+  Multiplier(Job& job, Precision precision) : job_(job), precision_(precision), products_(job.products()) {}
 
   // c (m, n) = alpha op(a) op(b) + beta c, `count` of them. beta = 0 overwrites c, whatever it holds. Paces the job.
   template <class T>
@@ -59,11 +60,15 @@ class Multiplier {
 
  private:
   template <class T>
+  void multiply(Index m, Index n, Index k, T alpha, const Operand<const T>& a, const Operand<const T>& b, T beta,
+                const Operand<T>& c, Index count);
+  template <class T>
   void launch_tiles(Index m, Index n, Index k, T alpha, const Operand<const T>& a, const Operand<const T>& b, T beta,
                     const Operand<T>& c, Index count);
 
   Job& job_;
   Precision precision_;
+  Blas* products_;
   void* parts_ = nullptr;
   Index bytes_ = 0;
   double work_ = 0;  // multiply-adds since the job was paced
