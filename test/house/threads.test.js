@@ -1,5 +1,4 @@
 // Several JavaScript threads share one pool of compute threads; each loads the addon for itself.
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { collapse, lossAndGradient, matmul, matmulSync, randomState } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { startNode } from '../process.js';
+import { preloaded, startNode } from '../process.js';
 import { counting, zeros } from './zeros.js';
 
 const near = (actual, expected) => assert.ok(Math.abs(actual - expected) <= 1e-9 * Math.abs(expected), `${actual} ${expected}`);
@@ -62,19 +61,11 @@ test('where threads cannot be started, fewer do the same; a job that none can ru
   const { value } = await lossAndGradient({ kind: 'cross-entropy' }, state);
   const { nc1: measured } = await collapse(state);
   const folder = await mkdtemp(join(tmpdir(), 'layerpeel-threads-'));
-  const library = join(folder, 'few-threads.so');
   try {
-    execFileSync('cc', [
-      '-shared',
-      '-fPIC',
-      '-o',
-      library,
-      fileURLToPath(new URL('./children/few-threads.c', import.meta.url)),
-      '-ldl',
-    ]);
+    const before = preloaded(new URL('./children/few-threads.c', import.meta.url), folder);
     for (const most of [0, 1, 3]) {
       const child = fileURLToPath(new URL('./children/few-threads.js', import.meta.url));
-      const env = { LAYERPEEL_THREADS: '8', LD_PRELOAD: [process.env.LD_PRELOAD, library].filter(Boolean).join(' ') };
+      const env = { LAYERPEEL_THREADS: '8', ...before };
       const { code, signal, stdout, stderr } = await startNode([child, String(most)], { env }).ended;
       assert.is(code, 0, `${most} threads: ${signal} ${stderr}`);
       for (const outcome of JSON.parse(stdout)) {

@@ -1,6 +1,6 @@
 // Stands before the system's calls for files (LD_PRELOAD), and has those fail that a full disk, a file system that turns read-only,
 // a broken device or too many open files would: of files in the folder FAULT_IN, from the FAULT_FROM-th such call on (0 is the first),
-// FAULT_MOST of them. FAULT is the kind; FAULT_COUNT is a file that gets the number of such calls when the process ends.
+// FAULT_MOST of them. FAULT is the kind. A process that changes FAULT_FROM begins to count anew.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +24,7 @@ static const struct { const char* name; int error, calls; } kinds[] = {
     {"device", EIO, WRITES | FLUSHES},
 };
 
-static int calls_made, calls_failed;
+static long calls_made, calls_failed, last_from = -1;
 
 static long number(const char* name, long otherwise) {
   const char* text = getenv(name);
@@ -37,8 +37,10 @@ static int fails(const char* path, int does) {
   if (!kind || !folder || !path || strncmp(path, folder, strlen(folder)) != 0) return 0;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].name, kind) != 0 || !(kinds[i].calls & does)) continue;
-    if (__atomic_fetch_add(&calls_made, 1, __ATOMIC_RELAXED) < number("FAULT_FROM", INT_MAX)) return 0;
-    if (__atomic_fetch_add(&calls_failed, 1, __ATOMIC_RELAXED) >= number("FAULT_MOST", INT_MAX)) return 0;
+    const long from = number("FAULT_FROM", LONG_MAX);
+    if (__atomic_exchange_n(&last_from, from, __ATOMIC_RELAXED) != from) calls_made = calls_failed = 0;
+    if (__atomic_fetch_add(&calls_made, 1, __ATOMIC_RELAXED) < from) return 0;
+    if (__atomic_fetch_add(&calls_failed, 1, __ATOMIC_RELAXED) >= number("FAULT_MOST", LONG_MAX)) return 0;
     errno = kinds[i].error;
     return 1;
   }
@@ -52,13 +54,6 @@ static int fails_at(int descriptor, int does) {
   if (length < 0) return 0;
   path[length] = 0;
   return fails(path, does);
-}
-
-__attribute__((destructor)) static void tell(void) {
-  FILE* file = getenv("FAULT_COUNT") ? fopen(getenv("FAULT_COUNT"), "w") : NULL;
-  if (!file) return;
-  fprintf(file, "%d", calls_made);
-  fclose(file);
 }
 
 #define BEFORE(result, name, parameters, arguments, failing)                                  \
