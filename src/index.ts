@@ -122,13 +122,8 @@ export {
   type Detection,
   type DetectionOptions,
   detection,
-  outOfDistributionScores,
-  outOfDistributionScoresSync,
   type Positive,
   type ScoreHistogram,
-  type ScoreInput,
-  type ScoreOptions,
-  type Scores,
 } from './evaluation/detection.js';
 export {
   type Decision,
@@ -138,9 +133,21 @@ export {
   evaluate,
   evaluateSync,
   type ScoreEvaluation,
+  type ScoreEvaluations,
+  type ScoreMeans,
   type ScoreName,
+  type SetEvaluation,
 } from './evaluation/evaluate.js';
-export type { EvaluationInput } from './evaluation/files.js';
+export type { Distance, EvaluationInput, OutOfDistributionArrays, OutOfDistributionSet } from './evaluation/files.js';
+export {
+  outOfDistributionScores,
+  outOfDistributionScoresSync,
+  type ScoreInput,
+  type ScoreOptions,
+  type Scores,
+  type TrainedScoreOptions,
+} from './evaluation/scores.js';
+export type { TrainingSet } from './evaluation/trained.js';
 // Layer-peeled model with cross-entropy
 export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './losses/curvature.js';
 // Losses

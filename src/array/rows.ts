@@ -48,3 +48,22 @@ export function refuseRow(data: Float, row: number, columns: number, name: strin
     `${name}[${row}, ${column}] is ${data[row * columns + column]}; expected finite numbers.`,
   );
 }
+
+/** Lengths of rows. */
+export function* norms(data: Float, [samples, dim]: readonly [number, number], name: string): Turns<Float64Array> {
+  const lengths = new Float64Array(samples);
+  yield* eachRow(samples, dim, (row, offset) => {
+    let largest = 0;
+    let zeros = 0;
+    for (let j = 0; j < dim; j++) {
+      const value = data[offset + j] as number;
+      zeros += 0 * value;
+      largest = Math.max(largest, Math.abs(value));
+    }
+    if (zeros !== 0) refuseRow(data, row, dim, name);
+    let sum = 0; // of squares over the largest: they neither overflow nor vanish
+    for (let j = 0; j < dim; j++) sum += ((data[offset + j] as number) / (largest || 1)) ** 2;
+    lengths[row] = largest * Math.sqrt(sum);
+  });
+  return lengths;
+}

@@ -5,9 +5,19 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Place } from '../check/options.js';
 import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
-import { type EvaluationFiles, evaluationFiles, filesOfRun, readEvaluation, readScores } from '../evaluation/files.js';
 import {
-  detectionRows,
+  checkSetNames,
+  type Distance,
+  distances,
+  type EvaluationFiles,
+  evaluationFiles,
+  filesOfRun,
+  readEvaluation,
+  readScores,
+  type SetFiles,
+} from '../evaluation/files.js';
+import {
+  detectionTable,
   evaluationColumns,
   evaluationPage,
   evaluationRows,
@@ -23,10 +33,12 @@ export const command: Command = {
   positionals: ['[LOGITS.npy|RUN]'],
   description:
     'Evaluates logits [n, C] with their labels [n], or the logits that features [n, p], prototypes [C, p] and biases [C] make: accuracy\n' +
-    'by class and group, centred decision rules, calibration with a fitted temperature, and with samples of other kinds how well max\n' +
-    'softmax, energy and feature norm tell them apart, by either convention of the positive class. Every number comes with a bootstrap\n' +
-    'interval. An array in a .npz or .safetensors file is named after a colon: data.npz:test. Of a run folder, RUN/arrays/logits.npy,\n' +
-    'labels.npy, features.npy and so on are taken, by the names of the options.',
+    'by class and group, centred decision rules, calibration with a fitted temperature, and with samples of other kinds how well scores\n' +
+    'tell them apart, by either convention of the positive class: max softmax, max logit and energy from logits, the feature norm from\n' +
+    'features, with the training set (--train-features, --train-labels) KNN, Mahalanobis, relative Mahalanobis and NECO, with prototypes\n' +
+    'too residual, ViM and NCI. Every number comes with a bootstrap interval. Several sets are named, and said to be near or far:\n' +
+    '--ood-features near:cifar100=c.npy,far:svhn=s.npy. An array in a .npz or .safetensors file is named after a colon: data.npz:test.\n' +
+    'Of a run folder, RUN/arrays/logits.npy, labels.npy, features.npy and so on are taken, by the names of the options.',
   options: {
     labels: { value: 'FILE', help: 'Labels, integers 0 … C−1 (needed)' },
     features: { value: 'FILE', help: 'Features: for decision rules and the feature norm' },
@@ -36,12 +48,21 @@ export const command: Command = {
     counts: { value: 'LIST', help: 'Training samples of each class, 500,299,… or a file of them: accuracy of many, medium, few' },
     many: { value: 'N', help: 'More training samples than this make a class one of many; default: 100' },
     few: { value: 'N', help: 'Fewer than this make it one of few; default: 20' },
-    'ood-logits': { value: 'FILE', help: 'Logits of samples out of distribution' },
-    'ood-features': { value: 'FILE', help: 'Features of samples out of distribution' },
+    'train-features': { value: 'FILE', help: 'Features of the training set, for the scores that take it …' },
+    'train-labels': { value: 'FILE', help: '… and their labels' },
+    'ood-logits': { value: 'FILES', help: 'Logits of samples out of distribution: a file, or NAME=FILE,far:NAME=FILE,…' },
+    'ood-features': { value: 'FILES', help: 'Features of samples out of distribution, in the same form' },
     scores: { value: 'FILE', help: 'In place of all else: any score [n] of samples in distribution, large there …' },
     'ood-scores': { value: 'FILE', help: '… and of samples out of distribution' },
     temperature: { value: 'T', help: 'Temperature of the softmax for calibration; default: 1. A fitted one is reported beside it' },
     'energy-temperature': { value: 'T', help: 'Temperature of the energy; default: 1' },
+    neighbors: { value: 'K', help: "KNN's k; default: 50, or as many as the training set has" },
+    'vim-dim': {
+      value: 'D',
+      help: 'Principal directions of residual and ViM; default: 1000 of 2048, 512 of 768, else half of them',
+    },
+    'neco-dim': { value: 'D', help: 'Principal directions of NECO; default: classes − 1' },
+    'nci-alpha': { value: 'A', help: "NCI's weight of ‖h‖₁; default: 0" },
     bins: { value: 'N', help: 'Bins of the reliability diagram; default: 15' },
     resamples: { value: 'N', help: 'Drawings of the bootstrap; default: 1000, 0 for no intervals' },
     confidence: { value: 'SHARE', help: 'Share of the drawings that an interval holds; default: 0.95' },
@@ -50,6 +71,7 @@ export const command: Command = {
   examples: [
     'layerpeel evaluate logits.npy --labels labels.npy --counts 5000,2997,1796,1077,645,387,232,139,83,50',
     'layerpeel evaluate cifar.npz:logits --labels cifar.npz:y --ood-logits svhn.npz:logits',
+    'layerpeel evaluate runs/etf --train-features h.npy --train-labels y.npy --ood-features near:cifar100=c.npy,far:svhn=s.npy',
     'layerpeel evaluate --scores knn.npy --ood-scores knn-svhn.npy',
     'layerpeel evaluate --features h.npy --prototypes w.npy --biases b.npy --labels y.npy --ood-features svhn.npy --json',
   ],
@@ -63,8 +85,18 @@ export const command: Command = {
     if (before && before.status !== 'complete')
       context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
     const counts = listOf(options.counts);
-    const given = Object.fromEntries(evaluationFiles.flatMap((name) => (options[name] ? [[name, options[name]]] : [])));
-    const files: EvaluationFiles = { ...(run ? await filesOfRun(path) : { logits: path }), ...given };
+    const sets = setsOf(options);
+    const ignored = sets ? ['ood-logits', 'ood-features'] : [];
+    const names = evaluationFiles.filter((name) => !ignored.includes(name) && options[name]);
+    const given = Object.fromEntries(names.map((name) => [name, options[name]]));
+    const found: EvaluationFiles = run ? await filesOfRun(path) : { logits: path };
+    const files: EvaluationFiles = { ...found, ...(sets && { 'ood-logits': undefined, 'ood-features': undefined }), ...given };
+    for (const [one, other] of [
+      ['train-features', 'train-labels'],
+      ['train-labels', 'train-features'],
+    ] as const) {
+      if (files[one] && !files[other]) throw new UsageError(`--${other} is missing: --${one} is given.`);
+    }
     if (!files.labels) throw new UsageError('--labels is missing: a file with the class of each sample.');
     if (!files.logits && !(files.features && files.prototypes)) {
       throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
@@ -74,9 +106,9 @@ export const command: Command = {
     }
     const settings = settingsOf(options);
     const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
-    const config = { ...files, ...settings };
+    const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
     const folder = await context.folder(name);
-    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files);
+    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files, sets);
     const evaluate = startEvaluation(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
@@ -102,7 +134,8 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
   if (scores === undefined || others === undefined) {
     throw new UsageError(`--${scores === undefined ? 'scores' : 'ood-scores'} is missing: a score is compared on both sides.`);
   }
-  const more = [...evaluationFiles, 'many', 'few', 'bins', 'temperature', 'energy-temperature'].find((name) => options[name]);
+  const allowed = ['scores', 'ood-scores', 'resamples', 'confidence', 'seed', 'out', 'force', 'json', 'verbose'];
+  const more = Object.keys(options).find((name) => options[name] && !allowed.includes(name));
   if (more !== undefined || context.args.length > 0) {
     throw new UsageError(
       `--scores stands alone, but ${more === undefined ? context.args[0] : `--${more}`} is given as well; leave it out.`,
@@ -123,17 +156,53 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
     scoresPage(result, { name, parameters: config, ...(confidence !== undefined && { confidence }) }),
   );
   return {
-    text: [detectionText(detectionRows(result)), '', `Report: ${report}`].join('\n'),
+    text: [detectionText(detectionTable(result)), '', `Report: ${report}`].join('\n'),
     json: { ...result, folder: folder.path, report },
   };
 }
 
-const detectionText = (rows: string[][]): string => aligned([['score', 'positive class', 'FPR95', 'AUROC', 'AUPR'], ...rows]);
+const detectionText = ({ columns, rows }: ReturnType<typeof detectionTable>): string => aligned([columns, ...rows]);
+
+/** `far:svhn=s.npy`: how far a set is, its name, its file. */
+const SET = /^(?:([^:=]*):)?([^:=/]*)=(.*)$/s;
+
+/** The sets that `--ood-logits` and `--ood-features` name; undefined where they are files, or left out. */
+function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles[] | undefined {
+  const given = (['logits', 'features'] as const).flatMap((kind) => {
+    const value = options[`ood-${kind}`];
+    return value === undefined ? [] : [{ kind, value }];
+  });
+  if (!given.some(({ value }) => SET.test(value))) return undefined;
+  const sets = new Map<string, SetFiles>();
+  for (const { kind, value } of given) {
+    for (const part of value.split(',')) {
+      const [, distance, name = '', file] = SET.exec(part) ?? [];
+      if (!file || (distance !== undefined && !(distances as readonly string[]).includes(distance))) {
+        throw new UsageError(`--ood-${kind} has ${JSON.stringify(part)}; expected NAME=FILE, near:NAME=FILE or far:NAME=FILE.`);
+      }
+      const set = sets.get(name);
+      if (set?.[kind] !== undefined || (set?.distance && distance && set.distance !== distance)) {
+        throw new UsageError(`--ood-${kind} has the set ${name} twice, or as near in one place and far in another.`);
+      }
+      sets.set(name, { ...set, name, ...(distance && { distance: distance as Distance }), [kind]: file });
+    }
+  }
+  try {
+    checkSetNames([...sets.keys()], { path: 'sets', code: 'LP_OPTION' });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  return [...sets.values()];
+}
 
 /** Options that are numbers, by their names on the command line and in `EvaluationOptions`. */
 const NUMBERS = {
   temperature: 'temperature',
   'energy-temperature': 'energyTemperature',
+  neighbors: 'neighbors',
+  'vim-dim': 'vimDim',
+  'neco-dim': 'necoDim',
+  'nci-alpha': 'nciAlpha',
   bins: 'bins',
   resamples: 'resamples',
   confidence: 'confidence',
@@ -196,7 +265,7 @@ function textOf(result: Evaluation): string[] {
   ];
   return [
     ...tables.flatMap((rows) => (rows.length > 0 ? [aligned(rows), ''] : [])),
-    ...(detection.length > 0 ? [detectionText(detection), ''] : []),
+    ...(detection.rows.length > 0 ? [detectionText(detection), ''] : []),
     ...result.warnings.flatMap((warning) => [`Warning: ${warning}`, '']),
   ];
 }

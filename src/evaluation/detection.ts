@@ -1,10 +1,6 @@
 /**
  * Out-of-distribution detection: how well a score, large for samples of the kind a network was trained on, tells them from
- * others.
- *
- * Scores: max softmax (Hendrycks and Gimpel, 2016), energy `T log Σ_j e^{z_j/T}` (Liu et al., 2020) and feature norm `‖h‖`
- * (UL Section 4.2). Measures, with a named positive class (`P` positives, `N` negatives) and samples of equal score always
- * taken together:
+ * others. Measures, with a named positive class (`P` positives, `N` negatives) and samples of equal score always taken together:
  *
  *     FPR95   share of negatives taken for positive at the strictest threshold that takes at least 95% of positives so
  *     AUROC   share of (positive, negative) pairs that the score puts in order, ties by half: the same either way round
@@ -16,14 +12,10 @@
  * They differ widely.
  */
 
-import { checkOptional, describe, type Float, isLeftOut, type NDArray, showShape } from '../array/ndarray.js';
-import { atOnce, eachRow, keep, refuseRow, type Turns } from '../array/rows.js';
-import { type Control, checkOptions } from '../check/control.js';
+import { describe } from '../array/ndarray.js';
+import { atOnce, eachRow, type Turns } from '../array/rows.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, checkKeys, option, show } from '../check/options.js';
-import { drive, driveSync, type Steps } from '../engine/run.js';
-import { checkTemperature, inverse } from './calibration.js';
-import { checkLogits, type Rows, softmaxRows } from './rows.js';
 
 export type Positive = 'in-distribution' | 'out-of-distribution';
 
@@ -43,86 +35,6 @@ export interface Detection {
   readonly aupr: number;
   /** Area under the precision-recall curve by trapezoids. */
   readonly auprTrapezoid: number;
-}
-
-/** Scores of samples, large for those in distribution. */
-export interface Scores {
-  readonly maxSoftmax?: Float64Array | undefined;
-  readonly energy?: Float64Array | undefined;
-  readonly featureNorm?: Float64Array | undefined;
-}
-
-export interface ScoreInput {
-  /** `[n, C]`, for max softmax and energy. */
-  readonly logits?: NDArray | undefined;
-  /** `[n, p]`, for the feature norm. */
-  readonly features?: NDArray | undefined;
-}
-
-export interface ScoreOptions extends Control {
-  /** Temperature of the energy; max softmax is taken at 1. @default 1 */
-  readonly temperature?: number | undefined;
-}
-
-/**
- * The scores that logits and features allow, `[n]` each.
- * @throws `LP_NOT_FINITE`, `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`, `LP_OPTION`, `LP_ABORTED`
- */
-export async function outOfDistributionScores(input: ScoreInput, options: ScoreOptions = {}): Promise<Scores> {
-  return drive(scoreSteps(input, options, keep), { signal: options?.signal });
-}
-
-/** `outOfDistributionScores` on the calling thread. */
-export function outOfDistributionScoresSync(input: ScoreInput, options: ScoreOptions = {}): Scores {
-  return driveSync(scoreSteps(input, options));
-}
-
-function* scoreSteps(input: ScoreInput, options: ScoreOptions, copy = (data: Float): Float => data): Steps<Scores> {
-  checkOptions(options, ['temperature']);
-  checkKeys(input, ['logits', 'features'], { path: 'input', code: 'LP_OPTION' });
-  const temperature = checkTemperature(options.temperature, option('options.temperature'));
-  if (isLeftOut(input.logits) && isLeftOut(input.features)) {
-    throw new LayerpeelError('LP_OPTION', 'There is nothing to score: pass logits [n, C], features [n, p], or both.');
-  }
-  const logits = isLeftOut(input.logits) ? undefined : checkLogits(input.logits, 'logits');
-  const features = checkOptional(input.features, 'features', 2);
-  if (features?.shape.includes(0)) {
-    throw new LayerpeelError(
-      'LP_SHAPE',
-      `features are ${showShape(features.shape)}; expected at least one sample and one dimension.`,
-    );
-  }
-  const [own, ownFeatures] = [logits && { ...logits, data: copy(logits.data) }, features && copy(features.data)];
-  const rows = own && (yield* softmaxRows(own, 1, 'logits'));
-  const warm = own && (temperature === 1 ? rows : yield* softmaxRows(own, inverse(temperature), 'logits'));
-  return {
-    ...(rows && { maxSoftmax: rows.confidence }),
-    ...(warm && { energy: energiesOf(warm, temperature) }),
-    ...(features && { featureNorm: yield* norms(ownFeatures as Float, features.shape as [number, number], 'features') }),
-  };
-}
-
-/** `T log Σ_j e^{z_j/T}` from rows at `β = 1/T`. */
-export const energiesOf = ({ largest, logOdds }: Rows, temperature: number): Float64Array =>
-  largest.map((z, i) => z + temperature * Math.log1p(Math.exp(-(logOdds[i] as number))));
-
-/** Lengths of rows. */
-export function* norms(data: Float, [samples, dim]: readonly [number, number], name: string): Steps<Float64Array> {
-  const lengths = new Float64Array(samples);
-  yield* eachRow(samples, dim, (row, offset) => {
-    let largest = 0;
-    let zeros = 0;
-    for (let j = 0; j < dim; j++) {
-      const value = data[offset + j] as number;
-      zeros += 0 * value;
-      largest = Math.max(largest, Math.abs(value));
-    }
-    if (zeros !== 0) refuseRow(data, row, dim, name);
-    let sum = 0; // of squares over the largest: they neither overflow nor vanish
-    for (let j = 0; j < dim; j++) sum += ((data[offset + j] as number) / (largest || 1)) ** 2;
-    lengths[row] = largest * Math.sqrt(sum);
-  });
-  return lengths;
 }
 
 /**

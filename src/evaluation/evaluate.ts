@@ -8,7 +8,7 @@ import { checkArray, type Float, isLeftOut, type NDArray } from '../array/ndarra
 import { eachRow, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, checkNumbers, inside, option } from '../check/options.js';
+import { checkChoice, checkKeys, checkList, checkNumber, checkNumbers, entry, inside, option } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
 import { begun, drive, driveSync, type Steps } from '../engine/run.js';
 import {
@@ -41,18 +41,35 @@ import {
   checkScores,
   type Detection,
   detectionOf,
-  energiesOf,
   histogramOf,
-  norms,
   type Ranking,
   rank,
   type ScoreHistogram,
   type Sides,
 } from './detection.js';
-import { type EvaluationInput, filesOfRun, readEvaluation } from './files.js';
+import {
+  checkSetNames,
+  type Distance,
+  distances,
+  type EvaluationInput,
+  filesOfRun,
+  type OutOfDistributionArrays,
+  type OutOfDistributionSet,
+  readEvaluation,
+} from './files.js';
 import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
+import {
+  checkTrainedScores,
+  fitScores,
+  ownTraining,
+  type Scores,
+  softmaxOf,
+  type TrainedScoreOptions,
+  trainedScoreKeys,
+} from './scores.js';
+import { checkDim, checkFeatures, checkTraining } from './trained.js';
 
-export interface EvaluationOptions extends Control {
+export interface EvaluationOptions extends Control, TrainedScoreOptions {
   /** Temperature of `calibration`. @default 1 */
   readonly temperature?: number | undefined;
   /** Bins of the reliability diagram. @default 15 */
@@ -77,7 +94,7 @@ export interface Decision extends Accuracies {
 }
 
 /** `score`: one computed elsewhere. */
-export type ScoreName = 'maxSoftmax' | 'energy' | 'featureNorm' | 'score';
+export type ScoreName = keyof Scores | 'score';
 
 /** One score, by either convention of the positive class. */
 export interface ScoreEvaluation {
@@ -85,6 +102,28 @@ export interface ScoreEvaluation {
   readonly outOfDistributionPositive: Detection;
   readonly histogram: ScoreHistogram;
 }
+
+/** Scores by their names. */
+export type ScoreEvaluations = Readonly<Partial<Record<ScoreName, ScoreEvaluation>>>;
+
+/** What scores make of a named set. */
+export interface SetEvaluation {
+  readonly distance?: Distance | undefined;
+  readonly samples: number;
+  readonly scores: ScoreEvaluations;
+}
+
+type DetectionMeasure = 'fpr95' | 'auroc' | 'aupr' | 'auprTrapezoid';
+
+/** Means over sets, by either convention. */
+export type ScoreMeans = Readonly<
+  Partial<
+    Record<
+      ScoreName,
+      Readonly<Record<'inDistributionPositive' | 'outOfDistributionPositive', Readonly<Record<DetectionMeasure, number>>>>
+    >
+  >
+>;
 
 export interface Evaluation extends Accuracies {
   readonly samples: number;
@@ -104,8 +143,12 @@ export interface Evaluation extends Accuracies {
   readonly temperature: TemperatureFit;
   /** At the fitted temperature; absent where that is 0. It is fitted to the very samples it is measured on. */
   readonly fitted?: Calibration | undefined;
-  /** With samples out of distribution: the scores that logits and features allow. */
-  readonly outOfDistribution?: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>> | undefined;
+  /** With one set out of distribution: the scores that the arrays allow. */
+  readonly outOfDistribution?: ScoreEvaluations | undefined;
+  /** With a list of sets: each by its name. */
+  readonly outOfDistributionSets?: Readonly<Record<string, SetEvaluation>> | undefined;
+  /** … and the means over those said to be near, over those said to be far, and over all, every set weighing the same. */
+  readonly outOfDistributionMeans?: Readonly<Partial<Record<Distance | 'all', ScoreMeans>>> | undefined;
   /** By the path of a measure, such as `calibration.ece` or `outOfDistribution.energy.inDistributionPositive.fpr95`. */
   readonly intervals: Readonly<Record<string, Interval>>;
   /** What a reader should know before trusting a number. */
@@ -133,8 +176,11 @@ export function evaluateSync(input: EvaluationInput, options: EvaluationOptions 
   return driveSync(evaluationSteps(input, options));
 }
 
-const optionKeys = ['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed'];
-const arrayKeys = ['logits', 'features', 'prototypes', 'biases', 'featureMean'] as const;
+const optionKeys = [
+  ...['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed'],
+  ...trainedScoreKeys,
+];
+const arrayKeys = ['logits', 'features', 'prototypes', 'biases', 'featureMean'];
 const BINS_OF_SCORES = 50;
 
 function* evaluationSteps(
@@ -158,12 +204,16 @@ function* evaluationSteps(
       'prototypes are given without features; decision rules need both. Pass features, or leave out prototypes.',
     );
   }
+  if (input.training && !features) {
+    throw new LayerpeelError('LP_OPTION', 'training is given without features; pass the features [n, p] of the test set.');
+  }
   if (options.groups && !input.counts) {
     throw new LayerpeelError(
       'LP_OPTION',
       'options.groups is given without counts; pass the training samples of each class as counts.',
     );
   }
+  for (const set of input.sets) checkSet(set, input);
   const classifier = features && prototypes && { ...input, features, prototypes };
   const plain = classifier && (yield* classifierSteps(classifier, {}));
   const { counts, labels, ...logits } = checkLabelled((input.logits ?? plain) as NDArray, input.labels);
@@ -180,10 +230,10 @@ function* evaluationSteps(
   const { calibration, fitted, groups } = measured;
   const decisions = classifier && (yield* decide(classifier, plain as NDArray, labels, classes));
   progress(0.5);
-  const scores = yield* outOfDistribution(input, logits, rows, settings);
+  const sets = yield* outOfDistribution(input, logits, rows, settings);
   progress(0.6);
   const drawn = yield* bootstrap([samples], (weights) => flat(atTest, weights), settings);
-  const { detected, intervals } = yield* detectAll(scores, settings, (share) => progress(0.6 + 0.4 * share));
+  const { detected, intervals } = yield* detectSets(sets, settings, (share) => progress(0.6 + 0.4 * share));
   return {
     samples,
     classes,
@@ -196,9 +246,10 @@ function* evaluationSteps(
     calibration,
     temperature,
     ...(fitted && { fitted }),
-    ...(Object.keys(detected).length > 0 && { outOfDistribution: detected }),
+    ...detected,
     intervals: { ...drawn, ...intervals },
     warnings: yield* warningsOf({
+      sets,
       logits,
       rows,
       calibration,
@@ -211,26 +262,79 @@ function* evaluationSteps(
   };
 }
 
-/** Each score by either convention, and the intervals of what is measured. */
+/** Each score by either convention, and the intervals of what is measured, by paths that begin with `path`. */
 function* detectAll(
-  scores: Partial<Record<ScoreName, Score>>,
+  scores: ScoreSet,
+  path: string,
   settings: Settings,
   progress: (share: number) => void,
-): Steps<{ detected: Partial<Record<ScoreName, ScoreEvaluation>>; intervals: Record<string, Interval> }> {
+): Steps<{ detected: ScoreEvaluations; intervals: Record<string, Interval> }> {
   const detected: Partial<Record<ScoreName, ScoreEvaluation>> = {};
   const intervals: Record<string, Interval> = {};
   for (const [name, { ranking, histogram }] of Object.entries(scores)) {
     detected[name as ScoreName] = { ...(yield* detect(ranking)), histogram };
     const sizes = [ranking.inside, ranking.order.length - ranking.inside];
-    Object.assign(intervals, yield* bootstrap(sizes, (weights) => flatDetection(name, ranking, weights), settings));
+    Object.assign(intervals, yield* bootstrap(sizes, (weights) => flatDetection(`${path}.${name}`, ranking, weights), settings));
     progress(Object.keys(detected).length / Object.keys(scores).length);
   }
   return { detected, intervals };
 }
 
+/** What an evaluation says of sets out of distribution: of one by itself, or of those that have names. */
+function* detectSets(
+  sets: readonly ScoredSet[],
+  settings: Settings,
+  progress: (share: number) => void,
+): Steps<{
+  detected: Pick<Evaluation, 'outOfDistribution' | 'outOfDistributionSets' | 'outOfDistributionMeans'>;
+  intervals: Record<string, Interval>;
+}> {
+  const named: Record<string, SetEvaluation> = {};
+  const intervals: Record<string, Interval> = {};
+  for (const [k, { name, distance, samples, scores }] of sets.entries()) {
+    const path = name === undefined ? 'outOfDistribution' : `outOfDistributionSets.${name}.scores`;
+    const found = yield* detectAll(scores, path, settings, (share) => progress((k + share) / sets.length));
+    if (name === undefined) return { detected: { outOfDistribution: found.detected }, intervals: found.intervals };
+    Object.assign(intervals, found.intervals);
+    named[name] = { ...(distance && { distance }), samples, scores: found.detected };
+  }
+  if (sets.length === 0) return { detected: {}, intervals };
+  const all = Object.values(named);
+  const groups = { near: all.filter(near('near')), far: all.filter(near('far')), all };
+  const means = Object.entries(groups).flatMap(([group, members]) => (members.length > 0 ? [[group, meansOf(members)]] : []));
+  return { detected: { outOfDistributionSets: named, outOfDistributionMeans: Object.fromEntries(means) }, intervals };
+}
+
+const near =
+  (wanted: Distance) =>
+  ({ distance }: SetEvaluation): boolean =>
+    distance === wanted;
+
+/** Of scores that all of the sets have. */
+function meansOf(sets: readonly SetEvaluation[]): ScoreMeans {
+  const names = (Object.keys((sets[0] as SetEvaluation).scores) as ScoreName[]).filter((name) =>
+    sets.every(({ scores }) => scores[name]),
+  );
+  const mean = (pick: (set: SetEvaluation) => number) => sets.reduce((sum, set) => sum + pick(set) / sets.length, 0);
+  const of = (name: ScoreName, convention: 'inDistributionPositive' | 'outOfDistributionPositive') =>
+    Object.fromEntries(
+      MEANS.map((measure) => [measure, mean(({ scores }) => (scores[name] as ScoreEvaluation)[convention][measure])]),
+    ) as Record<DetectionMeasure, number>;
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      {
+        inDistributionPositive: of(name, 'inDistributionPositive'),
+        outOfDistributionPositive: of(name, 'outOfDistributionPositive'),
+      },
+    ]),
+  );
+}
+const MEANS: readonly DetectionMeasure[] = ['fpr95', 'auroc', 'aupr', 'auprTrapezoid'];
+
 /** What `evaluate` says of its own scores, of one that was computed elsewhere and is large in distribution. */
 export interface ScoresResult {
-  readonly outOfDistribution: Readonly<Partial<Record<ScoreName, ScoreEvaluation>>>;
+  readonly outOfDistribution: ScoreEvaluations;
   readonly intervals: Readonly<Record<string, Interval>>;
 }
 
@@ -247,7 +351,7 @@ export function startScores(
   const sides: Sides = [checkScores(inDistribution, 'scores'), checkScores(outOfDistribution, 'ood-scores')];
   const score = { ranking: rank(sides), histogram: histogramOf(sides, BINS_OF_SCORES) };
   return async () => {
-    const steps = detectAll({ score }, settings, settings.onProgress);
+    const steps = detectAll({ score }, 'outOfDistribution', settings, settings.onProgress);
     const { detected, intervals } = await drive(steps, { signal: options.signal });
     return { outOfDistribution: detected, intervals };
   };
@@ -265,6 +369,8 @@ export function checkSettings(options: EvaluationOptions, place = option('option
     resamples: checkNumber(options.resamples ?? 1000, at('resamples'), { min: 0, max: 1e6, integer: true }),
     seed: checkSeed(options.seed, at('seed')),
     confidence: checkNumber(options.confidence ?? 0.95, at('confidence'), { above: 0, max: 1 }),
+    trained: checkTrainedScores({ ...options }, place),
+    place,
     onProgress,
   };
 }
@@ -272,28 +378,74 @@ export function checkSettings(options: EvaluationOptions, place = option('option
 type Settings = ReturnType<typeof checkSettings>;
 
 /** The input with arrays of its own, so that later turns of the event loop find them as they are now. */
-function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(data: T) => T): EvaluationInput {
+function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(data: T) => T) {
   const place = { path: 'arrays', code: 'LP_OPTION' } as const;
-  checkKeys(given, [...arrayKeys, 'labels', 'counts', 'outOfDistribution'], place);
+  checkKeys(given, [...arrayKeys, 'labels', 'counts', 'training', 'outOfDistribution'], place);
   const own = (array: NDArray | undefined, name: string, rank: number) => {
     if (isLeftOut(array)) return undefined;
-    const { shape, data } = checkArray(array, name, rank);
-    return { shape, data: copy(data) };
+    const checked = checkArray(array, name, rank);
+    return { ...checked, data: copy(checked.data) };
   };
-  const ranks = { logits: 2, features: 2, prototypes: 2, biases: 1, featureMean: 1 };
-  const arrays = Object.fromEntries(arrayKeys.map((name) => [name, own(given[name], name, ranks[name])]));
-  const others = given.outOfDistribution ?? undefined;
+  const arrays = {
+    logits: own(given.logits, 'logits', 2),
+    features: own(given.features, 'features', 2),
+    prototypes: own(given.prototypes, 'prototypes', 2),
+    biases: own(given.biases, 'biases', 1),
+    featureMean: own(given.featureMean, 'featureMean', 1),
+  };
   const labels = (given.labels as { data?: Int32Array } | undefined)?.data ?? given.labels;
-  if (others !== undefined) checkKeys(others, ['logits', 'features'], { ...place, path: 'arrays.outOfDistribution' });
+  const classes = arrays.prototypes?.shape[0] ?? arrays.logits?.shape[1];
   return {
     ...arrays,
     labels: labels?.length > 0 && types.isInt32Array(labels) ? copy(labels) : given.labels,
     counts: isLeftOut(given.counts) ? undefined : checkNumbers(given.counts, option('counts'), { min: 0, integer: true }),
-    outOfDistribution: others && {
-      logits: own(others.logits, 'outOfDistribution.logits', 2),
-      features: own(others.features, 'outOfDistribution.features', 2),
-    },
+    training: isLeftOut(given.training)
+      ? undefined
+      : ownTraining(checkTraining(given.training, classes, { ...place, path: 'training' }), copy),
+    sets: ownSets(given.outOfDistribution, own),
   };
+}
+
+type OwnInput = ReturnType<typeof ownInput>;
+
+/** A set out of distribution, and what its arrays are called in messages. */
+interface OwnSet {
+  readonly name: string | undefined;
+  readonly distance: Distance | undefined;
+  readonly path: string;
+  readonly logits: NDArray | undefined;
+  readonly features: NDArray | undefined;
+}
+
+function ownSets(
+  given: EvaluationInput['outOfDistribution'],
+  own: (array: NDArray | undefined, name: string, rank: number) => NDArray | undefined,
+): readonly OwnSet[] {
+  if (isLeftOut(given)) return [];
+  const place = { path: 'arrays.outOfDistribution', code: 'LP_OPTION' } as const;
+  const arraysOf = ({ logits, features }: OutOfDistributionArrays, path: string) => ({
+    path,
+    logits: own(logits, `${path}.logits`, 2),
+    features: own(features, `${path}.features`, 2),
+  });
+  if (!Array.isArray(given)) {
+    const arrays = checkKeys(given, ['logits', 'features'], place) as OutOfDistributionArrays;
+    return [{ name: undefined, distance: undefined, ...arraysOf(arrays, 'outOfDistribution') }];
+  }
+  const list = checkList(given, place).map(
+    (set, i) => checkKeys(set, ['name', 'distance', 'logits', 'features'], entry(place, i)) as unknown as OutOfDistributionSet,
+  );
+  const names = checkSetNames(
+    list.map(({ name }) => name),
+    place,
+  );
+  return list.map((set, i) => ({
+    name: names[i],
+    distance: isLeftOut(set.distance)
+      ? undefined
+      : checkChoice(set.distance, distances, inside({ ...place, path: `${place.path}[${i}]` }, 'distance')),
+    ...arraysOf(set, `outOfDistribution.${names[i]}`),
+  }));
 }
 
 /** What is measured on labelled samples, from which the bootstrap draws. */
@@ -338,11 +490,11 @@ function* detect(ranking: Ranking, weights?: Int32Array) {
   };
 }
 
-function* flatDetection(score: string, ranking: Ranking, weights: Int32Array): Turns<Record<string, number>> {
+function* flatDetection(path: string, ranking: Ranking, weights: Int32Array): Turns<Record<string, number>> {
   const values: Record<string, number> = {};
   for (const [convention, { fpr95, auroc, aupr, auprTrapezoid }] of Object.entries(yield* detect(ranking, weights))) {
-    const path = `outOfDistribution.${score}.${convention}`;
-    for (const [name, value] of Object.entries({ fpr95, auroc, aupr, auprTrapezoid })) values[`${path}.${name}`] = value;
+    const at = `${path}.${convention}`;
+    for (const [name, value] of Object.entries({ fpr95, auroc, aupr, auprTrapezoid })) values[`${at}.${name}`] = value;
   }
   return values;
 }
@@ -402,64 +554,80 @@ interface Score {
   readonly histogram: ScoreHistogram;
 }
 
-/** Max softmax is ranked by its log-odds, which tell samples apart where it rounds to 1. */
+type ScoreSet = Readonly<Partial<Record<ScoreName, Score>>>;
+
+/** A set out of distribution by its scores. */
+interface ScoredSet extends Pick<OwnSet, 'name' | 'distance'> {
+  readonly samples: number;
+  readonly scores: ScoreSet;
+}
+
+/** Every set beside the test set. */
 function* outOfDistribution(
-  input: EvaluationInput,
+  input: OwnInput,
   inside: Logits,
   insideRows: Rows,
-  { energyTemperature, temperature }: Settings,
-): Steps<Partial<Record<ScoreName, Score>>> {
-  const { features, prototypes } = input;
-  const others = input.outOfDistribution;
-  if (!others) return {};
-  const scores: Partial<Record<ScoreName, Score>> = {};
-  const add = (name: ScoreName, sides: Sides, shown = sides) => {
-    scores[name] = { ranking: rank(sides, shown), histogram: histogramOf(shown, BINS_OF_SCORES) };
+  { energyTemperature, temperature, trained, place }: Settings,
+): Steps<readonly ScoredSet[]> {
+  const { training, prototypes, biases, features, sets } = input;
+  if (sets.length === 0) return [];
+  const score = yield* fitScores({ training, prototypes, biases }, trained, place);
+  const known = inverse(temperature) === 1 ? insideRows : undefined;
+  const test = {
+    features: features && checkFeatures(features, 'features'),
+    temperature: energyTemperature,
+    ...(yield* softmaxOf(inside, energyTemperature, 'logits', known)),
   };
-  let array = others.logits;
-  if (!array && others.features && prototypes) {
-    array = yield* classifierSteps({ ...input, features: others.features, prototypes }, {});
-  }
-  if (array) {
-    const name = 'outOfDistribution.logits';
-    const outside = checkLogits(array, name);
-    if (outside.classes !== inside.classes) {
+  const testScores = yield* score(test);
+  const scored: ScoredSet[] = [];
+  for (const { name, distance, path, logits, features: others } of sets) {
+    let array = logits;
+    if (!array && others && prototypes) array = yield* classifierSteps({ ...input, features: others, prototypes }, {});
+    const rows = array && (yield* softmaxOf(checkLogits(array, `${path}.logits`), energyTemperature, `${path}.logits`));
+    const sample = {
+      features: others && features && checkFeatures(others, `${path}.features`),
+      temperature: energyTemperature,
+      ...rows,
+    };
+    const found = yield* score(sample);
+    const scores: Partial<Record<ScoreName, Score>> = {};
+    for (const key of Object.keys(testScores) as (keyof Scores)[]) {
+      const shown = [testScores[key], found[key]] as const;
+      if (!bothThere(shown)) continue;
+      // Max softmax is ranked by its log-odds, which tell samples apart where it rounds to 1.
+      const sides: Sides = key === 'maxSoftmax' && rows ? [test.rows.logOdds, rows.rows.logOdds] : shown;
+      scores[key] = { ranking: rank(sides, shown), histogram: histogramOf(shown, BINS_OF_SCORES) };
+    }
+    if (Object.keys(scores).length === 0) {
       throw new LayerpeelError(
-        'LP_SHAPE',
-        `${name} have ${outside.classes} columns, but logits have ${inside.classes}; both come from one classifier.`,
+        'LP_OPTION',
+        `${path} has nothing to compare with; pass logits on both sides, features on both sides, or prototypes with both features.`,
       );
     }
-    const pair = function* (beta: number): Steps<[Rows, Rows]> {
-      const known = beta === inverse(temperature) ? insideRows : yield* softmaxRows(inside, beta, 'logits');
-      return [known, yield* softmaxRows(outside, beta, name)];
-    };
-    const [a, b] = yield* pair(1);
-    add('maxSoftmax', [a.logOdds, b.logOdds], [a.confidence, b.confidence]);
-    const [warmA, warmB] = energyTemperature === 1 ? [a, b] : yield* pair(inverse(energyTemperature));
-    add('energy', [energiesOf(warmA, energyTemperature), energiesOf(warmB, energyTemperature)]);
+    scored.push({ name, distance, samples: (array ?? (others as NDArray)).shape[0] as number, scores });
   }
-  if (others.features && features) {
-    if (features.shape[1] !== others.features.shape[1]) {
-      throw new LayerpeelError(
-        'LP_SHAPE',
-        `outOfDistribution.features have ${others.features.shape[1]} columns, but features have ${features.shape[1]}; both come from one network.`,
-      );
-    }
-    const lengths = function* ({ shape, data }: NDArray, name: string): Steps<Float64Array> {
-      return yield* norms(data, shape as [number, number], name);
-    };
-    add('featureNorm', [yield* lengths(features, 'features'), yield* lengths(others.features, 'outOfDistribution.features')]);
-  }
-  if (Object.keys(scores).length === 0) {
+  return scored;
+}
+
+const bothThere = (sides: readonly (Float64Array | undefined)[]): sides is Sides => sides.every((side) => side !== undefined);
+
+/** @throws `LP_SHAPE` naming a set that does not fit the network */
+function checkSet({ path, logits, features }: OwnSet, input: OwnInput): void {
+  const [, classes] = (input.logits ?? { shape: [0, input.prototypes?.shape[0]] }).shape;
+  const columns = logits && checkLogits(logits, `${path}.logits`).classes;
+  if (columns !== undefined && columns !== classes) {
     throw new LayerpeelError(
-      'LP_OPTION',
-      'outOfDistribution has nothing to compare with; pass logits on both sides, features on both sides, or prototypes with both features.',
+      'LP_SHAPE',
+      `${path}.logits have ${columns} columns, but logits have ${classes}; both come from one classifier.`,
     );
   }
-  return scores;
+  if (features && input.features) {
+    checkDim(checkFeatures(features, `${path}.features`), checkFeatures(input.features, 'features'));
+  }
 }
 
 function* warningsOf({
+  sets,
   logits,
   rows,
   calibration,
@@ -469,6 +637,7 @@ function* warningsOf({
   input,
   strays,
 }: {
+  sets: readonly ScoredSet[];
   logits: Logits;
   rows: LabelledRows;
   calibration: Calibration;
@@ -476,7 +645,7 @@ function* warningsOf({
   stated: boolean;
   temperature: TemperatureFit;
   counts: Int32Array;
-  input: EvaluationInput;
+  input: OwnInput;
   strays: number;
 }): Turns<string[]> {
   const warnings: string[] = [];
@@ -500,6 +669,17 @@ function* warningsOf({
     const shown = `${empty.slice(0, 20).join(', ')}${empty.length > 20 ? ', …' : ''}`;
     warnings.push(
       `${empty.length} of ${counts.length} classes ${empty.length === 1 ? 'has' : 'have'} no test sample: ${shown}; balanced accuracy is the mean of the others.`,
+    );
+  }
+  if (sets.some(({ scores }) => scores.residual && !scores.vim)) {
+    warnings.push(
+      'The principal directions leave nothing of the training features, so that ViM has no weight for it and is left out; take fewer (vimDim).',
+    );
+  }
+  const untrained = input.training?.counts.reduce((count, size) => count + (size === 0 ? 1 : 0), 0) ?? 0;
+  if (untrained > 0) {
+    warnings.push(
+      `${untrained} of the classes ${untrained === 1 ? 'has' : 'have'} no training sample: Mahalanobis distances pass over ${untrained === 1 ? 'it' : 'them'}.`,
     );
   }
   if (input.features && input.prototypes && !input.featureMean) {

@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { dtypeOf, type NDArray, showShape, withDtype } from '../array/ndarray.js';
 import { readArray, readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
+import { checkText, inside, type Place, show } from '../check/options.js';
+import type { TrainingSet } from './trained.js';
 
 /** What is evaluated. */
 export interface EvaluationInput {
@@ -24,8 +26,44 @@ export interface EvaluationInput {
   readonly labels: Int32Array;
   /** Training samples of each class, `[C]`, for many, medium and few. */
   readonly counts?: ArrayLike<number> | undefined;
-  /** Samples of kinds that the network was not trained on. */
-  readonly outOfDistribution?: { readonly logits?: NDArray | undefined; readonly features?: NDArray | undefined } | undefined;
+  /** Features of the training set and their labels, for the scores that take them. */
+  readonly training?: TrainingSet | undefined;
+  /** Samples of kinds that the network was not trained on: one set, or a list of sets with names. */
+  readonly outOfDistribution?: OutOfDistributionArrays | readonly OutOfDistributionSet[] | undefined;
+}
+
+/** Samples out of distribution, by their logits, their features, or both. */
+export interface OutOfDistributionArrays {
+  /** `[m, C]`. */
+  readonly logits?: NDArray | undefined;
+  /** `[m, p]`. */
+  readonly features?: NDArray | undefined;
+}
+
+/** Whether a set is close to the training set in kind, such as CIFAR-100 to CIFAR-10, or far from it, such as MNIST. */
+export type Distance = 'near' | 'far';
+
+export interface OutOfDistributionSet extends OutOfDistributionArrays {
+  /** Letters, digits, `-` and `_`. */
+  readonly name: string;
+  readonly distance?: Distance | undefined;
+}
+
+export const distances: readonly Distance[] = ['near', 'far'];
+
+/** @throws `LP_OPTION` for a name that could not be that of a file, or of another set too */
+export function checkSetNames(names: readonly unknown[], place: Place): readonly string[] {
+  return names.map((given, i) => {
+    const at = inside({ ...place, path: `${place.path}[${i}]` }, 'name');
+    const name = checkText(given, at, 'the name of a set');
+    if (!/^[\p{L}\p{N}_-]{1,64}$/u.test(name)) {
+      throw new LayerpeelError(place.code, `${at.path} is ${show(name)}; expected letters, digits, - and _, at most 64.`);
+    }
+    if (names.indexOf(name) !== i) {
+      throw new LayerpeelError(place.code, `${at.path} is ${show(name)}, the name of another set; give each its own.`);
+    }
+    return name;
+  });
 }
 
 export const evaluationFiles = [
@@ -36,12 +74,22 @@ export const evaluationFiles = [
   'feature-mean',
   'labels',
   'counts',
+  'train-features',
+  'train-labels',
   'ood-logits',
   'ood-features',
 ] as const;
 
 /** Paths of files by the names of what they hold. */
 export type EvaluationFiles = Readonly<Partial<Record<(typeof evaluationFiles)[number], string | undefined>>>;
+
+/** A named set out of distribution by its files. */
+export interface SetFiles {
+  readonly name: string;
+  readonly distance?: Distance | undefined;
+  readonly logits?: string | undefined;
+  readonly features?: string | undefined;
+}
 
 /** @throws `LP_FILE` for a folder without labels, or without logits and without features and prototypes */
 export async function filesOfRun(run: string): Promise<EvaluationFiles> {
@@ -57,27 +105,34 @@ export async function filesOfRun(run: string): Promise<EvaluationFiles> {
   );
 }
 
-export async function readEvaluation(files: EvaluationFiles): Promise<EvaluationInput> {
-  const floats = async (name: keyof EvaluationFiles) => {
-    const path = files[name];
-    return path === undefined ? undefined : readFloats(path);
-  };
-  const features = await floats('features');
-  const like = async (name: keyof EvaluationFiles): Promise<NDArray | undefined> => {
-    const array = await floats(name);
+/** @param sets out of distribution, in place of `ood-logits` and `ood-features` */
+export async function readEvaluation(files: EvaluationFiles, sets?: readonly SetFiles[]): Promise<EvaluationInput> {
+  const floats = async (path: string | undefined) => (path === undefined ? undefined : readFloats(path));
+  const features = await floats(files.features);
+  const like = async (path: string | undefined): Promise<NDArray | undefined> => {
+    const array = await floats(path);
     return array && features ? withDtype(array, dtypeOf(features.data)) : array;
   };
-  const outside = { logits: await floats('ood-logits'), features: await like('ood-features') };
+  const outside = { logits: await floats(files['ood-logits']), features: await like(files['ood-features']) };
+  const named: OutOfDistributionSet[] = [];
+  for (const set of sets ?? []) named.push({ ...set, logits: await floats(set.logits), features: await like(set.features) });
   return {
-    logits: await floats('logits'),
+    logits: await floats(files.logits),
     features,
-    prototypes: await like('prototypes'),
-    biases: await like('biases'),
-    featureMean: await like('feature-mean'),
+    prototypes: await like(files.prototypes),
+    biases: await like(files.biases),
+    featureMean: await like(files['feature-mean']),
     labels: await readLabels(files.labels as string),
     counts: files.counts === undefined ? undefined : await readLabels(files.counts),
-    outOfDistribution: outside.logits || outside.features ? outside : undefined,
+    training: await readTraining(files),
+    outOfDistribution: sets ? named : outside.logits || outside.features ? outside : undefined,
   };
+}
+
+async function readTraining(files: EvaluationFiles): Promise<TrainingSet | undefined> {
+  const { 'train-features': features, 'train-labels': labels } = files;
+  if (features === undefined || labels === undefined) return undefined;
+  return { features: await readFloats(features), labels: await readLabels(labels) };
 }
 
 /** Scores `[n]` or `[n, 1]` of any number type. */

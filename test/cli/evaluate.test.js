@@ -99,6 +99,66 @@ test('features, prototypes and samples out of distribution, from one file', asyn
   assert.equal([sum(inDistribution), sum(outOfDistribution)], [80, 30]);
 });
 
+test('sets by name, near and far, with the training set', async () => {
+  const trained = randomState({ classes: 4, perClass: 20, dim: 8, seed: 2 });
+  const [near, far] = [3, 4].map((seed) => randomState({ classes: 4, perClass: 9, dim: 8, seed, scale: seed }).features);
+  const { features, prototypes, labels: y } = trained;
+  await writeNpz(join(folder, 'a.npz'), { h: features, w: prototypes, y: { shape: [80], data: y }, near, far });
+  const training = ['--train-features', 'a.npz:h', '--train-labels', 'a.npz:y'];
+  const arrays = ['--features', 'a.npz:h', '--prototypes', 'a.npz:w', '--labels', 'a.npz:y', '--resamples', '9'];
+  const parameters = ['--neighbors', '3', '--vim-dim', '2', '--neco-dim', '2', '--nci-alpha', '0.1'];
+  const args = [...arrays, ...training, ...parameters, '--ood-features', 'near:a=a.npz:near,far:b=a.npz:far', '--out', 'run'];
+  const { code, stdout, stderr } = await evaluate([...args, '--json']);
+  assert.is(code, 0, stderr);
+  const found = JSON.parse(stdout);
+  const expected = evaluateSync(
+    {
+      ...trained,
+      training: { features, labels: y },
+      outOfDistribution: [
+        { name: 'a', distance: 'near', features: near },
+        { name: 'b', distance: 'far', features: far },
+      ],
+    },
+    { resamples: 9, neighbors: 3, vimDim: 2, necoDim: 2, nciAlpha: 0.1 },
+  );
+  const plain = (value) => JSON.parse(JSON.stringify(value, (_, each) => (ArrayBuffer.isView(each) ? [...each] : each)));
+  assert.equal(found.outOfDistributionSets, plain(expected.outOfDistributionSets));
+  assert.equal(found.outOfDistributionMeans, plain(expected.outOfDistributionMeans));
+  const path = 'outOfDistributionSets.b.scores.vim.inDistributionPositive.auroc';
+  assert.is((await columnsOf('metrics.csv'))[path][0], found.outOfDistributionSets.b.scores.vim.inDistributionPositive.auroc);
+  assert.equal((await columnsOf('intervals.csv'))[path], found.intervals[path]);
+  const { files } = JSON.parse(await readFile(join(folder, 'run/run.json'), 'utf8'));
+  for (const file of ['scores-a-neco.csv', 'figures/scores-b-knn.svg']) assert.ok(files.includes(file), file);
+  const table = await evaluate([...args, '--force']);
+  assert.match(table.stdout, /^ {2}a \(near\) +Relative Mahalanobis +in distribution( +[\d.]+% \(.*?\)){3}$/m);
+  assert.match(table.stdout, /^ {2}mean of all +NCI +out of distribution( +[\d.]+%){3}$/m);
+  const report = await readFile(join(folder, 'run/report.html'), 'utf8');
+  for (const text of ['Set', 'b (far)', 'mean of all', 'NECO, a']) assert.ok(report.includes(text), text);
+  // Logits and features of one set, and another by its logits alone.
+  await writeNpy(join(folder, 'o.npy'), { shape: [36, 4], data: Float64Array.from({ length: 144 }, (_, i) => Math.sin(i)) });
+  const both = [...arrays, '--ood-features', 'a=a.npz:near', '--ood-logits', 'far:a=o.npy,b=o.npy', '--json', '--out', 'both'];
+  const { outOfDistributionSets: sets } = JSON.parse((await evaluate(both)).stdout);
+  assert.equal([sets.a.distance, Object.keys(sets.a.scores).length, Object.keys(sets.b.scores).length], ['far', 4, 3]);
+
+  for (const [more, pattern] of [
+    [['--ood-features', 'close:a=a.npz:far'], /--ood-features has "close:a=a\.npz:far"; expected NAME=FILE, near:NAME=FILE/],
+    [['--ood-features', 'a=a.npz:far,a=a.npz:near'], /the set a twice/],
+    [['--ood-features', 'near:a=a.npz:far', '--ood-logits', 'far:a=o.npy'], /near in one place and far in another/],
+    [['--ood-features', 'a.npz:far', '--ood-logits', 'a=o.npy'], /--ood-features has "a\.npz:far"; expected NAME=FILE/],
+    [['--ood-features', 'a.npz:far', '--train-features', 'a.npz:h'], /--train-labels is missing/],
+    [['--ood-features', 'a b=a.npz:far'], /sets\[0\]\.name is "a b"; expected letters/],
+    [['--ood-features', 'a.npz:far', '--neighbors', '0'], /--neighbors is 0; expected an integer of at least 1/],
+  ]) {
+    const { code: status, stderr: said } = await evaluate([...arrays, ...more]);
+    assert.is(status, 2, said);
+    assert.match(said, pattern);
+  }
+  const wrong = await evaluate([...arrays, ...training, '--ood-features', 'a=o.npy']);
+  assert.is(wrong.code, 1);
+  assert.match(wrong.stderr, /outOfDistribution\.a\.features have 4 columns, but features have 8/);
+});
+
 test('a run folder is evaluated, and options take the place of its files', async () => {
   await mkdir(join(folder, 'trained/arrays'), { recursive: true });
   for (const [from, to] of [

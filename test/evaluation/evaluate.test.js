@@ -129,7 +129,7 @@ test('its parts are what the functions of the parts give', async () => {
     near(histogram.edges[0], Math.min(...inside[score], ...outside[score]));
     near(histogram.edges.at(-1), Math.max(...inside[score], ...outside[score]));
   }
-  assert.equal(Object.keys(found.outOfDistribution), ['maxSoftmax', 'energy', 'featureNorm']);
+  assert.equal(Object.keys(found.outOfDistribution), ['maxSoftmax', 'maxLogit', 'energy', 'featureNorm']);
 });
 
 test('max softmax tells apart what rounds to 1', () => {
@@ -306,7 +306,11 @@ test('refuses what it cannot evaluate', async () => {
   await refuses('LP_OPTION', /nothing to compare/, bad({ logits, outOfDistribution: {} }));
   await refuses('LP_OPTION', /nothing to compare/, bad({ logits, outOfDistribution: { features } }));
   await refuses('LP_SHAPE', /4 columns, but logits have 6/, bad({ logits, outOfDistribution: { logits: array([[1, 2, 3, 4]]) } }));
-  await refuses('LP_SHAPE', /features are/, bad({ features, prototypes, outOfDistribution: { features: array([[1, 2, 3]]) } }));
+  await refuses(
+    'LP_SHAPE',
+    /outOfDistribution.features have 3 columns, but features have 6/,
+    bad({ features, prototypes, outOfDistribution: { features: array([[1, 2, 3]]) } }),
+  );
   await refuses(
     'LP_SHAPE',
     /logits are \[400, 6\], but features and prototypes make them \[60, 4\]/,

@@ -6,6 +6,9 @@ import {
   detection,
   type Evaluation,
   evaluateSync,
+  type OutOfDistributionSet,
+  outOfDistributionScoresSync,
+  type Scores,
   gradientFlowSync,
   LayerpeelError,
   type Limit,
@@ -42,6 +45,10 @@ some.nc1Papyan;
 // @ts-expect-error: not a measure
 collapseSync({ features: a, labels }, { only: ['nc5'] });
 
+const sets: OutOfDistributionSet[] = [{ name: 'svhn', distance: 'far', logits: a }];
+export const scored: Scores = outOfDistributionScoresSync({ features: a, training: { features: a, labels } }, { neighbors: 2 });
+export const far: number | undefined = evaluateSync({ logits: a, labels, outOfDistribution: sets }).outOfDistributionMeans?.far?.knn
+  ?.inDistributionPositive.auroc;
 export const judged: Evaluation = evaluateSync({ logits: a, labels, counts: [500, 50, 5] }, { bins: 10, seed: 1 });
 judged.groups?.few.accuracy satisfies number | undefined;
 judged.outOfDistribution?.energy?.inDistributionPositive.fpr95 satisfies number | undefined;

@@ -4,7 +4,15 @@
  */
 import type { GroupName } from '../../evaluation/accuracy.js';
 import type { Calibration } from '../../evaluation/calibration.js';
-import type { DecisionRule, Evaluation, ScoreEvaluation, ScoreName, ScoresResult } from '../../evaluation/evaluate.js';
+import type {
+  DecisionRule,
+  Evaluation,
+  ScoreEvaluation,
+  ScoreEvaluations,
+  ScoreMeans,
+  ScoreName,
+  ScoresResult,
+} from '../../evaluation/evaluate.js';
 import { type Column, lineChart, type Series } from '../figure.js';
 import { checkResult, type Figure, type Report, type Section } from '../page.js';
 import { formatNumber } from '../ticks.js';
@@ -72,8 +80,16 @@ function withInterval({ intervals }: Pick<Evaluation, 'intervals'>, path: string
 
 const SCORES: Readonly<Record<ScoreName, { readonly title: string; readonly axis: string }>> = {
   maxSoftmax: { title: 'Max softmax', axis: 'largest softmax probability' },
+  maxLogit: { title: 'Max logit', axis: 'largest logit' },
   energy: { title: 'Energy', axis: 'T log Σ exp(z/T)' },
   featureNorm: { title: 'Feature norm', axis: '‖h‖' },
+  knn: { title: 'KNN', axis: '−distance to the k-th nearest training feature, of unit length' },
+  mahalanobis: { title: 'Mahalanobis', axis: '−½ squared distance to the nearest class' },
+  relativeMahalanobis: { title: 'Relative Mahalanobis', axis: 'squared distance to all classes less that to the nearest' },
+  residual: { title: 'Residual', axis: '−‖R(h − u)‖' },
+  vim: { title: 'ViM', axis: 'log Σ exp(z) − α‖R(h − u)‖' },
+  neco: { title: 'NECO', axis: '‖P s‖/‖s‖' },
+  nci: { title: 'NCI', axis: '⟨h − μ, w⟩/‖h − μ‖ + α‖h‖₁' },
   score: { title: 'Score', axis: 'score' },
 };
 
@@ -95,26 +111,86 @@ const RULES: Readonly<Record<DecisionRule, string>> = {
   centered: 'argmax ⟨w − w̄, h − h̄⟩ + b',
 };
 
-const scoresOf = (result: Detected): [ScoreName, ScoreEvaluation][] =>
-  Object.entries(result.outOfDistribution ?? {}) as [ScoreName, ScoreEvaluation][];
+const CONVENTION_NAMES = Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[];
+
+/** What an evaluation says of scores. */
+type Detected = Pick<Evaluation, 'outOfDistribution' | 'outOfDistributionSets' | 'outOfDistributionMeans' | 'intervals'>;
+
+/** A score of a set, whose name is empty where there is one set by itself. */
+interface Scored {
+  readonly set: string;
+  readonly score: ScoreName;
+  /** Among the intervals. */
+  readonly path: string;
+  readonly evaluated: ScoreEvaluation;
+}
+
+function scoresOf({ outOfDistribution, outOfDistributionSets = {} }: Detected): Scored[] {
+  const of = (scores: ScoreEvaluations = {}, path: string, set: string) =>
+    (Object.entries(scores) as [ScoreName, ScoreEvaluation][]).map(([score, evaluated]) => ({
+      ...{ set, score, path: `${path}.${score}`, evaluated },
+    }));
+  return [
+    ...of(outOfDistribution, 'outOfDistribution', ''),
+    ...Object.entries(outOfDistributionSets).flatMap(([name, { scores }]) =>
+      of(scores, `outOfDistributionSets.${name}.scores`, name),
+    ),
+  ];
+}
+
+/** `Energy, svhn`, or the score alone. */
+const titleOf = ({ set, score }: Scored): string => (set ? `${SCORES[score].title}, ${set}` : SCORES[score].title);
+
+/** The name of a score's file. */
+const fileOf = ({ set, score }: Scored): string => (set ? `scores-${set}-${score}` : `scores-${score}`);
 
 const MEASURES = ['fpr95', 'auroc', 'aupr'] as const;
 
-/** What an evaluation says of scores. */
-type Detected = Pick<Evaluation, 'outOfDistribution' | 'intervals'>;
-
-/** Score, positive class, FPR95, AUROC and AUPR, each with its interval. */
-export function detectionRows(result: Detected): string[][] {
-  return scoresOf(result).flatMap(([score, evaluated]) =>
-    (Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]).map((convention) => [
-      SCORES[score].title,
-      CONVENTIONS[convention].positive,
-      ...MEASURES.map((measure) => {
-        const path = `outOfDistribution.${score}.${convention}.${measure}`;
-        return `${percent(evaluated[convention][measure])}${withInterval(result, path, percent)}`;
-      }),
-    ]),
+/** Score, positive class, FPR95, AUROC and AUPR, each with its interval; of several sets first the set, and means at the end. */
+export function detectionTable(result: Detected): { readonly columns: string[]; readonly rows: string[][] } {
+  const { outOfDistributionSets, outOfDistributionMeans = {} } = result;
+  const row = (set: string, score: ScoreName, convention: keyof typeof CONVENTIONS, values: string[]) => [
+    ...(outOfDistributionSets ? [set] : []),
+    ...[SCORES[score].title, CONVENTIONS[convention].positive, ...values],
+  ];
+  const rows = scoresOf(result).flatMap(({ set, score, path, evaluated }) =>
+    CONVENTION_NAMES.map((convention) =>
+      row(
+        distanceOf(result, set),
+        score,
+        convention,
+        MEASURES.map((measure) => {
+          const interval = withInterval(result, `${path}.${convention}.${measure}`, percent);
+          return `${percent(evaluated[convention][measure])}${interval}`;
+        }),
+      ),
+    ),
   );
+  // Of one set a mean says nothing more.
+  const members = Object.values(outOfDistributionSets ?? {});
+  const several = (Object.entries(outOfDistributionMeans) as [string, ScoreMeans][]).filter(
+    ([group]) => members.filter(({ distance }) => group === 'all' || group === distance).length > 1,
+  );
+  const means = several.flatMap(([group, scores]) =>
+    (Object.entries(scores) as [ScoreName, Required<ScoreMeans>[ScoreName]][]).flatMap(([score, conventions]) =>
+      CONVENTION_NAMES.map((convention) =>
+        row(
+          `mean of ${group}`,
+          score,
+          convention,
+          MEASURES.map((measure) => percent(conventions[convention][measure])),
+        ),
+      ),
+    ),
+  );
+  const columns = [...(outOfDistributionSets ? ['set'] : []), 'score', 'positive class', 'FPR95', 'AUROC', 'AUPR'];
+  return { columns, rows: [...rows, ...means] };
+}
+
+/** A set's name, with how far it is. */
+function distanceOf({ outOfDistributionSets = {} }: Detected, set: string): string {
+  const distance = outOfDistributionSets[set]?.distance;
+  return distance ? `${set} (${distance})` : set;
 }
 
 const ends = (edges: Float64Array) => ({ left: edges.subarray(0, -1), right: edges.subarray(1) });
@@ -123,13 +199,14 @@ const ends = (edges: Float64Array) => ({ left: edges.subarray(0, -1), right: edg
 export function scoresColumns(result: Detected): Record<string, Record<string, Column>> {
   const metrics: Record<string, Column> = {};
   const tables: Record<string, Record<string, Column>> = { metrics };
-  for (const [score, evaluated] of scoresOf(result)) {
-    for (const convention of Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[]) {
+  for (const scored of scoresOf(result)) {
+    const { path, evaluated } = scored;
+    for (const convention of CONVENTION_NAMES) {
       const { positive, ...measures } = evaluated[convention];
-      for (const [name, value] of Object.entries(measures)) metrics[`outOfDistribution.${score}.${convention}.${name}`] = [value];
+      for (const [name, value] of Object.entries(measures)) metrics[`${path}.${convention}.${name}`] = [value];
     }
     const { edges, inDistribution, outOfDistribution } = evaluated.histogram;
-    tables[`scores-${score}`] = { ...ends(edges), inDistribution, outOfDistribution };
+    tables[fileOf(scored)] = { ...ends(edges), inDistribution, outOfDistribution };
   }
   if (Object.keys(result.intervals).length > 0) tables.intervals = result.intervals;
   return tables;
@@ -168,8 +245,7 @@ export function evaluationRows(result: Evaluation) {
       balancedAccuracy: percent(balancedAccuracy),
       changed,
     })),
-    /** Score, positive class, FPR95, AUROC and AUPR. */
-    detection: detectionRows(result),
+    detection: detectionTable(result),
   };
 }
 
@@ -227,7 +303,7 @@ function sectionsOf(result: Evaluation): Section[] {
       ],
     });
   }
-  if (result.outOfDistribution) sections.push(detectionSection(result));
+  if (scoresOf(result).length > 0) sections.push(detectionSection(result));
   return sections;
 }
 
@@ -237,9 +313,17 @@ const detectionSection = (result: Detected): Section => ({
     `The positive class decides what FPR95 and AUPR mean. In distribution positive: FPR95 is the ${CONVENTIONS.inDistributionPositive.fpr}. ` +
       `Out of distribution positive: the ${CONVENTIONS.outOfDistributionPositive.fpr}. AUROC is the same by either; AUPR is average precision.`,
   ],
-  tables: [{ columns: ['Score', 'Positive class', 'FPR95 ↓', 'AUROC ↑', 'AUPR ↑'], rows: detectionRows(result) }],
+  tables: [reportTable(result)],
   figures: scoreFigures(result),
 });
+
+const ARROWS: Readonly<Record<string, string>> = { FPR95: ' ↓', AUROC: ' ↑', AUPR: ' ↑' };
+
+function reportTable(result: Detected) {
+  const { columns, rows } = detectionTable(result);
+  const titled = (name: string) => `${name.charAt(0).toUpperCase()}${name.slice(1)}${ARROWS[name] ?? ''}`;
+  return { columns: columns.map(titled), rows };
+}
 
 /** The report of a score that was computed elsewhere. */
 export function scoresPage(result: ScoresResult, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {
@@ -334,15 +418,16 @@ function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
 
 function scoreFigures(result: Detected): Figure[] {
   const figures: Figure[] = [];
-  for (const [score, { histogram, inDistributionPositive, outOfDistributionPositive }] of scoresOf(result)) {
-    const { title, axis } = SCORES[score];
+  for (const scored of scoresOf(result)) {
+    const { histogram, inDistributionPositive, outOfDistributionPositive } = scored.evaluated;
+    const [title, { axis }] = [titleOf(scored), SCORES[scored.score]];
     const { left, right } = ends(histogram.edges);
     const share = (counts: Int32Array) => {
       const total = counts.reduce((sum, count) => sum + count, 0);
       return Array.from(counts, (count) => (100 * count) / total);
     };
     figures.push({
-      name: `scores-${score}`,
+      name: fileOf(scored),
       spec: lineChart({
         title,
         x: { title: axis },

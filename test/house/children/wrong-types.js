@@ -108,9 +108,15 @@ const honest = {
   fitTemperature: () => [logits(), labels(), {}],
   classifierLogits: () => [state(), {}],
   detection: () => [[1, 2, 3], [0, 1], { positive: 'in-distribution' }],
-  outOfDistributionScores: () => [{ logits: logits(), features: state().features }, { temperature: 2 }],
+  outOfDistributionScores: () => [
+    { logits: logits(), features: state().features, training: { features: state().features, labels: labels() } },
+    { temperature: 2, neighbors: 2 },
+  ],
   evaluate: () => [
-    { logits: logits(), labels: labels(), counts: [9, 5, 3] },
+    {
+      ...{ logits: logits(), features: state().features, labels: labels(), counts: [9, 5, 3] },
+      outOfDistribution: [{ name: 'far', distance: 'far', features: state().features }],
+    },
     { temperature: 2, resamples: 3, groups: { many: 8, few: 4 } },
   ],
   tangentCurvature: () => [state(), { steps: 5 }],
