@@ -175,6 +175,11 @@ export {
 // Dynamics
 export { type DescentCheckpoint, loadCheckpoint, saveCheckpoint } from './state/checkpoint.js';
 export { type RandomStateOptions, randomState } from './state/random-state.js';
+// Studies
+export type { Crossing } from './study/boundary.js';
+export type { Boundary, Entries, StudyConfig } from './study/config.js';
+export { type StudyOptions, type StudyResult, study } from './study/study.js';
+export type { Layout, RunRow, RunStatus, StudyTable, Summary, TableCell } from './study/table.js';
 // Frames
 export {
   balancedLengths,

@@ -74,7 +74,8 @@ for (const [place, text] of blocks('json')) {
     }
     await inFolder(async (folder) => {
       await writeFile(join(folder, 'config.json'), text);
-      const { code, stderr } = await startNode([join(root, 'lib/cli/main.js'), 'simulate', 'config.json'], { cwd: folder }).ended;
+      const command = 'axes' in config ? 'study' : 'simulate';
+      const { code, stderr } = await startNode([join(root, 'lib/cli/main.js'), command, 'config.json'], { cwd: folder }).ended;
       assert.is(code, 0, stderr);
     });
   });

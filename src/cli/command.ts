@@ -50,6 +50,9 @@ export interface Context {
 export interface Outcome {
   readonly text: string;
   readonly json: unknown;
+  /** The numbers that a run ends in, by name, which studies compare; and whether it came to another end than its own. */
+  readonly measures?: Readonly<Record<string, number>> | undefined;
+  readonly ending?: 'diverged' | undefined;
 }
 
 /** Wrong usage: exit code 2. */

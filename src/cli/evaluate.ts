@@ -124,7 +124,11 @@ export const command: Command = {
     const report = await folder.report(
       evaluationPage(result, { name, parameters: config, ...(confidence !== undefined && { confidence }) }),
     );
-    return { text: [...textOf(result), `Report: ${report}`].join('\n'), json: { ...rest, folder: folder.path, report } };
+    return {
+      text: [...textOf(result), `Report: ${report}`].join('\n'),
+      measures: measuresOf(evaluationColumns(result)),
+      json: { ...rest, folder: folder.path, report },
+    };
   },
 };
 
@@ -157,9 +161,14 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
   );
   return {
     text: [detectionText(detectionTable(result)), '', `Report: ${report}`].join('\n'),
+    measures: measuresOf(scoresColumns(result)),
     json: { ...result, folder: folder.path, report },
   };
 }
+
+/** The one row of `metrics.csv`. */
+const measuresOf = ({ metrics = {} }: ReturnType<typeof evaluationColumns>): Record<string, number> =>
+  Object.fromEntries(Object.entries(metrics).map(([name, column]) => [name, column[0] as number]));
 
 const detectionText = ({ columns, rows }: ReturnType<typeof detectionTable>): string => aligned([columns, ...rows]);
 

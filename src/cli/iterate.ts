@@ -13,9 +13,7 @@
 import { join } from 'node:path';
 import { textIfAny } from '../array/files.js';
 import type { State } from '../array/ndarray.js';
-import { inside } from '../check/options.js';
-import { CONFIG } from '../configuration/file.js';
-import type { Iteration } from '../configuration/simulation.js';
+import { ITERATION, type Iteration } from '../configuration/simulation.js';
 import { type DescentMeasure, type ProjectedDescentOptions, type Snapshot, startProjectedDescent } from '../dynamics/projected.js';
 import type { PageFigure } from '../report/page.js';
 import { descentFigures, descentPage, endingOf } from '../report/pages/descent.js';
@@ -30,9 +28,6 @@ const ROWS = 500;
 /** Multiplications between two snapshots: some tenths of a second. Files are written at most once a second. */
 const WORK = 1e10;
 const PAUSE = 1000;
-
-/** Where the function's arguments stand in a configuration. */
-const PLACES = { problem: inside(CONFIG, 'problem'), options: inside(CONFIG, 'options') };
 
 export async function iterate(
   name: string,
@@ -54,7 +49,7 @@ export async function iterate(
     onProgress: (share) => context.progress(share, `step ${Math.round(share * steps)} of ${steps}`),
     ...(resume && { resume }),
   };
-  const run = startProjectedDescent({ ...problem, state }, options, PLACES);
+  const run = startProjectedDescent({ ...problem, state }, options, ITERATION);
   if (await folder.isComplete(config)) return completeAlready(folder);
   const names: readonly string[] = ['step', ...(options.measure?.names ?? [])];
   const columns = resume ? await rowsBefore(from as string, names, resume.step) : columnsOf(names);
@@ -104,6 +99,8 @@ export async function iterate(
   const final = Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values.at(-1)]));
   return {
     text: [aligned([['', 'first', 'last'], ...rows]), '', `Step ${step}: ${endingOf(end)}`, '', `Report: ${report}`].join('\n'),
+    measures: final as Record<string, number>,
+    ...(reason === 'diverged' && { ending: reason }),
     json: { dynamics: 'projectedDescent', reason, step, last: final, folder: folder.path, report },
   };
 }

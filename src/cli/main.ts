@@ -29,6 +29,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   measure: () => import('./measure.js'),
   evaluate: () => import('./evaluate.js'),
   reproduce: () => import('./reproduce.js'),
+  study: () => import('./study.js'),
   train: () => import('./train.js'),
   torch: () => import('./torch.js'),
   cuda: () => import('./cuda.js'),
@@ -75,6 +76,8 @@ async function run(command: Command, { args, options, settings }: Parsed): Promi
   };
   try {
     const outcome = await command.run(context);
+    const { measures, ending } = outcome;
+    if (measures) await folder?.result({ measures, ...(ending && { ending }) });
     await folder?.finish('complete');
     return outcome;
   } catch (caught) {

@@ -116,9 +116,18 @@ async function simulate(
       '',
       `Report: ${report}`,
     ].join('\n'),
+    measures: {
+      ...measuresAt(last, clock),
+      ...{ 'limit.exponent': exponent, 'limit.rate': rate },
+      ...Object.fromEntries(events.map(({ at }, i) => [`when[${i}]`, at ?? Number.NaN])),
+    },
     json: { dynamics, first, last, limit: { regime, exponent, rate, per, statement }, events, folder: folder.path, report },
   };
 }
+
+/** A row without its clock. */
+const measuresAt = (row: Readonly<Record<string, number>> | undefined, clock: string): Record<string, number> =>
+  Object.fromEntries(Object.entries(row ?? {}).filter(([name]) => name !== clock));
 
 /** Appends what is measured to the columns, batch by batch. */
 async function measure(

@@ -90,10 +90,14 @@ export const command: Command = {
     const seconds = (performance.now() - began) / 1000;
     return {
       text: `${aligned(rows)}\n\nTrained for ${formatNumber(seconds)} s.\n\nReport: ${report}`,
+      measures: Object.fromEntries(Object.entries(last.measures).filter(([name]) => !PACE.includes(name))),
       json: { folder: folder.path, report, seconds, epochs: last.history },
     };
   },
 };
+
+/** What a run says of its time and place, which is no result of it. */
+const PACE = ['epoch', 'seconds', 'imagesPerSecond', 'waitedForImages', 'secondsCollapse', 'secondsMeasuring'];
 
 /** What a run leaves in its folder. */
 class Records {

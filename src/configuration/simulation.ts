@@ -21,10 +21,10 @@ import type { ComputedTrajectory } from '../dynamics/computed.js';
 import { startDescent } from '../dynamics/descent.js';
 import { startAnchoredFlow, startFlow } from '../dynamics/flow.js';
 import { startKernelFlow } from '../dynamics/kernel.js';
-import type { DescentProblem, ProjectedDescentOptions } from '../dynamics/projected.js';
+import { type DescentProblem, type ProjectedDescentOptions, startProjectedDescent } from '../dynamics/projected.js';
 import { startSphericalDescent } from '../dynamics/spherical.js';
 import { type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
-import { drive, type Steps } from '../engine/run.js';
+import { begun, drive, type Steps } from '../engine/run.js';
 import { makeRandomState, type RandomStateOptions } from '../state/random-state.js';
 import { CONFIG } from './file.js';
 
@@ -81,13 +81,28 @@ export type Simulated =
   | { readonly simulation: Simulation; readonly iteration?: undefined }
   | { readonly iteration: Iteration; readonly simulation?: undefined };
 
-/** Checks a configuration and reads what it refers to. @param folder to which its paths are relative @throws LP_CONFIG with the path to what is wrong */
-export async function readSimulation(config: unknown, folder: string): Promise<Simulated> {
+/** Checks a configuration and reads what it refers to. @param folder to which its paths are relative @param known its state, where that has been read @throws LP_CONFIG with the path to what is wrong */
+export async function readSimulation(config: unknown, folder: string, known?: State): Promise<Simulated> {
   const iterated = (config as { dynamics?: unknown } | null)?.dynamics === ITERATED;
-  return iterated ? { iteration: await checkIteration(config, folder) } : { simulation: await checkSimulation(config, folder) };
+  return iterated
+    ? { iteration: await readIteration(config, folder, known) }
+    : { simulation: await readTrajectory(config, folder, known) };
 }
 
-async function checkIteration(given: unknown, folder: string): Promise<Iteration> {
+/** Reads configurations one after another; those of one start share its state. */
+export class StateMemory {
+  private readonly states = new Map<string, State>();
+
+  async read(config: Readonly<Record<string, unknown>>): Promise<Simulated> {
+    const start = JSON.stringify([config.state, config.dtype]);
+    const read = await readSimulation(config, '', this.states.get(start));
+    if (this.states.size > 8) this.states.clear();
+    this.states.set(start, (read.simulation ?? read.iteration).state);
+    return read;
+  }
+}
+
+async function readIteration(given: unknown, folder: string, known?: State): Promise<Iteration> {
   const place = CONFIG;
   const config = checkKeys(given, ['dynamics', 'state', 'dtype', 'problem', 'options'], place);
   const dtype = config.dtype === undefined ? undefined : checkChoice(config.dtype, ['float32', 'float64'], inside(place, 'dtype'));
@@ -95,11 +110,11 @@ async function checkIteration(given: unknown, folder: string): Promise<Iteration
   return {
     problem: object('problem') as unknown as Iteration['problem'],
     options: object('options') as unknown as Iteration['options'],
-    state: await readState(config.state, dtype, folder, inside(place, 'state')),
+    state: known ?? (await readState(config.state, dtype, folder, inside(place, 'state'))),
   };
 }
 
-async function checkSimulation(given: unknown, folder: string): Promise<Simulation> {
+async function readTrajectory(given: unknown, folder: string, known?: State): Promise<Simulation> {
   const place = CONFIG;
   const config = checkKeys(given, KEYS, place);
   for (const key of ['dynamics', 'state', 'options']) {
@@ -120,7 +135,7 @@ async function checkSimulation(given: unknown, folder: string): Promise<Simulati
     checkObject(event, inside(place, `when[${i}]`)),
   );
   const times = checkTimes(config, clock, place);
-  const state = await readState(config.state, dtype, folder, inside(place, 'state'));
+  const state = known ?? (await readState(config.state, dtype, folder, inside(place, 'state')));
   return {
     dynamics,
     state,
@@ -233,14 +248,26 @@ const STARTS: Readonly<Record<Simulation['dynamics'], unknown>> = {
   kernelFlow: startKernelFlow,
 };
 
-/** The trajectory of a simulation, with its measures and events. @throws LP_CONFIG with the path to what is wrong */
-export async function makeTrajectory(
-  { dynamics, state, options, measure, when }: Simulation,
-  signal: AbortSignal,
-): Promise<ComputedTrajectory> {
-  // Each checks its options itself.
+/** Each checks its options itself. */
+function started({ dynamics, state, options }: Simulation): Steps<ComputedTrajectory> {
   const start = STARTS[dynamics] as (state: State, options: object, place: Place) => Steps<ComputedTrajectory>;
-  const trajectory = await drive(start(state, options, inside(CONFIG, 'options')), { signal });
+  return start(state, options, inside(CONFIG, 'options'));
+}
+
+/** Checks the options of a simulation without computing anything. @throws LP_CONFIG with the path to what is wrong */
+export const checkOptionsOf = (simulation: Simulation): void => void begun(started(simulation));
+
+/** Where the arguments of `projectedDescent` stand in a configuration. */
+export const ITERATION = { problem: inside(CONFIG, 'problem'), options: inside(CONFIG, 'options') };
+
+/** Checks problem and options of an iteration without taking a step. @throws LP_CONFIG with the path to what is wrong */
+export const checkIteration = ({ problem, state, options }: Iteration): void =>
+  void startProjectedDescent({ ...problem, state }, options, ITERATION);
+
+/** The trajectory of a simulation, with its measures and events. @throws LP_CONFIG with the path to what is wrong */
+export async function makeTrajectory(simulation: Simulation, signal?: AbortSignal): Promise<ComputedTrajectory> {
+  const { measure, when } = simulation;
+  const trajectory = await drive(started(simulation), { signal });
   trajectory.checkMeasures(measure, inside(CONFIG, 'measure'));
   for (const [i, event] of when.entries()) trajectory.checkEvent(event, entry(inside(CONFIG, 'when'), i));
   return trajectory;

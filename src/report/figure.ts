@@ -31,6 +31,8 @@ export interface Series {
   readonly mark?: 'line' | 'points' | 'stems' | 'bars' | undefined;
   /** The right edges of bars. */
   readonly right?: Column | undefined;
+  /** Between which a line is shaded, entry by entry. */
+  readonly band?: { readonly low: Column; readonly high: Column } | undefined;
   /** Which colour of the palette, for series that belong together. @default the position of the series */
   readonly color?: number | undefined;
   /** Which dash of a line (0 is solid) or shape of points (0 is a disc). @default the position of the series */
@@ -126,7 +128,8 @@ export function lineChart(chart: LineChart): Spec {
   const ground = chart.series.some(({ mark }) => mark === 'bars') ? [0] : [];
   const reference = (axis: 'x' | 'y') => rules.flatMap((rule) => rule[axis] ?? []);
   const x = axisOf(chart.x, points.map((point) => point.x).concat(edges, reference('x')), !lines);
-  const y = axisOf(chart.y, points.map((point) => point.y).concat(ground, reference('y')), true);
+  const shaded = points.flatMap(({ low, high }) => [low, high].filter((end) => fits(end ?? Number.NaN, chart.y.scale)) as number[]);
+  const y = axisOf(chart.y, points.map((point) => point.y).concat(ground, shaded, reference('y')), true);
   const [xAxis, yAxis] = [axisEncoding(chart.x, x), axisEncoding(chart.y, y)];
   return {
     $schema: SCHEMA,
@@ -288,18 +291,27 @@ function blockMeans(matrix: Column, size: number, block: number): { row: number;
 interface Point {
   readonly x: number;
   readonly y: number;
+  /** Ends of a band. */
+  readonly low?: number | undefined;
+  readonly high?: number | undefined;
   /** Of a bar. */
   readonly right?: number | undefined;
 }
 
+/** Whether an axis can show a value. */
+const fits = (value: number, scale: Axis['scale']): boolean => Number.isFinite(value) && (scale !== 'log' || value > 0);
+
 /** The stretches of a series that can be drawn; what cannot parts them. */
 function runsOf(series: Series, xScale: Axis['scale'], yScale: Axis['scale']): Point[][] {
-  const fits = (value: number, scale: Axis['scale']) => Number.isFinite(value) && (scale !== 'log' || value > 0);
   const runs: Point[][] = [[]];
   for (let i = 0; i < Math.min(series.x.length, series.y.length); i++) {
     const [x, y] = [series.x[i] as number, series.y[i] as number];
     if (fits(x, xScale) && fits(y, yScale))
-      (runs.at(-1) as Point[]).push(series.right ? { x, y, right: series.right[i] as number } : { x, y });
+      (runs.at(-1) as Point[]).push({
+        ...{ x, y },
+        ...(series.right && { right: series.right[i] as number }),
+        ...(series.band && { low: series.band.low[i] as number, high: series.band.high[i] as number }),
+      });
     else if ((runs.at(-1) as Point[]).length > 0) runs.push([]);
   }
   return runs.filter((run) => run.length > 0);
@@ -366,7 +378,18 @@ function seriesLayers(
     return [{ data: { values: runs.flat() }, mark: stem, encoding: { x, y, y2: { datum: plot.y[0] } } }, pointsOf(runs.flat())];
   }
   const lone = runs.filter((run) => run.length === 1).flat();
+  // A band that leaves the axis ends where it does.
+  const banded = runs.flatMap((run) =>
+    run.every(({ high }) => high === undefined)
+      ? []
+      : [run.map(({ x: at, low = Number.NaN, high }) => ({ x: at, low: Math.max(low, plot.y[0]), high }))],
+  );
   return [
+    ...banded.map((values) => ({
+      data: { values },
+      mark: { type: 'area', clip: true, color: style.line.color, opacity: 0.18, line: false },
+      encoding: { x, y: { ...y, field: 'low' }, y2: { field: 'high' } },
+    })),
     {
       data: { values: runs.flatMap((run) => [...run, { x: (run.at(-1) as Point).x, y: null }]) },
       mark: { type: 'line', clip, invalid: 'break-paths-show-path-domains', ...style.line },

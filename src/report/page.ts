@@ -34,11 +34,20 @@ export interface PageFigure extends Omit<Figure, 'spec'> {
   readonly svg: string;
 }
 
+/** An entry of a table that leads somewhere, or stands out. */
+export interface Cell {
+  readonly text: string;
+  /** @default false */
+  readonly bold?: boolean | undefined;
+  /** Where it leads, relative to the page. */
+  readonly href?: string | undefined;
+}
+
 export interface Table {
   readonly caption?: string | undefined;
   readonly columns: readonly string[];
   /** The first entry of a row names it. */
-  readonly rows: readonly (readonly (string | number)[])[];
+  readonly rows: readonly (readonly (string | number | Cell)[])[];
 }
 
 export interface Section<F = Figure> {
@@ -119,7 +128,12 @@ const rich = (text: string): string =>
 /** A formula of plain text, `‖w_y‖`, in the notation of the page, `‖w_{y}‖`. */
 export const withScripts = (formula: string): string => formula.replace(/_([A-Za-z]+)/g, '_{$1}');
 
-const cell = (value: string | number): string => (typeof value === 'number' ? formatNumber(value, 6) : rich(value));
+function cell(value: string | number | Cell): string {
+  if (typeof value === 'number') return formatNumber(value, 6);
+  if (typeof value === 'string') return rich(value);
+  const text = value.bold ? `<b>${rich(value.text)}</b>` : rich(value.text);
+  return value.href === undefined ? text : `<a href="${escapeHtml(value.href)}">${text}</a>`;
+}
 
 const id = (title: string): string =>
   escapeHtml(

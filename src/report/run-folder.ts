@@ -3,7 +3,8 @@
  *
  *     config.json   what was asked for            figures/*.svg
  *     metrics.csv   columns of numbers            report.html
- *     arrays/*.npy                                run.json: status, times, version and the list of files
+ *     result.json   the numbers at the end        run.json: status, times, version and the list of files
+ *     arrays/*.npy
  *
  * Every file appears whole or not at all. A run that is stopped or fails keeps what it wrote; `run.json` says so. A folder is one
  * run's at a time (`lock.ts`), and what it holds is of one run: another that begins there removes what the one before wrote, and
@@ -34,6 +35,8 @@ export interface Run {
   readonly status: Status | 'interrupted';
   /** What it wrote, by paths in the folder. */
   readonly files: readonly string[];
+  /** Why it failed or was stopped. */
+  readonly error?: string | undefined;
 }
 
 export interface Claim {
@@ -150,6 +153,14 @@ export class RunFolder {
     await this.write(`${safe(name)}.csv`, csvPieces(columns));
   }
 
+  /** Keeps in `result.json` the numbers that the run ends in, for the tables of studies. */
+  async result(result: {
+    readonly measures: Readonly<Record<string, number>>;
+    readonly ending?: string | undefined;
+  }): Promise<void> {
+    if (this.begun) await this.write('result.json', `${toJson(result, 2)}\n`);
+  }
+
   async array(name: string, array: NDArray | IntArray): Promise<void> {
     await writeNpy(await this.add(`arrays/${safe(name)}.npy`), array);
   }
@@ -221,10 +232,15 @@ export async function runIn(path: string): Promise<Run | undefined> {
 }
 
 async function readRun(path: string): Promise<Run | undefined> {
-  const { layerpeel, command, status, files } = Object(parsed(await textIfAny(join(path, 'run.json'))));
+  const { layerpeel, command, status, files, error } = Object(parsed(await textIfAny(join(path, 'run.json'))));
   if (typeof layerpeel !== 'string') return undefined;
   const within = (file: unknown) => typeof file === 'string' && resolve(path, file).startsWith(resolve(path) + sep);
-  return { command: String(command), status, files: Array.isArray(files) ? files.filter(within) : [] };
+  return {
+    command: String(command),
+    status,
+    files: Array.isArray(files) ? files.filter(within) : [],
+    ...(typeof error === 'string' && { error }),
+  };
 }
 
 function parsed(json: string): unknown {
@@ -302,7 +318,7 @@ const refuse =
   };
 
 /** A field in quotes where RFC 4180 asks for them. */
-const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+export const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 function* csvPieces(columns: Readonly<Record<string, Column>>): Generator<Uint8Array> {
   const values = Object.values(columns);

@@ -105,8 +105,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   checkCallback(options.onStage, option('options.onStage'));
   checkCallback(options.onReady, option('options.onReady'));
   const { signal, onStage = () => {} } = options;
-  const settings = checkSettings(config, place);
-  if (!inMemory(config.data)) checkBeforehand(config, config.data, settings);
+  const settings = checkTraining(config);
   torchEngine();
   const from = options.resume === undefined ? undefined : await readTraining(options.resume);
   const images = await loadSets(config, options);
@@ -207,6 +206,13 @@ function theoryOf({ handle, config, settings, plan, images, counts, control }: B
       features &&
       prototypes && { before: { start: { ...rest, features, prototypes, labels }, observations: from.progress.observations } }),
   };
+}
+
+/** Checks a configuration, whatever its images are. @throws `LP_CONFIG` with the path to what is wrong */
+export function checkTraining(config: TrainingConfig): Settings {
+  const settings = checkSettings(config, place);
+  if (!inMemory(config.data)) checkBeforehand(config, config.data, settings);
+  return settings;
 }
 
 /** Images on which every network can be built. */

@@ -17,6 +17,8 @@ import {
   type NDArray,
   randomState,
   type State,
+  type StudyConfig,
+  study,
   trajectoryMeasures,
 } from 'layerpeel';
 
@@ -77,3 +79,16 @@ const state: State = randomState({ classes: 3, perClass: 2, dim: 4 });
 }
 // @ts-expect-error: gamma is missing
 gradientFlowSync(state, { rates: { features: 1, prototypes: 1 } });
+
+const planned = {
+  command: 'simulate',
+  base: {},
+  axes: { 'options.gamma': [0, 0.1], method: { plain: {}, decay: { 'options.weightDecay': 0.1 } } },
+  seed: null,
+} satisfies StudyConfig;
+study(planned, { out: 'runs/study', jobs: 2, rerun: 'stale', signal: undefined }).then(({ table, boundary }) => {
+  table.cells[0]?.difference?.mean satisfies number | undefined;
+  boundary?.[0]?.at satisfies number | undefined;
+});
+// @ts-expect-error: no such command
+study({ ...planned, command: 'measure' });

@@ -5,7 +5,16 @@
  * specifications; `renderReport` makes one HTML file of it.
  */
 export { renderSvg, type Spec } from '../figure.js';
-export { type Figure, type PageFigure, type Report, renderReport, type Section, type Table, type Verdict } from '../page.js';
+export {
+  type Cell,
+  type Figure,
+  type PageFigure,
+  type Report,
+  renderReport,
+  type Section,
+  type Table,
+  type Verdict,
+} from '../page.js';
 export { type CollapseAbout, collapsePage } from './collapse.js';
 export { type DescentEnd, type DescentResult, descentPage, type MeasuredDescent } from './descent.js';
 export { type EvaluationAbout, evaluationPage } from './evaluation.js';

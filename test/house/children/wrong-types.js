@@ -63,6 +63,17 @@ for (const k of [2, 3, 4, 5]) writeFileSync(`data_batch_${k}.bin`, record);
 const honest = {
   writeFileAtomic: () => ['out', 'text'],
   openDevice: () => ['cuda'],
+  study: () => [
+    {
+      ...{ command: 'simulate', folders: false, measures: ['loss'] },
+      base: {
+        ...{ dynamics: 'gradientFlow', state: { random: { classes: 3, perClass: 2, dim: 3 } } },
+        ...{ options: { gamma: 0.1, rates: { features: 1, prototypes: 1 } }, times: [1] },
+      },
+      axes: { 'options.gamma': [0, 0.1] },
+    },
+    {},
+  ],
   matmul: () => [matrix(2, 3), matrix(3, 2), { alpha: 2 }],
   formatNpy: () => [matrix(2, 3)],
   parseNpy: () => [files['h.npy'], 'h'],
