@@ -18,7 +18,7 @@ export interface Option {
 export interface Command {
   readonly name: string;
   readonly summary: string;
-  /** Positional arguments as the help shows them: `FEATURES.npy`; one in brackets may be left out. */
+  /** Positional arguments as the help shows them: `FEATURES.npy`; one in brackets may be left out, the last one with … repeated. */
   readonly positionals: readonly string[];
   readonly description: string;
   readonly options: Readonly<Record<string, Option>>;
@@ -155,7 +155,8 @@ function checkPositionals(command: Command, args: readonly string[], options: Pa
   // A switch such as --list or --example is the whole request.
   const complete = Object.keys(options).some((name) => !(name in COMMON) && !command.options[name]?.value);
   if (missing && !complete) throw new UsageError(`${missing} is missing: ${usage(command)}.`);
-  if (args.length > command.positionals.length) {
+  const any = command.positionals.at(-1)?.endsWith('…');
+  if (args.length > command.positionals.length && !any) {
     throw new UsageError(`${JSON.stringify(args[command.positionals.length])} is one argument too many: ${usage(command)}.`);
   }
 }

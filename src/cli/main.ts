@@ -30,6 +30,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   evaluate: () => import('./evaluate.js'),
   reproduce: () => import('./reproduce.js'),
   study: () => import('./study.js'),
+  compare: () => import('./compare.js'),
   train: () => import('./train.js'),
   torch: () => import('./torch.js'),
   cuda: () => import('./cuda.js'),

@@ -50,7 +50,8 @@ export async function writeReport(out: string, about: StudyAbout, command: strin
   return path;
 }
 
-async function studyPage(about: StudyAbout): Promise<Report<Figure>> {
+/** The report of a study or a comparison. */
+export async function studyPage(about: StudyAbout): Promise<Report<Figure>> {
   const { name, lead, table, parameters } = about;
   const bad = table.runs.filter(({ status }) => status !== 'complete');
   return {

@@ -27,7 +27,7 @@ import { type Cell, cellOf, checkStudy, expand, type Level, type Plan, type Stud
 import { computeRuns, type Outcome } from './numerical.js';
 import { writeReport } from './page.js';
 import { foundRun } from './results.js';
-import { csvOf, type RunRow, type StudyTable, tabulate, toCsv, toLatex, toMarkdown } from './table.js';
+import { csvOf, type RunRow, type StudyTable, tableFiles, tabulate } from './table.js';
 
 export interface StudyOptions extends Control {
   /** The study's folder, made where there is none; a study without folders needs none, and then only gives its result. */
@@ -396,7 +396,7 @@ async function laidOut(
     checkMeasured(table);
     return { table, ...(boundary && { boundary }) };
   }
-  await writeTables(out, table);
+  for (const [file, content] of Object.entries(tableFiles(table))) await writeFileAtomic(join(out, file), content);
   if (boundary && plan.boundary) await writeFileAtomic(join(out, 'boundary.csv'), boundaryCsv(plan.boundary.axis, boundary));
   const report = await writeReport(
     out,
@@ -434,12 +434,4 @@ function checkMeasured({ runs, measures }: StudyTable): void {
   const guess = nearest(unknown, [...names]);
   const known = guess ? `did you mean ${guess}?` : `they have ${[...names].join(', ') || 'none'}.`;
   throw new LayerpeelError('LP_CONFIG', `No run has the measure ${unknown}; ${known}`);
-}
-
-/** `table.csv`, `.md`, `.tex` and `.json`. */
-export async function writeTables(out: string, table: StudyTable): Promise<void> {
-  await writeFileAtomic(join(out, 'table.csv'), toCsv(table));
-  await writeFileAtomic(join(out, 'table.md'), toMarkdown(table));
-  await writeFileAtomic(join(out, 'table.tex'), toLatex(table));
-  await writeFileAtomic(join(out, 'table.json'), `${toJson(table, 1)}\n`);
 }

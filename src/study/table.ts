@@ -2,6 +2,7 @@
  * Tables of runs: measures by rows and columns, with the mean `m` over seeds, the standard deviation `√(Σ(x − m)²/(k−1))` of `k` of them,
  * and the differences to the first row that runs of the same column and seed have (paired). What ended without a measure is counted.
  */
+import { toJson } from '../array/json.js';
 import { csvField } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 
@@ -224,3 +225,11 @@ export function toCsv({ axes, runs, measures }: StudyTable): string {
 
 export const csvOf = (rows: readonly (readonly string[])[]): string =>
   rows.map((row) => `${row.map(csvField).join(',')}\r\n`).join('');
+
+/** The table in each of its forms, by the names of their files. */
+export const tableFiles = (table: StudyTable): Record<string, string> => ({
+  'table.csv': toCsv(table),
+  'table.md': toMarkdown(table),
+  'table.tex': toLatex(table),
+  'table.json': `${toJson(table, 1)}\n`,
+});
