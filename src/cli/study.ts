@@ -3,9 +3,10 @@
  */
 import { availableParallelism } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
+import { checkChoice } from '../check/options.js';
 import { readConfiguration } from '../configuration/file.js';
 import type { StudyConfig } from '../study/config.js';
-import { study } from '../study/study.js';
+import { RERUN, type StudyOptions, study } from '../study/study.js';
 import { cellText, headings, rowsOf, type StudyTable } from '../study/table.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
 
@@ -74,7 +75,7 @@ export const command: Command = {
     const { table, boundary, report } = await study(config, {
       ...{ name, out, signal, relativeTo: dirname(resolve(path)), onStage: progress },
       ...(options.jobs !== undefined && { jobs: jobsOf(options.jobs) }),
-      ...(options.rerun !== undefined && { rerun: options.rerun as 'all' }),
+      ...(options.rerun !== undefined && { rerun: rerunOf(options.rerun) }),
     });
     const found = boundary?.map(({ levels, at }) => [
       Object.values(levels).join(', ') || 'all',
@@ -97,6 +98,14 @@ function jobsOf(given: string | true): number {
   const jobs = Number(given);
   if (Number.isSafeInteger(jobs) && jobs >= 1 && jobs <= 1024) return jobs;
   throw new UsageError(`--jobs is ${given}; expected how many runs at a time, such as ${availableParallelism()}.`);
+}
+
+function rerunOf(given: string | true): NonNullable<StudyOptions['rerun']> {
+  try {
+    return checkChoice(given, RERUN, { path: '--rerun', code: 'LP_OPTION' });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
 }
 
 const MOST_LINES = 40;

@@ -68,7 +68,8 @@ interface Settings {
   onStage(share: number, doing: string): void;
 }
 
-const RERUN = ['stale', 'failed', 'all'] as const;
+/** What may be run again. */
+export const RERUN = ['stale', 'failed', 'all'] as const;
 
 function checkSettings(given: StudyOptions): Settings {
   const options = checkOptions(given, optionKeys) as StudyOptions;
@@ -204,7 +205,7 @@ async function inFolders(made: Studied, out: string): Promise<StudyResult> {
     onShare: (cell, share) => progress.share(cell.id, share),
     onOutcome(cell, outcome, seconds) {
       outcomes.set(cell.id, outcome);
-      progress.done(cell.id, seconds);
+      progress.done(cell.id, outcome, seconds);
     },
   };
   const run = async (some: readonly Cell[]) => {
@@ -302,7 +303,7 @@ async function inMemory(
       const { id, config } = todo[at] as Cell;
       outcomes.set(id, outcome);
       lines.push({ id, config, outcome: outcome as Kept['outcome'] });
-      progress.done(id, (performance.now() - last) / 1000);
+      progress.done(id, outcome, (performance.now() - last) / 1000);
       last = performance.now();
       if (lines.length >= TOGETHER) await flush();
     };
@@ -332,35 +333,41 @@ class Pace {
   private readonly shares = new Map<string, number>();
   private ran = 0;
   private seconds = 0;
+  private bad = 0;
 
   constructor(
     private readonly settings: Settings,
     private readonly total: number,
     private readonly outcomes: ReadonlyMap<string, Outcome>,
-  ) {}
+  ) {
+    for (const outcome of outcomes.values()) this.count(outcome);
+  }
 
   share(id: string, share: number): void {
     this.shares.set(id, share);
     this.tell();
   }
 
-  done(id: string, seconds: number): void {
+  done(id: string, outcome: Outcome, seconds: number): void {
+    this.count(outcome);
     this.shares.delete(id);
     this.seconds += seconds;
     if (seconds > 0) this.ran++;
     this.tell();
   }
 
+  private count({ status }: Outcome): void {
+    if (status !== 'complete') this.bad++;
+  }
+
   tell(): void {
     const done = this.outcomes.size;
     const total = Math.max(done, this.total); // a boundary makes more
     const under = [...this.shares.values()].reduce((sum, share) => sum + share, 0);
-    let bad = 0;
-    for (const { status } of this.outcomes.values()) if (status !== 'complete') bad++;
     const left = this.ran > 0 ? ((total - done - under) * this.seconds) / this.ran / this.settings.jobs : undefined;
     const parts = [
       `${done} of ${total} runs`,
-      ...(bad > 0 ? [`${bad} failed or diverged`] : []),
+      ...(this.bad > 0 ? [`${this.bad} failed or diverged`] : []),
       ...(left !== undefined && done < total ? [`about ${duration(left)} left`] : []),
     ];
     this.settings.onStage((done + under) / total, parts.join(', '));
