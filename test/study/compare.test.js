@@ -86,7 +86,7 @@ test('measures that only some runs have are named; runs without one in common ar
   assert.match(partly.stderr, /Not compared, as only some of the runs have measured it: accuracy\./);
   const none = await layerpeel('compare', 'a0', 'd', '--out', 'n');
   assert.is(none.code, 1);
-  assert.match(none.stderr, /The runs have no measure in common: a0 has loss, accuracy, .*; d has minMargin, step\./);
+  assert.match(none.stderr, /The runs have no measure in common: a0 has loss, accuracy, .*; d has step, minMargin\./);
   const slip = await layerpeel('compare', 'a0', 'few', '--measures', 'los', '--out', 'n');
   assert.match(slip.stderr, /No run has the measure los; did you mean loss\?/);
   const asked = await layerpeel('compare', 'a0', 'd', '--measures', 'minMargin', '--out', 'm');
