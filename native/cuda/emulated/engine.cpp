@@ -54,7 +54,7 @@ struct Meeting {
 struct Engine {
   std::vector<std::unique_ptr<Thread>> threads;  // of several blocks under ThreadSanitizer
   std::size_t switches = 0;
-  std::uint64_t chance = 0;  // the state of `chance`; 0: none is taken
+  unsigned seed = 0;  // of `chance`
   const std::function<void()>* body = nullptr;
   Misuse misuse;
   Thread* current = nullptr;
@@ -203,7 +203,7 @@ void run_block(const Launch& launch, uint3 block, std::mt19937* random) {
 
 }  // namespace
 
-Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned seed) {
+Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned seed, std::size_t before) {
   const std::size_t blocks = std::size_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   engine.size = std::size_t{launch.block.x} * launch.block.y * launch.block.z;
   // ThreadSanitizer takes what one fiber does for ordered, so blocks that could race must not share them; and it
@@ -216,8 +216,8 @@ Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned s
 
   engine.body = &thread;
   engine.misuse = {};
-  engine.chance = seed;
-  std::mt19937 random(seed);
+  engine.seed = seed;
+  std::mt19937 random(seed + static_cast<unsigned>(before));
   std::vector<std::uint32_t> order(blocks);
   for (std::size_t i = 0; i < blocks; i++) order[i] = static_cast<std::uint32_t>(i);
   if (seed) std::shuffle(order.begin(), order.end(), random);
@@ -245,10 +245,13 @@ const Self& self() { return engine.current->self; }
 char* shared_base() { return engine.shared; }
 std::size_t shared_bytes() { return engine.shared_bytes; }
 bool is_local(const void* address) { return engine.current->fiber.holds(address); }
-double chance() {
-  if (engine.chance == 0) return 0;
-  engine.chance = engine.chance * 6364136223846793005u + 1442695040888963407u;
-  return static_cast<double>(engine.chance >> 32) / 2147483648.0 - 1;
+double chance(std::uint64_t of) {
+  if (engine.seed == 0) return 0;
+  std::uint64_t x = of + engine.seed * 0x9e3779b97f4a7c15u;  // the finalizer of SplitMix64
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  x ^= x >> 31;
+  return static_cast<double>(x >> 32) / 2147483648.0 - 1;
 }
 
 void fail(const Where& where, const std::string& what, cudaError_t error) {

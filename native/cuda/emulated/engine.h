@@ -34,8 +34,9 @@ struct Misuse {
 };
 
 // Runs `thread` in every thread of the launch. One call at a time, on any thread of the operating system. When a rule
-// is broken, all threads are abandoned where they are.
-Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned seed);
+// is broken, all threads are abandoned where they are. With a seed, their order is another for each number of kernels
+// that came before.
+Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned seed, std::size_t before);
 std::size_t switches();
 
 // ---- what kernels call ----------------------------------------------------------------------------------------------
@@ -51,8 +52,8 @@ std::size_t shared_bytes();
 // Whether the bytes are of one allocation of the device's memory; whether the address is of the thread's own stack.
 bool is_allocated(const void* address, std::size_t bytes);
 bool is_local(const void* address);
-// Anything from −1 to 1, another with another seed; 0 without one.
-double chance();
+// A number from −1 to 1 drawn for `of`: the same whenever it is asked for, another with another seed; 0 without one.
+double chance(uint64_t of);
 
 // Ends the kernel; outside of one, the process.
 [[noreturn]] void fail(const Where& where, const std::string& what, cudaError_t error = cudaErrorLaunchFailure);

@@ -124,25 +124,28 @@ T saturate(T x) {
 }
 
 // Results of the special function unit lie near the exact ones: within so many units in the last place, or so far at
-// most; what is a float32, such as a power of two, they hit. With a seed they are anywhere there, so that no test
-// passes by the luck of exact ones.
-inline float near(double exact, double ulps, double distance = 0) {
+// most; what is a float32, such as a power of two, they hit, and what lies below the normal numbers they round. With a
+// seed they are anywhere there, so that no test passes by the luck of exact ones; where, is a matter of the function and
+// its argument's bits, as it is on a chip: the same run makes the same bits, in whatever order.
+enum class Unit : uint64_t { ex2 = 1, lg2, rcp, sqrt, rsqrt, sin, cos, tanh };
+inline float near(Unit unit, float of, double exact, double ulps, double distance = 0) {
   const float x = static_cast<float>(exact);
-  if (!std::isfinite(x) || static_cast<double>(x) == exact) return x;
-  const double by = emu::chance();  // −1 … 1, 0 without a seed
+  if (!std::isnormal(x) || static_cast<double>(x) == exact) return x;
+  const double by = emu::chance(static_cast<uint64_t>(unit) << 32 | std::bit_cast<uint32_t>(of));
   const double ulp = std::ldexp(1.0, std::ilogb(x) - 23);
   return static_cast<float>(exact + by * std::fmax(ulps * ulp, distance));
 }
-inline float ex2(float x) { return near(std::exp2(static_cast<double>(x)), 2); }
+inline float ex2(float x) { return near(Unit::ex2, x, std::exp2(static_cast<double>(x)), 2); }
 inline float lg2(float x) {
-  return near(std::log2(static_cast<double>(x)), 2, x > 0.5f && x < 2 ? std::ldexp(1.0, -22) : 0);
+  const bool close = x > 0.5f && x < 2;
+  return near(Unit::lg2, x, std::log2(static_cast<double>(x)), 2, close ? std::ldexp(1.0, -22) : 0);
 }
-inline float rcp(float x) { return near(1 / static_cast<double>(x), 1); }
-inline float sqrt(float x) { return near(std::sqrt(static_cast<double>(x)), 1); }
-inline float rsqrt(float x) { return near(1 / std::sqrt(static_cast<double>(x)), 2); }
-inline float sin(float x) { return near(std::sin(static_cast<double>(x)), 2, std::ldexp(1.0, -21)); }
-inline float cos(float x) { return near(std::cos(static_cast<double>(x)), 2, std::ldexp(1.0, -21)); }
-inline float tanh(float x) { return near(std::tanh(static_cast<double>(x)), std::ldexp(1.0, 12)); }
+inline float rcp(float x) { return near(Unit::rcp, x, 1 / static_cast<double>(x), 1); }
+inline float sqrt(float x) { return near(Unit::sqrt, x, std::sqrt(static_cast<double>(x)), 1); }
+inline float rsqrt(float x) { return near(Unit::rsqrt, x, 1 / std::sqrt(static_cast<double>(x)), 2); }
+inline float sin(float x) { return near(Unit::sin, x, std::sin(static_cast<double>(x)), 2, std::ldexp(1.0, -21)); }
+inline float cos(float x) { return near(Unit::cos, x, std::cos(static_cast<double>(x)), 2, std::ldexp(1.0, -21)); }
+inline float tanh(float x) { return near(Unit::tanh, x, std::tanh(static_cast<double>(x)), std::ldexp(1.0, 12)); }
 // rcp.approx.ftz.f64 and its kin give the upper word only.
 inline double upper_word(double x) { return as<double>(as<uint64_t>(x) & 0xffffffff00000000ull); }
 

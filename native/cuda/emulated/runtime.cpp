@@ -312,8 +312,7 @@ void enqueue(const void* kernel, const Launch& launch, cudaStream_t stream, std:
     return give(d, stream, [&d, of, thread = std::move(thread)] {
       d.done.kernels++;
       d.done.blocks += std::size_t{of.grid.x} * of.grid.y * of.grid.z;
-      const unsigned seed = d.settings.seed;
-      const Misuse misuse = run(of, thread, seed ? seed + static_cast<unsigned>(d.done.kernels) : 0);
+      const Misuse misuse = run(of, thread, d.settings.seed, d.done.kernels);
       if (!misuse.sentence.empty()) lose(d, misuse.error, misuse.sentence);
     });
   });

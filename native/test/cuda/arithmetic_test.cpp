@@ -1,9 +1,12 @@
 // Integers bit for bit, and functions within the errors that CUDA states, against the processor's own.
 #include "test/cuda/arithmetic.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
+#include "cuda/emulated/emulator.h"
 #include "test/cuda/device.h"
 
 using namespace lp;
@@ -133,6 +136,35 @@ void of_numbers() {
   check(at(0, 11) == 2 && at(1, 11) == -2 && at(2, 11) == 3, "what is finite");
 }
 
+// What the special function unit approximates is a matter of the argument: the same bits again, and in other threads;
+// other bits with another seed where nvcc's code asks that unit.
+void repeated() {
+  Random random(4);
+  std::vector<float> x;
+  while (x.size() < 300) x.push_back(static_cast<float>(random.uniform() * 30));
+  const emu::Settings before = emu::settings();
+  const auto made = [&](const std::vector<float>& of, unsigned seed) {
+    emu::Settings settings = before;
+    settings.seed = seed;
+    emu::set(settings);
+    const int count = static_cast<int>(of.size());
+    const OnDevice<float> given(of), out(count * kNumbers);
+    numbers<float>(given.get(), count, out.get(), nullptr);
+    std::vector<uint32_t> bits;
+    for (const float number : out.read()) bits.push_back(std::bit_cast<uint32_t>(number));
+    return bits;
+  };
+  const auto once = made(x, 7), again = made(x, 7), other = made(x, 8);
+  check(once == again, "the same bits again");
+  check((once != other) == (before.ptx != 0), "approximations moved by a seed");
+  std::reverse(x.begin(), x.end());
+  auto reversed = made(x, 7);
+  for (auto row = reversed.begin(); row != reversed.end(); row += kNumbers) std::reverse(row, row + kNumbers);
+  std::reverse(reversed.begin(), reversed.end());
+  check(reversed == once, "the same bits in other threads");
+  emu::set(before);
+}
+
 }  // namespace
 
 int main() {
@@ -140,5 +172,6 @@ int main() {
   of_wide();
   of_numbers<float>();
   of_numbers<double>();
+  repeated();
   return failures();
 }
