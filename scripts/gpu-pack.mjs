@@ -17,7 +17,9 @@ run('npm', 'run', '--silent', 'build:ts');
 run(
   'npx',
   ...['cmake-js', 'compile', '--out', build, '--config', 'Release', `--CDLAYERPEEL_OUTPUT=${build}/build/Release`],
-  ...(emulated ? ['--CDLAYERPEEL_CUDA=emulated'] : ['--CDLAYERPEEL_CUDA=on', '--CDLAYERPEEL_PORTABLE=ON', '--CDLAYERPEEL_GPU_TESTS=ON']),
+  ...(emulated
+    ? ['--CDLAYERPEEL_CUDA=emulated']
+    : ['--CDLAYERPEEL_CUDA=on', '--CDLAYERPEEL_PORTABLE=ON', '--CDLAYERPEEL_GPU_TESTS=ON']),
 );
 
 rmSync(tree, { recursive: true, force: true });
