@@ -125,7 +125,7 @@ T saturate(T x) {
 
 // Results of the special function unit lie near the exact ones: within so many units in the last place, or so far at
 // most; what is a float32, such as a power of two, they hit, and what lies below the normal numbers they round. With a
-// seed they are anywhere there, so that no test passes by the luck of exact ones; where, is a matter of the function and
+// seed they are anywhere there, so that no test passes by the luck of exact ones. Where is a matter of the function and
 // its argument's bits, as it is on a chip: the same run makes the same bits, in whatever order.
 enum class Unit : uint64_t { ex2 = 1, lg2, rcp, sqrt, rsqrt, sin, cos, tanh };
 inline float near(Unit unit, float of, double exact, double ulps, double distance = 0) {
