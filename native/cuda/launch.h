@@ -33,6 +33,22 @@ inline unsigned blocks_for(Index size, Index unit) {
   return static_cast<unsigned>(blocks);
 }
 
+// Calls body(i, j, at) in every thread for its cells, at = i `across` + j, of so many rows; a grid of blocks in one
+// dimension strides over them. Threads are fewer than 2³¹, so all divisions are of 32 bits, and none is in the loop:
+// those of 64 bits are calls, around which registers are spilled.
+template <class F>
+__device__ __forceinline__ void for_cells(Index rows, Index across, F body) {
+  const unsigned first = blockIdx.x * blockDim.x + threadIdx.x, stride = gridDim.x * blockDim.x;
+  const unsigned width = across < 0x7fffffff ? static_cast<unsigned>(across) : 0x7fffffffu;
+  const unsigned step_rows = stride / width, step = stride % width;
+  Index j = first % width;
+  for (Index i = first / width, at = first; i < rows; i += step_rows, at += stride) {
+    body(i, j, at);
+    j += step;
+    if (j >= across) j -= across, i++;
+  }
+}
+
 // Elements that lie side by side, read and written at once.
 template <class T, int kVector>
 struct alignas(sizeof(T) * kVector) Columns {

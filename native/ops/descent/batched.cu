@@ -160,10 +160,10 @@ __device__ __forceinline__ void bring_back(T* to, const T* shared, int stride, i
 // Takes each block's run from step `first`, if it has come so far, `steps` steps on, or as many as are left of its
 // errand, or up to a state from which there is none.
 template <class T>
-__global__ void __launch_bounds__(kMostThreads) descent_kernel(Batch<T> batch, int first, int steps) {
+__global__ void __launch_bounds__(kMostThreads, 3) descent_kernel(Batch<T> batch, int first, int steps) {
   const Errand errand = batch.errands[blockIdx.x];
   if (batch.taken[blockIdx.x] != first || first >= errand.steps) return;
-  const RunPlan<T> plan = batch.plans[errand.run];
+  const RunPlan<T>& plan = batch.plans[errand.run];
   const int n = batch.samples, classes = batch.classes, p = batch.dim;
   const int wide = batch.parts.dim_stride, across = batch.parts.class_stride;
   const int thread = threadIdx.x, threads = blockDim.x, tiles = (classes + kClassTile - 1) / kClassTile;

@@ -30,11 +30,10 @@ template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     rows_of_class_kernel(const T* table, const int32_t* labels, Index samples, Index p, T* out) {
   using Columns = cuda::Columns<T, kVector>;
-  const Index across = p / kVector, size = samples * across, stride = static_cast<Index>(gridDim.x) * kThreads;
-  for (Index at = static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x; at < size; at += stride) {
-    const Index i = at / across, j = at % across;
+  const Index across = p / kVector;
+  for_cells(samples, across, [&](Index i, Index j, Index at) {
     reinterpret_cast<Columns*>(out)[at] = reinterpret_cast<const Columns*>(table)[labels[i] * across + j];
-  }
+  });
 }
 
 template <class T>

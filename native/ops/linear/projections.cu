@@ -53,9 +53,9 @@ __global__ void __launch_bounds__(kPartThreads)
   using Columns = cuda::Columns<T, kVector>;
   const auto columns = [](auto* data) { return reinterpret_cast<const Columns*>(data); };
   const auto target = [](T* data) { return reinterpret_cast<Columns*>(data); };
-  const Index across = p / kVector, size = samples * across, stride = static_cast<Index>(gridDim.x) * kPartThreads;
-  for (Index at = static_cast<Index>(blockIdx.x) * kPartThreads + threadIdx.x; at < size; at += stride) {
-    const Index j = at % across, of_class = labels[at / across] * across + j;
+  const Index across = p / kVector;
+  for_cells(samples, across, [&](Index i, Index j, Index at) {
+    const Index of_class = labels[i] * across + j;
     const Columns h = columns(features)[at], mean = columns(tables.means)[of_class];
     Columns rest;
 #pragma unroll
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kPartThreads)
     target(out.features[2])[at] = columns(tables.plus2)[j];
     target(out.features[3])[at] = columns(tables.minus2)[j];
     target(out.features[4])[at] = rest;
-  }
+  });
 }
 
 template <class T>

@@ -71,19 +71,20 @@ struct Group {
 constexpr size_t kTallyShared = kRowWarps * (sizeof(double) + sizeof(RowTally));
 
 // Calls row(i, group, tally) for the rows of the block, `share` of `rows`, by its groups of kSize; the first thread of
-// each keeps the tally, and these are joined in their order.
+// each keeps the tally, in shared memory, as a row's own numbers fill the registers, and these are joined in their
+// order.
 template <int kSize, class F>
 __device__ __forceinline__ void for_rows(Index rows, Index share, RowTally* tallies, F row) {
   double* const shared = shared_memory<double>();
   const Group<kSize> group{shared};
-  RowTally tally{0, 0, 0, static_cast<double>(INFINITY)};
+  RowTally* const all = reinterpret_cast<RowTally*>(shared + kRowWarps);
   const Index first = static_cast<Index>(blockIdx.x) * share, end = first + share < rows ? first + share : rows;
   const int at = static_cast<int>(threadIdx.x) / kSize, groups = kRowThreads / kSize;
-  for (Index i = first + at; i < end; i += groups) row(i, group, tally);
-  RowTally* const all = reinterpret_cast<RowTally*>(shared + kRowWarps);
-  if (group.lane() == 0) all[at] = tally;
+  if (group.lane() == 0) all[at] = {0, 0, 0, static_cast<double>(INFINITY)};
+  for (Index i = first + at; i < end; i += groups) row(i, group, all[at]);
   __syncthreads();
   if (threadIdx.x != 0) return;
+  RowTally tally = all[0];
   for (int g = 1; g < groups; g++) {
     tally.value += all[g].value;
     tally.squares += all[g].squares;
@@ -176,7 +177,7 @@ struct Rows {
 
 // z (rows, C), products with the prototypes, to G in place.
 template <class T, int kSize>
-__global__ void __launch_bounds__(kRowThreads) rows_kernel(T* logits, Rows<T> of, RowTally* tallies) {
+__global__ void __launch_bounds__(kRowThreads, 3) rows_kernel(T* logits, Rows<T> of, RowTally* tallies) {
   for_rows<kSize>(of.rows, of.share, tallies, [&](Index i, const Group<kSize>& group, RowTally& tally) {
     T* const z = logits + i * of.classes;
     const int label = of.labels[i];
@@ -313,7 +314,7 @@ struct Pulling {
 
 // A warp a sample: ClassPass::pull. kTurns: adjusted margin.
 template <class T, bool kTurns>
-__global__ void __launch_bounds__(kRowThreads) pull_kernel(Pulling<T> of, RowTally* tallies) {
+__global__ void __launch_bounds__(kRowThreads, kTurns ? 2 : 3) pull_kernel(Pulling<T> of, RowTally* tallies) {
   for_rows<kWarp>(of.rows, kBlockRows, tallies, [&](Index i, const Group<kWarp>& group, RowTally& tally) {
     const Index p = of.p, y = of.labels[i];
     const T *const h = of.features + i * p, *const v = of.v + y * p, *const w = of.prototypes + y * p;
@@ -329,15 +330,11 @@ __global__ void __launch_bounds__(kRowThreads) pull_kernel(Pulling<T> of, RowTal
     const T factor = static_cast<T>(scale);  // u = factor h
 
     // Where the cosine of w and h is below −1 + ε: v = −(1+γ)(along ĥ + wanted aside), aside what w has across ĥ, or,
-    // where that is lost in rounding, what an axis has. In double: aside is a small difference.
-    bool turned = false, by_axis = false;
-    double along_h = 0, wanted = 0, exact = length, own_axis = 0, across = 1;
-    Index axis = 0;
-    const auto aside = [&](Index j) {
-      const double unit = static_cast<double>(h[j]) / exact;
-      return by_axis ? (across > 0 ? ((j == axis) - own_axis * unit) / across : 0.0)
-                     : static_cast<double>(w[j]) - along_h * unit;
-    };
+    // where that is lost in rounding, what an axis has; that is v = of_h ĥ + beside w, or the axis for w. In double:
+    // aside is a small difference.
+    bool turned = false;
+    int axis = -1;
+    double exact = length, of_h = 0, beside = 0;
     if constexpr (kTurns) {
       const double length_of_w = of.prototype_lengths[y];
       turned = length > 0 && static_cast<double>(row_dot(w, h, p)) / length < -of.near * length_of_w;
@@ -347,28 +344,34 @@ __global__ void __launch_bounds__(kRowThreads) pull_kernel(Pulling<T> of, RowTal
           each([&](Index j) { squares += static_cast<double>(h[j]) * static_cast<double>(h[j]); });
           exact = sqrt(warp_sum(squares));
         }
+        double along_h = 0;
         each([&](Index j) { along_h += static_cast<double>(w[j]) * (static_cast<double>(h[j]) / exact); });
         along_h = warp_sum(along_h);
         double size = 0;
-        each([&](Index j) { size += aside(j) * aside(j); });
+        each([&](Index j) {
+          const double aside = static_cast<double>(w[j]) - along_h * (static_cast<double>(h[j]) / exact);
+          size += aside * aside;
+        });
         size = sqrt(warp_sum(size));
         constexpr double kRounding = (sizeof(T) == 4 ? 0x1p-23 : 0x1p-52) * 16;
+        double own = along_h;  // what w, or the axis, has along ĥ
         if (size <= kRounding * length_of_w) {
           const double first = static_cast<double>(h[0]) / exact;
-          by_axis = true;
           axis = p > 1 && first * first > 0.5 ? 1 : 0;
-          own_axis = static_cast<double>(h[axis]) / exact;
-          const double rest = 1 - own_axis * own_axis;
-          across = rest > 0 ? sqrt(rest) : 0.0;
-          size = 1;
+          own = static_cast<double>(h[axis]) / exact;
+          const double rest = 1 - own * own;
+          size = rest > 0 ? sqrt(rest) : 0.0;
         }
-        wanted = -along_h * sqrt(1 - of.near * of.near) / of.near / size;
+        const double wanted = size > 0 ? -along_h * sqrt(1 - of.near * of.near) / of.near / size : 0.0;
+        of_h = -(1 + of.gamma) * (along_h - wanted * own);
+        beside = -(1 + of.gamma) * wanted;
       }
     }
     const auto direction = [&](Index j) {
       if constexpr (kTurns) {
         if (turned) {
-          return static_cast<T>(-(1 + of.gamma) * (along_h * (static_cast<double>(h[j]) / exact) + wanted * aside(j)));
+          const double other = axis < 0 ? static_cast<double>(w[j]) : j == axis ? 1.0 : 0.0;
+          return static_cast<T>(of_h * (static_cast<double>(h[j]) / exact) + beside * other);
         }
       }
       return v[j];
