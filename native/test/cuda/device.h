@@ -1,6 +1,7 @@
 // What tests of kernels share: arrays on the device, and calls that must succeed.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -42,6 +43,29 @@ class OnDevice {
  private:
   T* data_ = nullptr;
   std::size_t size_;
+};
+
+// The same `offset` elements from where memory is aligned; read(to) fills what has its size.
+template <class T>
+class Shifted {
+ public:
+  Shifted(const Array<T>& values, Index offset) : offset_(offset), memory_(with_offset(values, offset)) {}
+  Shifted(Index size, Index offset) : offset_(offset), memory_(size + offset) {}
+
+  T* get() const { return memory_.get() + offset_; }
+  void read(const Array<T>& to) const {
+    const std::vector<T> values = memory_.read();
+    std::copy(values.begin() + offset_, values.end(), to.get());
+  }
+
+ private:
+  static std::vector<T> with_offset(const Array<T>& values, Index offset) {
+    std::vector<T> all(offset);
+    all.insert(all.end(), values.get(), values.get() + values.size());
+    return all;
+  }
+  Index offset_;
+  OnDevice<T> memory_;
 };
 
 }  // namespace lp::test
