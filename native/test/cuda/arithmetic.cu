@@ -1,6 +1,6 @@
 #include "test/cuda/arithmetic.h"
 
-#include "cuda/kernel.h"
+#include "cuda/launch.h"
 
 namespace lp::test {
 
@@ -77,5 +77,15 @@ void numbers(const T* x, int count, T* out, cudaStream_t stream) {
 }
 template void numbers(const float*, int, float*, cudaStream_t);
 template void numbers(const double*, int, double*, cudaStream_t);
+
+__global__ void cells_kernel(int64_t rows, int64_t across, int64_t* out) {
+  for_cells(rows, across, [&](int64_t i, int64_t j, int64_t at) {
+    out[2 * at] += i;
+    out[2 * at + 1] += j;
+  });
+}
+void cells(int64_t rows, int64_t across, unsigned blocks, int64_t* out, cudaStream_t stream) {
+  launch(cells_kernel, dim3(blocks), dim3(32), 0, stream, rows, across, out);
+}
 
 }  // namespace lp::test

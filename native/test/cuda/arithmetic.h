@@ -17,4 +17,7 @@ void wide(const int64_t* a, const int64_t* b, int count, int64_t* out, cudaStrea
 template <class T>
 void numbers(const T* x, int count, T* out, cudaStream_t stream);
 
+// out (rows, across, 2): i and j of every cell, added to what is there, by so many blocks of 32 threads.
+void cells(int64_t rows, int64_t across, unsigned blocks, int64_t* out, cudaStream_t stream);
+
 }  // namespace lp::test

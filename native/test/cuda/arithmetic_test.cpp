@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "cuda/emulated/emulator.h"
 #include "test/cuda/device.h"
@@ -136,6 +137,20 @@ void of_numbers() {
   check(at(0, 11) == 2 && at(1, 11) == -2 && at(2, 11) == 3, "what is finite");
 }
 
+// Every cell once, by fewer threads than there are cells: rows longer and shorter than a stride, and as long.
+void of_cells() {
+  for (const auto& [rows, across] : {std::pair<int64_t, int64_t>{1, 1}, {5, 64}, {7, 65}, {3, 200}, {90, 7}, {64, 1}})
+    for (const unsigned blocks : {1u, 2u, 5u}) {
+      const OnDevice<int64_t> out(std::vector<int64_t>(2 * rows * across, -1000));
+      cells(rows, across, blocks, out.get(), nullptr);
+      const auto seen = out.read();
+      bool good = true;
+      for (int64_t at = 0; at < rows * across; at++)
+        good &= seen[2 * at] == at / across - 1000 && seen[2 * at + 1] == at % across - 1000;
+      check(good, "cells of " + std::to_string(rows) + " × " + std::to_string(across));
+    }
+}
+
 // What the special function unit approximates is a matter of the argument: the same bits again, and in other threads;
 // other bits with another seed where nvcc's code asks that unit.
 void repeated() {
@@ -172,6 +187,7 @@ int main() {
   of_wide();
   of_numbers<float>();
   of_numbers<double>();
+  of_cells();
   repeated();
   return failures();
 }
