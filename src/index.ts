@@ -128,6 +128,7 @@ export {
 export {
   type Decision,
   type DecisionRule,
+  type Decisions,
   type Evaluation,
   type EvaluationOptions,
   evaluate,
@@ -139,6 +140,15 @@ export {
   type SetEvaluation,
 } from './evaluation/evaluate.js';
 export type { Distance, EvaluationInput, OutOfDistributionArrays, OutOfDistributionSet } from './evaluation/files.js';
+export {
+  logitAdjustment,
+  logitAdjustmentSync,
+  nearestClassMean,
+  nearestClassMeanSync,
+  type TauOptions,
+  tauNormalization,
+  tauNormalizationSync,
+} from './evaluation/imbalanced.js';
 export {
   outOfDistributionScores,
   outOfDistributionScoresSync,

@@ -33,9 +33,10 @@ export const command: Command = {
   positionals: ['[LOGITS.npy|RUN]'],
   description:
     'Evaluates logits [n, C] with their labels [n], or the logits that features [n, p], prototypes [C, p] and biases [C] make: accuracy\n' +
-    'by class and group, centred decision rules, calibration with a fitted temperature, and with samples of other kinds how well scores\n' +
-    'tell them apart, by either convention of the positive class: max softmax, max logit and energy from logits, the feature norm from\n' +
-    'features, with the training set (--train-features, --train-labels) KNN, Mahalanobis, relative Mahalanobis and NECO, with prototypes\n' +
+    'by class and group, other decision rules (centred, logit adjustment with --counts, τ-normalization, nearest class mean with the\n' +
+    'training set), calibration with a fitted temperature, and with samples of other kinds how well scores tell them apart, by either\n' +
+    'convention of the positive class: max softmax, max logit and energy from logits, the feature norm from features, with the training\n' +
+    'set (--train-features, --train-labels) KNN, Mahalanobis, relative Mahalanobis and NECO, with prototypes\n' +
     'too residual, ViM and NCI. Every number comes with a bootstrap interval. Several sets are named, and said to be near or far:\n' +
     '--ood-features near:cifar100=c.npy,far:svhn=s.npy. An array in a .npz or .safetensors file is named after a colon: data.npz:test.\n' +
     'Of a run folder, RUN/arrays/logits.npy, labels.npy, features.npy and so on are taken, by the names of the options.',
@@ -50,12 +51,16 @@ export const command: Command = {
     few: { value: 'N', help: 'Fewer than this make it one of few; default: 20' },
     'train-features': { value: 'FILE', help: 'Features of the training set, for the scores that take it …' },
     'train-labels': { value: 'FILE', help: '… and their labels' },
+    'fit-logits': { value: 'FILE', help: 'Logits of a validation set to fit the temperature to; default: those evaluated …' },
+    'fit-labels': { value: 'FILE', help: '… and their labels' },
     'ood-logits': { value: 'FILES', help: 'Logits of samples out of distribution: a file, or NAME=FILE,far:NAME=FILE,…' },
     'ood-features': { value: 'FILES', help: 'Features of samples out of distribution, in the same form' },
     scores: { value: 'FILE', help: 'In place of all else: any score [n] of samples in distribution, large there …' },
     'ood-scores': { value: 'FILE', help: '… and of samples out of distribution' },
     temperature: { value: 'T', help: 'Temperature of the softmax for calibration; default: 1. A fitted one is reported beside it' },
     'energy-temperature': { value: 'T', help: 'Temperature of the energy; default: 1' },
+    'adjustment-tau': { value: 'TAU', help: 'τ of logit adjustment; default: 1' },
+    'normalization-tau': { value: 'TAU', help: 'τ of τ-normalization; default: 1' },
     neighbors: { value: 'K', help: "KNN's k; default: 50, or as many as the training set has" },
     'vim-dim': {
       value: 'D',
@@ -94,6 +99,8 @@ export const command: Command = {
     for (const [one, other] of [
       ['train-features', 'train-labels'],
       ['train-labels', 'train-features'],
+      ['fit-logits', 'fit-labels'],
+      ['fit-labels', 'fit-logits'],
     ] as const) {
       if (files[one] && !files[other]) throw new UsageError(`--${other} is missing: --${one} is given.`);
     }
@@ -208,6 +215,8 @@ function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles
 const NUMBERS = {
   temperature: 'temperature',
   'energy-temperature': 'energyTemperature',
+  'adjustment-tau': 'adjustmentTau',
+  'normalization-tau': 'normalizationTau',
   neighbors: 'neighbors',
   'vim-dim': 'vimDim',
   'neco-dim': 'necoDim',
@@ -266,11 +275,27 @@ function listOf(counts: string | undefined): number[] | undefined {
   return sizes;
 }
 
+/** A line for every rule, under heads. */
+function decisionRows(decisions: ReturnType<typeof evaluationRows>['decisions']): string[][] {
+  if (decisions.length === 0) return [];
+  const groups = decisions[0]?.groups.length ? ['many', 'medium', 'few'] : [];
+  return [
+    ['decision', 'accuracy', 'balanced', ...groups, ''],
+    ...decisions.map((each) => [
+      each.rule,
+      each.accuracy,
+      each.balancedAccuracy,
+      ...each.groups,
+      `${each.changed} decided otherwise`,
+    ]),
+  ];
+}
+
 function textOf(result: Evaluation): string[] {
   const { accuracy, calibration, decisions, detection } = evaluationRows(result);
   const tables = [
     [['measure', 'value'], ...[...accuracy, ...calibration].map(([name = '', value = '']) => [name, value])],
-    decisions.map(({ rule, accuracy: share, changed }) => [rule, share, `${changed} decided otherwise`]),
+    decisionRows(decisions),
   ];
   return [
     ...tables.flatMap((rows) => (rows.length > 0 ? [aligned(rows), ''] : [])),

@@ -233,8 +233,8 @@ const [LONGEST, CLOSE] = [Math.log(16), 1e-8];
 const MOST_ITERATIONS = 400;
 
 /** The fit, and the rows at its temperature (at infinite `β`, that is temperature 0, there are none). */
-export function* fit(logits: Logits, labels: Int32Array): Steps<{ fitted: TemperatureFit; rows?: LabelledRows }> {
-  const flat = yield* labelledRows(logits, labels, 0);
+export function* fit(logits: Logits, labels: Int32Array, name = 'logits'): Steps<{ fitted: TemperatureFit; rows?: LabelledRows }> {
+  const flat = yield* labelledRows(logits, labels, 0, name);
   if (slope(flat) >= 0)
     return { fitted: { temperature: Number.POSITIVE_INFINITY, nll: mean(flat.nll), iterations: 0 }, rows: flat };
   if (flat.missed.every((value) => value === 0)) {
@@ -243,7 +243,7 @@ export function* fit(logits: Logits, labels: Int32Array): Steps<{ fitted: Temper
   let [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]; // of log β
   let at = -Math.log(-mean(flat.mean));
   for (let iterations = 1; iterations <= MOST_ITERATIONS; iterations++) {
-    const rows = yield* labelledRows(logits, labels, Math.exp(at));
+    const rows = yield* labelledRows(logits, labels, Math.exp(at), name);
     const [first, second] = [slope(rows), mean(rows.variance)];
     if (first > 0) high = at;
     else low = at;
@@ -253,7 +253,7 @@ export function* fit(logits: Logits, labels: Int32Array): Steps<{ fitted: Temper
     const settled = Math.abs(next - at) <= CLOSE;
     at = next;
     if (!settled) continue;
-    const last = yield* labelledRows(logits, labels, Math.exp(at));
+    const last = yield* labelledRows(logits, labels, Math.exp(at), name);
     return { fitted: { temperature: Math.exp(-at), nll: mean(last.nll), iterations }, rows: last };
   }
   throw new LayerpeelError(

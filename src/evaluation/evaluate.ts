@@ -4,7 +4,7 @@
  */
 
 import { types } from 'node:util';
-import { checkArray, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
+import { checkArray, checkLabels, type Float, isLeftOut, type NDArray } from '../array/ndarray.js';
 import { eachRow, keep, type Turns } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -57,6 +57,7 @@ import {
   type OutOfDistributionSet,
   readEvaluation,
 } from './files.js';
+import { adjusted, checkTau, nearest, normalized } from './imbalanced.js';
 import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
 import {
   checkTrainedScores,
@@ -76,6 +77,10 @@ export interface EvaluationOptions extends Control, TrainedScoreOptions {
   readonly bins?: number | undefined;
   /** Temperature of the energy. @default 1 */
   readonly energyTemperature?: number | undefined;
+  /** `τ` of logit adjustment. @default 1 */
+  readonly adjustmentTau?: number | undefined;
+  /** `τ` of τ-normalization. @default 1 */
+  readonly normalizationTau?: number | undefined;
   /** Which training sizes make a class one of many or of few. @default `{ many: 100, few: 20 }` */
   readonly groups?: GroupLimits | undefined;
   /** Drawings of the bootstrap; 0 for no intervals. @default 1000 */
@@ -86,9 +91,21 @@ export interface EvaluationOptions extends Control, TrainedScoreOptions {
   readonly seed?: number | undefined;
 }
 
-export type DecisionRule = 'plain' | 'centeredPrototypes' | 'centeredFeatures' | 'centered';
+export type DecisionRule =
+  | 'plain'
+  | 'centeredPrototypes'
+  | 'centeredFeatures'
+  | 'centered'
+  | 'logitAdjustment'
+  | 'tauNormalization'
+  | 'nearestClassMean';
+
+/** Decisions by their rules, as far as the arrays allow. */
+export type Decisions = { readonly plain: Decision } & Readonly<Partial<Record<DecisionRule, Decision>>>;
 
 export interface Decision extends Accuracies {
+  /** With training counts. */
+  readonly groups?: Groups | undefined;
   /** Samples that the plain rule decides otherwise. */
   readonly changed: number;
 }
@@ -136,12 +153,17 @@ export interface Evaluation extends Accuracies {
   readonly confidences: Float64Array;
   /** With training counts. */
   readonly groups?: Groups | undefined;
-  /** With features and prototypes: `argmax ⟨w, h⟩ + b` and what UL Appendix D.2 makes of it. */
-  readonly decisions?: Readonly<Record<DecisionRule, Decision>> | undefined;
+  /**
+   * The largest logit, and other rules beside it: with features and prototypes what UL Appendix D.2 makes of it and
+   * τ-normalization, with training counts logit adjustment, with the training set the nearest class mean.
+   */
+  readonly decisions?: Decisions | undefined;
   /** At the temperature asked for. */
   readonly calibration: Calibration;
   readonly temperature: TemperatureFit;
-  /** At the fitted temperature; absent where that is 0. It is fitted to the very samples it is measured on. */
+  /** What it is fitted to: the very samples that `fitted` measures, or those of `validation`. */
+  readonly fittedTo: 'test' | 'validation';
+  /** At the fitted temperature; absent where that is 0. */
   readonly fitted?: Calibration | undefined;
   /** With one set out of distribution: the scores that the arrays allow. */
   readonly outOfDistribution?: ScoreEvaluations | undefined;
@@ -177,7 +199,8 @@ export function evaluateSync(input: EvaluationInput, options: EvaluationOptions 
 }
 
 const optionKeys = [
-  ...['temperature', 'bins', 'energyTemperature', 'groups', 'resamples', 'confidence', 'seed'],
+  ...['temperature', 'bins', 'energyTemperature', 'adjustmentTau', 'normalizationTau'],
+  ...['groups', 'resamples', 'confidence', 'seed'],
   ...trainedScoreKeys,
 ];
 const arrayKeys = ['logits', 'features', 'prototypes', 'biases', 'featureMean'];
@@ -223,12 +246,12 @@ function* evaluationSteps(
   progress(0.1);
 
   const rows = yield* labelledRows(logits, labels, inverse(settings.temperature));
-  const { fitted: temperature, rows: fittedRows } = yield* fit(logits, labels);
+  const { fitted: temperature, rows: fittedRows } = yield* fitTo(input.validation, logits, labels);
   progress(0.4);
   const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
   const measured = yield* measure(atTest);
   const { calibration, fitted, groups } = measured;
-  const decisions = classifier && (yield* decide(classifier, plain as NDArray, labels, classes));
+  const decisions = yield* decide(input, { logits: plain ?? (input.logits as NDArray), labels, classes, members }, settings);
   progress(0.5);
   const sets = yield* outOfDistribution(input, logits, rows, settings);
   progress(0.6);
@@ -245,6 +268,7 @@ function* evaluationSteps(
     ...(decisions && { decisions }),
     calibration,
     temperature,
+    fittedTo: input.validation ? 'validation' : 'test',
     ...(fitted && { fitted }),
     ...detected,
     intervals: { ...drawn, ...intervals },
@@ -260,6 +284,14 @@ function* evaluationSteps(
       strays,
     }),
   };
+}
+
+/** The temperature of the validation set, or else of the test set, and the test set's rows at it unless it is 0. */
+function* fitTo(validation: OwnInput['validation'], logits: Logits, labels: Int32Array): ReturnType<typeof fit> {
+  if (!validation) return yield* fit(logits, labels);
+  const { fitted } = yield* fit(validation, validation.labels, 'validation.logits');
+  if (fitted.temperature === 0) return { fitted };
+  return { fitted, rows: yield* labelledRows(logits, labels, inverse(fitted.temperature)) };
 }
 
 /** Each score by either convention, and the intervals of what is measured, by paths that begin with `path`. */
@@ -364,6 +396,8 @@ export function checkSettings(options: EvaluationOptions, place = option('option
   return {
     temperature: checkTemperature(options.temperature, at('temperature')),
     energyTemperature: checkTemperature(options.energyTemperature, at('energyTemperature')),
+    adjustmentTau: checkTau(options.adjustmentTau, at('adjustmentTau')),
+    normalizationTau: checkTau(options.normalizationTau, at('normalizationTau')),
     bins: checkBins(options.bins, at('bins')),
     groups: checkLimits(options.groups, at('groups')),
     resamples: checkNumber(options.resamples ?? 1000, at('resamples'), { min: 0, max: 1e6, integer: true }),
@@ -380,7 +414,7 @@ type Settings = ReturnType<typeof checkSettings>;
 /** The input with arrays of its own, so that later turns of the event loop find them as they are now. */
 function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(data: T) => T) {
   const place = { path: 'arrays', code: 'LP_OPTION' } as const;
-  checkKeys(given, [...arrayKeys, 'labels', 'counts', 'training', 'outOfDistribution'], place);
+  checkKeys(given, [...arrayKeys, 'labels', 'counts', 'training', 'validation', 'outOfDistribution'], place);
   const own = (array: NDArray | undefined, name: string, rank: number) => {
     if (isLeftOut(array)) return undefined;
     const checked = checkArray(array, name, rank);
@@ -402,8 +436,26 @@ function ownInput(given: EvaluationInput, copy: <T extends Float | Int32Array>(d
     training: isLeftOut(given.training)
       ? undefined
       : ownTraining(checkTraining(given.training, classes, { ...place, path: 'training' }), copy),
+    validation: isLeftOut(given.validation) ? undefined : ownValidation(given.validation, classes, copy),
     sets: ownSets(given.outOfDistribution, own),
   };
+}
+
+function ownValidation(
+  given: NonNullable<EvaluationInput['validation']>,
+  classes: number | undefined,
+  copy: <T extends Float | Int32Array>(data: T) => T,
+) {
+  const { logits, labels } = checkKeys(given, ['logits', 'labels'], { path: 'arrays.validation', code: 'LP_OPTION' });
+  const checked = checkLogits(logits, 'validation.logits');
+  if (checked.classes !== classes) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `validation.logits have ${checked.classes} columns, but there are ${classes} classes; both come from one classifier.`,
+    );
+  }
+  const own = checkLabels(labels, checked.samples, checked.classes, 'validation.logits');
+  return { ...checked, data: copy(checked.data), labels: copy(own.labels) };
 }
 
 type OwnInput = ReturnType<typeof ownInput>;
@@ -505,26 +557,41 @@ const RULES = {
   centered: { centerPrototypes: true, centerFeatures: true },
 } as const;
 
+/** Undefined where the arrays allow the plain rule alone. */
 function* decide(
-  classifier: Parameters<typeof classifierSteps>[0],
-  plain: NDArray,
-  labels: Int32Array,
-  classes: number,
-): Steps<Record<DecisionRule, Decision>> {
-  const decided = function* (logits: NDArray) {
-    const { predicted } = yield* softmaxRows(checkLogits(logits, 'logits'), 1, 'logits');
+  input: OwnInput,
+  { logits, labels, classes, members }: Pick<AtTest, 'labels' | 'classes' | 'members'> & { readonly logits: NDArray },
+  { adjustmentTau, normalizationTau }: Settings,
+): Steps<Decisions | undefined> {
+  const { features, prototypes, counts, training } = input;
+  const decided = function* (array: NDArray) {
+    const { predicted } = yield* softmaxRows(checkLogits(array, 'logits'), 1, 'logits');
     return predicted;
   };
-  const first = yield* decided(plain);
+  const first = yield* decided(logits);
   const judge = function* (predicted: Int32Array): Turns<Decision> {
     const changed = predicted.reduce((count, each, i) => count + (each === first[i] ? 0 : 1), 0);
-    return { ...(yield* accuraciesOf(predicted, labels, classes)), changed };
+    const accuracies = yield* accuraciesOf(predicted, labels, classes);
+    return { ...accuracies, ...(members && { groups: groupsOf(members, accuracies.perClass) }), changed };
   };
-  const decisions: Partial<Record<DecisionRule, Decision>> = { plain: yield* judge(first) };
-  for (const [rule, options] of Object.entries(RULES)) {
-    decisions[rule as DecisionRule] = yield* judge(yield* decided(yield* classifierSteps(classifier, options)));
+  const others: Partial<Record<DecisionRule, Decision>> = {};
+  if (features && prototypes) {
+    for (const [rule, options] of Object.entries(RULES)) {
+      const centered = yield* classifierSteps({ ...input, features, prototypes }, options);
+      others[rule as DecisionRule] = yield* judge(yield* decided(centered));
+    }
   }
-  return decisions as Record<DecisionRule, Decision>;
+  if (counts && !counts.includes(0)) {
+    const adjustable = checkLogits(logits, 'logits');
+    others.logitAdjustment = yield* judge(yield* decided(yield* adjusted(adjustable, counts, adjustmentTau)));
+  }
+  if (features && prototypes) {
+    others.tauNormalization = yield* judge(yield* decided(yield* normalized(features, prototypes, normalizationTau)));
+  }
+  if (features && training) {
+    others.nearestClassMean = yield* judge(yield* decided(yield* nearest(checkFeatures(features, 'features'), training)));
+  }
+  return Object.keys(others).length > 0 ? { plain: yield* judge(first), ...others } : undefined;
 }
 
 /** In how many rows logits differ from those of the classifier by more than rounding in single precision. */
@@ -657,7 +724,8 @@ function* warningsOf({
   if (yield* areProbabilities(logits)) warnings.push(PROBABILITIES);
   else if (!stated && (yield* areCosines(rows, logits))) warnings.push(cosineAdvice(calibration, rows));
   if (temperature.temperature === 0) {
-    warnings.push('Every sample is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.');
+    const which = input.validation ? 'Every validation sample' : 'Every sample';
+    warnings.push(`${which} is decided right, so that NLL falls for ever as the temperature goes to 0: none is fitted.`);
   }
   if (temperature.temperature === Number.POSITIVE_INFINITY) {
     warnings.push(
@@ -671,6 +739,9 @@ function* warningsOf({
       `${empty.length} of ${counts.length} classes ${empty.length === 1 ? 'has' : 'have'} no test sample: ${shown}; balanced accuracy is the mean of the others.`,
     );
   }
+  if (input.counts?.includes(0)) {
+    warnings.push('A class has no training samples by its count, so that log π of logit adjustment has no value: it is left out.');
+  }
   if (sets.some(({ scores }) => scores.residual && !scores.vim)) {
     warnings.push(
       'The principal directions leave nothing of the training features, so that ViM has no weight for it and is left out; take fewer (vimDim).',
@@ -679,7 +750,7 @@ function* warningsOf({
   const untrained = input.training?.counts.reduce((count, size) => count + (size === 0 ? 1 : 0), 0) ?? 0;
   if (untrained > 0) {
     warnings.push(
-      `${untrained} of the classes ${untrained === 1 ? 'has' : 'have'} no training sample: Mahalanobis distances pass over ${untrained === 1 ? 'it' : 'them'}.`,
+      `${untrained} of the classes ${untrained === 1 ? 'has' : 'have'} no training sample: Mahalanobis distances and nearest class means pass over ${untrained === 1 ? 'it' : 'them'}.`,
     );
   }
   if (input.features && input.prototypes && !input.featureMean) {

@@ -28,6 +28,8 @@ export interface EvaluationInput {
   readonly counts?: ArrayLike<number> | undefined;
   /** Features of the training set and their labels, for the scores that take them. */
   readonly training?: TrainingSet | undefined;
+  /** Logits `[m, C]` and labels `[m]` of a validation set, to which the temperature is fitted. @default the test set itself */
+  readonly validation?: { readonly logits: NDArray; readonly labels: Int32Array } | undefined;
   /** Samples of kinds that the network was not trained on: one set, or a list of sets with names. */
   readonly outOfDistribution?: OutOfDistributionArrays | readonly OutOfDistributionSet[] | undefined;
 }
@@ -76,6 +78,8 @@ export const evaluationFiles = [
   'counts',
   'train-features',
   'train-labels',
+  'fit-logits',
+  'fit-labels',
   'ood-logits',
   'ood-features',
 ] as const;
@@ -125,6 +129,7 @@ export async function readEvaluation(files: EvaluationFiles, sets?: readonly Set
     labels: await readLabels(files.labels as string),
     counts: files.counts === undefined ? undefined : await readLabels(files.counts),
     training: await readTraining(files),
+    validation: await readValidation(files),
     outOfDistribution: sets ? named : outside.logits || outside.features ? outside : undefined,
   };
 }
@@ -133,6 +138,12 @@ async function readTraining(files: EvaluationFiles): Promise<TrainingSet | undef
   const { 'train-features': features, 'train-labels': labels } = files;
   if (features === undefined || labels === undefined) return undefined;
   return { features: await readFloats(features), labels: await readLabels(labels) };
+}
+
+async function readValidation(files: EvaluationFiles): Promise<EvaluationInput['validation']> {
+  const { 'fit-logits': logits, 'fit-labels': labels } = files;
+  if (logits === undefined || labels === undefined) return undefined;
+  return { logits: await readFloats(logits), labels: await readLabels(labels) };
 }
 
 /** Scores `[n]` or `[n, 1]` of any number type. */

@@ -78,8 +78,8 @@ export function checkLabelled(logits: NDArray, labels: Int32Array): Logits & { l
 
 export const softmaxRows = (logits: Logits, beta: number, name: string): Steps<Rows> => pass(logits, undefined, beta, name);
 
-export const labelledRows = (logits: Logits, labels: Int32Array, beta: number): Steps<LabelledRows> =>
-  pass(logits, labels, beta, 'logits');
+export const labelledRows = (logits: Logits, labels: Int32Array, beta: number, name = 'logits'): Steps<LabelledRows> =>
+  pass(logits, labels, beta, name);
 
 function* pass(logits: Logits, labels: Int32Array | undefined, beta: number, name: string): Steps<LabelledRows> {
   const { data, samples, classes } = logits;

@@ -85,7 +85,7 @@ test('features, prototypes and samples out of distribution, from one file', asyn
   ];
   const { code, stdout } = await evaluate([...args, '--out', 'run']);
   assert.is(code, 0);
-  assert.match(stdout, /argmax ⟨w − w̄, h − h̄⟩ \+ b +[\d.]+% +\d+ decided otherwise/);
+  assert.match(stdout, /argmax ⟨w − w̄, h − h̄⟩ \+ b +[\d.]+% +[\d.]+% +\d+ decided otherwise/);
   for (const score of ['Max softmax', 'Energy', 'Feature norm'])
     for (const positive of ['in', 'out of'])
       assert.match(stdout, new RegExp(`^ {2}${score} +${positive} distribution( +[\\d.]+% \\(.*?\\)){3}$`, 'm'));
@@ -157,6 +157,30 @@ test('sets by name, near and far, with the training set', async () => {
   const wrong = await evaluate([...arrays, ...training, '--ood-features', 'a=o.npy']);
   assert.is(wrong.code, 1);
   assert.match(wrong.stderr, /outOfDistribution\.a\.features have 4 columns, but features have 8/);
+});
+
+test('a temperature of a validation set, and decisions for unequal classes', async () => {
+  const fitted = { shape: [60, 6], data: logits.data.slice(0, 360).map((value) => 3 * value) };
+  await writeNpy(join(folder, 'v.npy'), fitted);
+  await writeNpy(join(folder, 'w.npy'), { shape: [60], data: labels.slice(0, 60) });
+  const counts = ['--counts', '500,100,99,20,19,1', '--adjustment-tau', '1.5', '--resamples', '0', '--out', 'run'];
+  const args = ['z.npy', '--labels', 'y.npy', '--fit-logits', 'v.npy', '--fit-labels', 'w.npy', ...counts];
+  const { code, stdout, stderr } = await evaluate([...args, '--json']);
+  assert.is(code, 0, stderr);
+  const { temperature, fitted: at, fittedTo, decisions } = JSON.parse(stdout);
+  const expected = evaluateSync({ logits: fitted, labels: labels.slice(0, 60) }, { resamples: 0 });
+  assert.equal([fittedTo, temperature], ['validation', expected.temperature]);
+  assert.is(at.temperature, expected.temperature.temperature);
+  assert.equal(Object.keys(decisions), ['plain', 'logitAdjustment']);
+  assert.ok(decisions.logitAdjustment.changed > 0);
+  const table = await evaluate([...args, '--force']);
+  assert.match(table.stdout, /^ {2}decision +accuracy +balanced +many +medium +few *$/m);
+  assert.match(table.stdout, /^ {2}argmax z − τ log π( +[\d.]+%){5} +\d+ decided otherwise$/m);
+  const report = await readFile(join(folder, 'run/report.html'), 'utf8');
+  for (const text of ['fitted to a validation set', 'Of medium']) assert.ok(report.includes(text), text);
+  const alone = await evaluate(['z.npy', '--labels', 'y.npy', '--fit-logits', 'v.npy']);
+  assert.is(alone.code, 2);
+  assert.match(alone.stderr, /--fit-labels is missing: --fit-logits is given/);
 });
 
 test('a run folder is evaluated, and options take the place of its files', async () => {

@@ -51,6 +51,8 @@ const sets: OutOfDistributionSet[] = [{ name: 'svhn', distance: 'far', logits: a
 export const scored: Scores = outOfDistributionScoresSync({ features: a, training: { features: a, labels } }, { neighbors: 2 });
 export const far: number | undefined = evaluateSync({ logits: a, labels, outOfDistribution: sets }).outOfDistributionMeans?.far?.knn
   ?.inDistributionPositive.auroc;
+export const balanced: number | undefined = evaluateSync({ logits: a, labels, validation: { logits: a, labels } }).decisions
+  ?.logitAdjustment?.groups?.few.accuracy;
 export const judged: Evaluation = evaluateSync({ logits: a, labels, counts: [500, 50, 5] }, { bins: 10, seed: 1 });
 judged.groups?.few.accuracy satisfies number | undefined;
 judged.outOfDistribution?.energy?.inDistributionPositive.fpr95 satisfies number | undefined;

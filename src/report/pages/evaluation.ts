@@ -109,6 +109,9 @@ const RULES: Readonly<Record<DecisionRule, string>> = {
   centeredPrototypes: 'argmax ⟨w − w̄, h⟩ + b',
   centeredFeatures: 'argmax ⟨w, h − h̄⟩ + b',
   centered: 'argmax ⟨w − w̄, h − h̄⟩ + b',
+  logitAdjustment: 'argmax z − τ log π',
+  tauNormalization: 'argmax ⟨w, h⟩/‖w‖^τ',
+  nearestClassMean: 'argmin ‖h − μ‖',
 };
 
 const CONVENTION_NAMES = Object.keys(CONVENTIONS) as (keyof typeof CONVENTIONS)[];
@@ -239,10 +242,12 @@ export function evaluationRows(result: Evaluation) {
   return {
     accuracy: accuracyEntries(result).map(described),
     calibration: calibrationEntries(result).map(described),
-    decisions: Object.entries(result.decisions ?? {}).map(([rule, { accuracy, balancedAccuracy, changed }]) => ({
+    decisions: Object.entries(result.decisions ?? {}).map(([rule, { accuracy, balancedAccuracy, groups, changed }]) => ({
       rule: RULES[rule as DecisionRule],
       accuracy: percent(accuracy),
       balancedAccuracy: percent(balancedAccuracy),
+      /** Accuracy of many, medium and few. */
+      groups: groups ? GROUPS.map((name) => percent(groups[name].accuracy)) : [],
       changed,
     })),
     detection: detectionTable(result),
@@ -271,7 +276,7 @@ export function evaluationPage(result: Evaluation, { name, confidence = 0.95, pa
 }
 
 function sectionsOf(result: Evaluation): Section[] {
-  const { warnings, temperature } = result;
+  const { warnings, temperature, fittedTo, groups } = result;
   const { accuracy, calibration, decisions } = evaluationRows(result);
   const table = (rows: string[][]) => ({ columns: ['Measure', 'Value', 'Meaning'], rows });
   const sections: Section[] = [];
@@ -283,7 +288,7 @@ function sectionsOf(result: Evaluation): Section[] {
       'The confidence of a decision is the largest entry of softmax(z/T). Bins are of equal width and closed on the right; ECE is the mean ' +
         'distance of their points from the diagonal, weighed by samples. Drawing samples anew adds noise to every bin, so that ' +
         'intervals of ECE and MCE lie high.',
-      `The temperature of the smallest NLL is ${precise(temperature.temperature)}, fitted to these same samples.`,
+      `The temperature of the smallest NLL is ${precise(temperature.temperature)}, fitted to ${fittedTo === 'validation' ? 'a validation set' : 'these same samples'}.`,
     ],
     tables: [table(calibration)],
     figures: calibrationFigures(result),
@@ -293,12 +298,19 @@ function sectionsOf(result: Evaluation): Section[] {
       title: 'Decision rules',
       text: [
         'Descent stopped early leaves a common residual in features and prototypes, which centring removes (UL Appendix D.2). Centred ' +
-          'prototypes alone turn no decision, as ⟨w̄, h⟩ is the same for every class.',
+          'prototypes alone turn no decision, as ⟨w̄, h⟩ is the same for every class. Logit adjustment, τ-normalization and nearest class ' +
+          'means make up for classes of unequal size.',
       ],
       tables: [
         {
-          columns: ['Rule', 'Accuracy', 'Balanced accuracy', 'Decided otherwise'],
-          rows: decisions.map(({ rule, accuracy, balancedAccuracy, changed }) => [rule, accuracy, balancedAccuracy, changed]),
+          columns: [
+            'Rule',
+            'Accuracy',
+            'Balanced accuracy',
+            ...(groups ? GROUPS.map((name) => `Of ${name}`) : []),
+            'Decided otherwise',
+          ],
+          rows: decisions.map((each) => [each.rule, each.accuracy, each.balancedAccuracy, ...each.groups, each.changed]),
         },
       ],
     });

@@ -119,6 +119,9 @@ const honest = {
   fitTemperature: () => [logits(), labels(), {}],
   classifierLogits: () => [state(), {}],
   detection: () => [[1, 2, 3], [0, 1], { positive: 'in-distribution' }],
+  logitAdjustment: () => [logits(), [9, 5, 3], { tau: 2 }],
+  tauNormalization: () => [{ features: state().features, prototypes: state().prototypes }, { tau: 0.5 }],
+  nearestClassMean: () => [state().features, { features: state().features, labels: labels() }, {}],
   outOfDistributionScores: () => [
     { logits: logits(), features: state().features, training: { features: state().features, labels: labels() } },
     { temperature: 2, neighbors: 2 },
@@ -126,6 +129,7 @@ const honest = {
   evaluate: () => [
     {
       ...{ logits: logits(), features: state().features, labels: labels(), counts: [9, 5, 3] },
+      validation: { logits: logits(), labels: labels() },
       outOfDistribution: [{ name: 'far', distance: 'far', features: state().features }],
     },
     { temperature: 2, resamples: 3, groups: { many: 8, few: 4 } },
