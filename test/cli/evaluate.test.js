@@ -130,9 +130,6 @@ test('sets by name, near and far, with the training set', async () => {
   assert.equal((await columnsOf('intervals.csv'))[path], found.intervals[path]);
   const { files } = JSON.parse(await readFile(join(folder, 'run/run.json'), 'utf8'));
   for (const file of ['scores-a-neco.csv', 'figures/scores-b-knn.svg']) assert.ok(files.includes(file), file);
-  const table = await evaluate([...args, '--force']);
-  assert.match(table.stdout, /^ {2}a \(near\) +Relative Mahalanobis +in distribution( +[\d.]+% \(.*?\)){3}$/m);
-  assert.match(table.stdout, /^ {2}mean of all +NCI +out of distribution( +[\d.]+%){3}$/m);
   const report = await readFile(join(folder, 'run/report.html'), 'utf8');
   for (const text of ['Set', 'b (far)', 'mean of all', 'NECO, a']) assert.ok(report.includes(text), text);
   // Logits and features of one set, and another by its logits alone.
@@ -140,6 +137,9 @@ test('sets by name, near and far, with the training set', async () => {
   const both = [...arrays, '--ood-features', 'a=a.npz:near', '--ood-logits', 'far:a=o.npy,b=o.npy', '--json', '--out', 'both'];
   const { outOfDistributionSets: sets } = JSON.parse((await evaluate(both)).stdout);
   assert.equal([sets.a.distance, Object.keys(sets.a.scores).length, Object.keys(sets.b.scores).length], ['far', 4, 3]);
+  const { stdout: table } = await evaluate([...both.filter((word) => word !== '--json'), '--force']);
+  assert.match(table, /^ {2}a \(far\) +Feature norm +in distribution( +[\d.]+% \(.*?\)){3}$/m);
+  assert.match(table, /^ {2}mean of all +Max logit +out of distribution( +[\d.]+%){3}$/m);
 
   for (const [more, pattern] of [
     [['--ood-features', 'close:a=a.npz:far'], /--ood-features has "close:a=a\.npz:far"; expected NAME=FILE, near:NAME=FILE/],

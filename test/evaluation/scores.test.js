@@ -110,6 +110,19 @@ test('neighbours that are close keep their digits, and a feature of length 0 is 
   const { knn } = outOfDistributionScoresSync({ features, training }, { neighbors: 2 });
   assert.ok(Math.abs(knn[0] + 1e-9) <= 1e-24, `${knn[0]}`);
   assert.equal([knn[1], knn[2]], [-1, -0]);
+  // Nearer than unit features at a right angle.
+  const across = {
+    features: array([
+      [1, 0],
+      [-1, 0],
+      [0, 0],
+    ]),
+    labels: Int32Array.of(0, 1, 1),
+  };
+  assert.equal(
+    outOfDistributionScoresSync({ features: array([[0, 3]]), training: across }, { neighbors: 1 }).knn,
+    Float64Array.of(-1),
+  );
 });
 
 test('a class without training samples has no distance, and does not change the others', () => {
