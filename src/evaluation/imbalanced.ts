@@ -14,7 +14,7 @@ import { LayerpeelError, makeError } from '../check/errors.js';
 import { checkNumber, checkNumbers, option, type Place } from '../check/options.js';
 import { drive, driveSync, type Steps } from '../engine/run.js';
 import { type Classifier, classifierSteps } from './decision.js';
-import { checkLogits, type Logits } from './rows.js';
+import { checkLogits, type Logits, refuseLogits } from './rows.js';
 import { ownTraining } from './scores.js';
 import {
   type CheckedTraining,
@@ -104,8 +104,14 @@ export function* adjusted({ data, samples, classes }: Logits, counts: Float64Arr
   const total = counts.reduce((sum, count) => sum + count, 0);
   const shifts = counts.map((count) => tau * Math.log(count / total));
   const out = data.slice();
-  yield* eachRow(samples, classes, (_, offset) => {
-    for (let c = 0; c < classes; c++) out[offset + c] = (data[offset + c] as number) - (shifts[c] as number);
+  yield* eachRow(samples, classes, (row, offset) => {
+    let largest = Number.NEGATIVE_INFINITY;
+    for (let c = 0; c < classes; c++) {
+      const value = data[offset + c] as number;
+      largest = Math.max(largest, value);
+      out[offset + c] = value - (shifts[c] as number);
+    }
+    if (!Number.isFinite(largest)) refuseLogits(data.subarray(offset, offset + classes), row, undefined, 'logits');
   });
   return { shape: [samples, classes], data: out };
 }

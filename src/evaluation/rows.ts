@@ -93,7 +93,7 @@ function* pass(logits: Logits, labels: Int32Array | undefined, beta: number, nam
 }
 
 /** Says what is wrong with a row; −Infinity is that of a masked class, of probability 0. */
-function refuseLogits(row: Float, sample: number, label: number | undefined, name: string): never {
+export function refuseLogits(row: Float, sample: number, label: number | undefined, name: string): never {
   const odd = row.findIndex((value) => Number.isNaN(value) || value === Number.POSITIVE_INFINITY);
   const fault =
     odd !== -1

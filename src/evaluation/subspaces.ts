@@ -41,7 +41,7 @@ export const usualVimDim = (dim: number): number => (dim >= 2048 ? 1000 : dim >=
 
 /** As many as centred means of classes span, or half of the dimensions where these are fewer. */
 export const usualNecoDim = (classes: number, dim: number): number =>
-  classes - 1 < dim ? classes - 1 : Math.max(1, Math.floor(dim / 2));
+  Math.max(1, classes - 1 < dim ? classes - 1 : Math.floor(dim / 2));
 
 export function* fitResiduals(trained: Trained, { prototypes, biases }: Head, principal: number): Steps<Residuals> {
   const { dim, samples } = trained;

@@ -67,7 +67,7 @@ export function checkTraining(training: unknown, classes: number | undefined, pl
   const given = checkKeys(training, ['features', 'labels'], place) as unknown as TrainingSet;
   const features = checkFeatures(given.features, `${place.path}.features`);
   const values = (given.labels as { data?: Int32Array } | undefined)?.data ?? given.labels;
-  const largest = classes ?? (values instanceof Int32Array ? values.reduce((most, label) => Math.max(most, label), 1) + 1 : 2);
+  const largest = classes ?? (values instanceof Int32Array ? values.reduce((most, label) => Math.max(most, label), 0) + 1 : 1);
   return { features, classes: largest, ...checkLabels(given.labels, features.samples, largest, `${place.path}.features`) };
 }
 

@@ -175,6 +175,13 @@ test('refuses what does not fit', async () => {
   const spoilt = { shape: [6, 5], data: features.data.map((value, at) => (at === 7 ? Number.NaN : value)) };
   const huge = { shape: [6, 5], data: features.data.map((value) => value * 1e200) };
   await refuses('LP_OPTION', /counts\[1\] is 0: a class without training samples/, () => logitAdjustment(logits, [1, 0, 2]));
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY])
+    await refuses('LP_NOT_FINITE', /logits\[1, 1\] is (NaN|Infinity)/, () =>
+      logitAdjustment({ shape: [6, 3], data: logits.data.map((each, at) => (at === 4 ? value : each)) }, counts),
+    );
+  await refuses('LP_NOT_FINITE', /Row 0 of logits is -Infinity throughout/, () =>
+    logitAdjustment({ shape: [1, 3], data: new Float64Array(3).fill(Number.NEGATIVE_INFINITY) }, counts),
+  );
   await refuses('LP_OPTION', /counts\[1\] is -1/, () => logitAdjustment(logits, [1, -1, 2]));
   await refuses('LP_SHAPE', /counts have 2 entries; expected 3/, () => logitAdjustment(logits, [1, 2]));
   await refuses('LP_OPTION', /options\.tau is -1/, () => logitAdjustment(logits, counts, { tau: -1 }));

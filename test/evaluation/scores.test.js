@@ -173,6 +173,13 @@ test('prototypes of any rank have an origin: where their logits are the biases i
   // b − mean(b) = (0.5, −0.5, 0), which −W u takes back with u = (−0.5, 0.5, 0, 0).
   const expected = rowsOf(tested.features).map((h) => -length(less(h, [-0.5, 0.5, 0, 0])));
   assert.ok(distance(residual, expected) <= 1e-12);
+  // What single precision leaves of a sum of 0 is none of their directions.
+  const rounded = { shape: [3, 4], data: prototypes.data.map((value, at) => (at === 10 ? 6e-7 : value)) };
+  const nearly = outOfDistributionScoresSync(
+    { features: tested.features, prototypes: rounded, biases: array([1.5, 0.5, 1]), training },
+    { vimDim: 0 },
+  );
+  assert.ok(distance(nearly.residual, expected) <= 1e-5);
 });
 
 test('features of any size: KNN and NECO do not change, residuals scale', () => {
@@ -210,6 +217,11 @@ test('collapsed features, constant coordinates, features of zeros', () => {
   const input = { features: constant(one.test).features, training: constant(one.training), prototypes };
   for (const [name, values] of Object.entries(outOfDistributionScoresSync(input))) assert.ok(values.every(Number.isFinite), name);
   assert.ok(outOfDistributionScoresSync(input).neco.every((value) => value > 0 && value <= 1 + 1e-12));
+  // A constant coordinate is as good as none.
+  const without = ({ features: { shape, data } }) => ({ shape: [shape[0], 6], data: data.filter((_, at) => at % 7 !== 2) });
+  const narrow = { features: without(one.test), training: { ...one.training, features: without(one.training) } };
+  const neco = (given) => outOfDistributionScoresSync(given, { necoDim: 2 }).neco;
+  assert.ok(distance(neco(input), neco(narrow)) <= 1e-12);
   const zero = (shape) => ({ shape, data: new Float64Array(shape[0] * shape[1]) });
   const empty = outOfDistributionScoresSync({
     features: zero([4, 7]),

@@ -130,7 +130,7 @@ const honest = {
     {
       ...{ logits: logits(), features: state().features, labels: labels(), counts: [9, 5, 3] },
       validation: { logits: logits(), labels: labels() },
-      outOfDistribution: [{ name: 'far', distance: 'far', features: state().features }],
+      outOfDistribution: { features: state().features },
     },
     { temperature: 2, resamples: 3, groups: { many: 8, few: 4 } },
   ],
