@@ -639,7 +639,7 @@ function* outOfDistribution(
   const { training, prototypes, biases, features, sets } = input;
   if (sets.length === 0) return [];
   const score = yield* fitScores({ training, prototypes, biases }, trained, place);
-  const known = inverse(temperature) === 1 ? insideRows : undefined;
+  const known = temperature === 1 ? insideRows : undefined;
   const test = {
     features: features && checkFeatures(features, 'features'),
     temperature: energyTemperature,
