@@ -70,7 +70,8 @@ export async function compareRuns(paths: readonly string[], { measures, from }: 
   return { table, partial: all.filter((name) => !common.includes(name)), folderOf: ({ id }) => places.get(id) };
 }
 
-function usual(common: readonly string[]): readonly string[] {
+function usual(all: readonly string[]): readonly string[] {
+  const common = all.filter((name) => name !== 'step'); // where a run ended, not what it came to
   if (common.length <= MOST_MEASURES) return common;
   const first = USUAL.filter((name) => common.includes(name));
   return [...first, ...common.filter((name) => !first.includes(name))].slice(0, Math.max(first.length, MOST_MEASURES));

@@ -9,7 +9,7 @@ import { type Cell, type Figure, type PageFigure, type Report, renderReport, typ
 import { formatNumber } from '../report/ticks.js';
 import type { Crossing } from './boundary.js';
 import { columnsIn } from './results.js';
-import { bestOf, cellText, type RunRow, type StudyTable, summaryText, type TableCell } from './table.js';
+import { bestOf, cellText, type RunRow, rowsOf, type StudyTable, summaryText, type TableCell } from './table.js';
 
 export interface StudyAbout {
   /** What was studied. */
@@ -58,7 +58,7 @@ export async function studyPage(about: StudyAbout): Promise<Report<Figure>> {
     title: name,
     lead: `${lead} ${bad.length === 0 ? 'All of them came to their end.' : `${count(bad, 'failed')}${count(bad, 'diverged')}${count(bad, 'missing')}`.trim()}`,
     sections: [
-      ...table.measures.map((measure) => measureSection(table, measure)),
+      ...(table.columns.length === 0 ? [resultSection(table)] : table.measures.map((measure) => measureSection(table, measure))),
       ...boundarySection(about),
       ...(await curveSection(about)),
       ...(bad.some(({ reason }) => reason) ? [reasonSection(bad)] : []),
@@ -79,6 +79,25 @@ const overSeeds = ({ seed, runs }: StudyTable): string => {
   return seeds > 1 ? `mean ± standard deviation over ${seed}` : 'a run each';
 };
 
+/** Without columns, the measures side by side. */
+function resultSection(table: StudyTable): Section<Figure> {
+  const columns = [table.rows.join(', ') || 'all runs', ...table.measures];
+  const rows = (entry: (cell: TableCell) => string | Cell) =>
+    rowsOf(table)
+      .slice(0, MOST_ROWS)
+      .map(({ row, cells }) => [row || 'all', ...cells.map(entry)]);
+  const tables: Table[] = [
+    { caption: `${capital(overSeeds(table))}; the best of a column in bold`, columns, rows: rows((cell) => entryOf(table, cell)) },
+  ];
+  if (table.cells.some(({ difference }) => difference))
+    tables.push({ caption: differenceCaption(table), columns, rows: rows(differenceText) });
+  return { title: 'Results', tables };
+}
+
+const capital = (text: string): string => `${text[0]?.toUpperCase()}${text.slice(1)}`;
+
+const entryOf = (table: StudyTable, cell: TableCell): Cell => ({ text: cellText(cell), bold: cell.best, ...linkOf(table, cell) });
+
 function measureSection(table: StudyTable, measure: string): Section<Figure> {
   const cells = table.cells.filter((cell) => cell.measure === measure);
   const which = bestOf(measure, table.best);
@@ -88,16 +107,16 @@ function measureSection(table: StudyTable, measure: string): Section<Figure> {
     tables: [
       {
         caption: `${measure}, ${overSeeds(table)}${which ? `; the ${which} of a column in bold` : ''}`,
-        ...grid(table, cells, (cell) => ({ text: cellText(cell), bold: cell.best, ...linkOf(table, cell) })),
+        ...grid(table, cells, (cell) => entryOf(table, cell)),
       },
-      ...(differs && table.rowLabels.length > 1 ? [differenceTable(table, cells)] : []),
+      ...(differs ? [{ caption: differenceCaption(table), ...grid(table, cells, differenceText) }] : []),
     ],
     figures: [...mapOf(table, measure, cells), ...alongColumns(table, measure, cells)],
   };
 }
 
 const columnsOf = ({ columns, columnLabels }: StudyTable): string[] =>
-  columns.length === 0 ? ['value'] : columnLabels.map((label) => `${columns.join(', ')} = ${label}`);
+  columnLabels.map((label) => `${columns.join(', ')} = ${label}`);
 
 function grid(
   table: StudyTable,
@@ -121,13 +140,11 @@ function linkOf(table: StudyTable, { row, column }: TableCell): { href?: string 
   return href === undefined ? {} : { href };
 }
 
-function differenceTable(table: StudyTable, cells: readonly TableCell[]): Table {
-  const pairs = table.seed === undefined ? '' : `, mean ± standard deviation over pairs of one ${table.seed}`;
-  return {
-    caption: `Difference to ${table.rowLabels[0]}${pairs}`,
-    ...grid(table, cells, ({ difference }) => (difference ? summaryText(difference) : '–')),
-  };
+function differenceCaption({ seed, rowLabels }: StudyTable): string {
+  return `Difference to ${rowLabels[0]}${seed === undefined ? '' : `, mean ± standard deviation over pairs of one ${seed}`}`;
 }
+
+const differenceText = ({ difference }: TableCell): string => (difference ? summaryText(difference) : '–');
 
 const fileName = (text: string): string => text.replace(/[^\p{L}\p{N}.-]+/gu, '-').replace(/^[.-]+|-+$/g, '') || 'figure';
 
