@@ -1,5 +1,5 @@
-// In portable builds with CUDA only: what its static runtime and cuda/blas take from glibc, as in glibc.cpp. Before glibc 2.34 these
-// functions were in libpthread, libdl and librt, which the binary therefore names.
+// In portable builds with CUDA only: what its static runtime and cuda/blas take from glibc, as in glibc.cpp. Before
+// glibc 2.34 these functions were in libpthread, libdl and librt, which the binary therefore names.
 #include "addon/portable/bind.h"
 
 #if defined(__x86_64__)
