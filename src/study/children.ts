@@ -6,19 +6,17 @@ import { spawn } from 'node:child_process';
 import { rm, stat } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { writeFileAtomic } from '../array/files.js';
 import { aborted } from '../check/errors.js';
 import { memoryLimit } from '../engine/limits.js';
 import { engine } from '../engine/load.js';
+import { checkInPackage, packageRoot } from '../package.js';
 import { FolderLock } from '../report/lock.js';
 import { checkpointFile } from '../state/checkpoint.js';
 import { studied } from './commands.js';
 import type { Cell, Plan } from './config.js';
 import type { Outcome } from './numerical.js';
 import { foundRun } from './results.js';
-
-const main = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 
 /** Between two looks at a run that another process has. */
 const LOOK = 300;
@@ -32,6 +30,11 @@ export interface Pool {
   /** Hears the share of a run that is done, 0 … 1. */
   onShare(cell: Cell, share: number): void;
   onOutcome(cell: Cell, outcome: Outcome, seconds: number): void;
+}
+
+function commandLine(): string {
+  checkInPackage('The command line');
+  return join(packageRoot, 'lib/cli/main.js');
 }
 
 export const runFolder = (folder: string, { id }: Cell): string => join(folder, 'runs', id);
@@ -119,7 +122,7 @@ function child(
   onShare: (share: number) => void,
 ): Promise<string> {
   return new Promise((resolve) => {
-    const started = spawn(process.execPath, [main, ...args], {
+    const started = spawn(process.execPath, [commandLine(), ...args], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

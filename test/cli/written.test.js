@@ -372,6 +372,8 @@ test('evaluate: columns, arrays, tables and figures, every option handed on', as
     [
       ['Max softmax', 'in distribution'],
       ['Max softmax', 'out of distribution'],
+      ['Max logit', 'in distribution'],
+      ['Max logit', 'out of distribution'],
       ['Energy', 'in distribution'],
       ['Energy', 'out of distribution'],
     ],
@@ -380,6 +382,8 @@ test('evaluate: columns, arrays, tables and figures, every option handed on', as
     for (const [r, path] of [
       'maxSoftmax.inDistributionPositive',
       'maxSoftmax.outOfDistributionPositive',
+      'maxLogit.inDistributionPositive',
+      'maxLogit.outOfDistributionPositive',
       'energy.inDistributionPositive',
       'energy.outOfDistributionPositive',
     ].entries()) {
@@ -406,6 +410,10 @@ test('evaluate: decision rules by features and prototypes, the mean feature that
     ['argmax ⟨w − w̄, h⟩ + b', decide(h, centred)],
     ['argmax ⟨w, h − h̄⟩ + b', decide(moved, w)],
     ['argmax ⟨w − w̄, h − h̄⟩ + b', decide(moved, centred)],
+    [
+      'argmax ⟨w, h⟩/‖w‖^τ',
+      h.map((row) => reference.argmax(w.map((each) => sum(each.map((x, k) => x * row[k])) / Math.hypot(...each)))),
+    ],
   ];
   near(arrays.predicted.data, rules[0][1], 'predicted');
   const percent = (share) => `${Number((100 * share).toPrecision(4))}%`;
