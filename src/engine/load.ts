@@ -12,6 +12,7 @@
  * and implemented in `native/addon`, whose `call.h` says how arguments and results cross.
  */
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
 import { checkInPackage, packageRoot } from '../package.js';
 import { cpuQuota, memoryLimit, threadsOf, tooLittleToLoad } from './limits.js';
@@ -101,7 +102,7 @@ export function engine(): Engine {
   const lack = tooLittleToLoad();
   if (lack !== undefined) throw new LayerpeelError('LP_MEMORY', `There is not enough memory to load the native engine: ${lack}.`);
   try {
-    const addon = alone(() => createRequire(import.meta.url)('node-gyp-build')(packageRoot)) as Engine;
+    const addon = alone(() => createRequire(import.meta.url)(enginePath())) as Engine;
     addon.limit({ threads: Math.min(threadsOf(cpuQuota()), 2 ** 20), memory: Math.min(memoryLimit(), Number.MAX_SAFE_INTEGER) });
     loaded = addon;
     return addon;
@@ -130,7 +131,7 @@ function alone<T>(load: () => T): T {
   }
 }
 
-/** Path of the binary that `engine()` loads. */
+/** Path of the binary that `engine()` loads; a folder that LAYERPEEL_PREBUILD names is that of the working directory. */
 export function enginePath(): string {
-  return createRequire(import.meta.url)('node-gyp-build').resolve(packageRoot) as string;
+  return resolve(createRequire(import.meta.url)('node-gyp-build').resolve(packageRoot));
 }

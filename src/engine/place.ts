@@ -75,7 +75,12 @@ export async function openPlace(ordinal: number): Promise<RawDevice> {
   opened.set(ordinal, opening);
   try {
     const fresh = await opening;
-    if (opened.get(ordinal) === opening) opened.set(ordinal, fresh);
+    const meanwhile = opened.get(ordinal);
+    if (meanwhile && meanwhile !== opening) {
+      engine().deviceClose(fresh.handle); // a call that could not wait has opened it
+      return meanwhile;
+    }
+    opened.set(ordinal, fresh);
     return fresh;
   } catch (error) {
     if (opened.get(ordinal) === opening) opened.delete(ordinal);

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import {
   LayerpeelError,
   matmul,
+  matmulSync,
   openDevice,
   randomState,
   spectralProjections,
@@ -195,6 +196,18 @@ onDevice('a closed device frees its arrays and says what it is; it opens again',
   assert.ok(free <= total);
   await refuses('LP_DEVICE', /./, () => array.read());
   array.dispose();
+});
+
+onDevice('a device that is used at once while it is being opened is one device', async () => {
+  (await openDevice('cuda')).close();
+  const opening = openDevice('cuda');
+  const a = { shape: [1, 1], data: Float64Array.of(3) };
+  assert.is(matmulSync(a, a, { device: 'cuda' }).data[0], 9);
+  const [first, second] = [await opening, await openDevice('cuda')];
+  const product = await matmul(await first.put(a), await second.put(a));
+  assert.is((await product.read()).data[0], 9);
+  first.close();
+  assert.is((await openDevice('cuda')).memory().held, 0);
 });
 
 test.run();

@@ -1,7 +1,7 @@
 // What the loader takes for the addon, and what it says where there is none.
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { collapse, randomState } from 'layerpeel';
@@ -50,6 +50,14 @@ test('a binary that is none', async () => {
 
 test('a library beside it is not taken for the addon', async () => {
   assert.match(await loadFrom({ 'libscipy_openblas.so': 'text', 'notes.txt': 'text' }), /No native build was found/);
+});
+
+test('a folder that is named is that of the working directory', async () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const from = relative(root, process.env.LAYERPEEL_PREBUILD ?? root) || '.';
+  const { stdout } = await startNode(['--input-type=module', '--eval', program], { cwd: root, env: { LAYERPEEL_PREBUILD: from } })
+    .ended;
+  assert.is(stdout.trim(), '1');
 });
 
 test('bundled by esbuild with layerpeel outside it works; with it inside, it says so and what to do', async () => {
