@@ -2,7 +2,6 @@
 // on a GPU, or on the device that `npm run build:emulated` puts on the CPU.
 import { fileURLToPath } from 'node:url';
 import {
-  LayerpeelError,
   matmul,
   matmulSync,
   openDevice,
@@ -14,19 +13,11 @@ import {
 } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lack, onDevice } from '../device.js';
 import { refuses } from '../helpers.js';
 import { startNode } from '../process.js';
 
-const opened = await openDevice('cuda').catch((error) => error);
-const usable = !(opened instanceof LayerpeelError);
-
 const maxDifference = ({ data }, other) => data.reduce((most, x, i) => Math.max(most, Math.abs(x - other.data[i])), 0);
-
-/** A test of the device, or a line that says why there is none. */
-function onDevice(name, body) {
-  if (usable) test(name, () => body(opened));
-  else console.log(`skipped: ${name} (${opened.message})`);
-}
 
 const state = (dtype, { classes = 5, perClass = 40, dim = 7 } = {}) => randomState({ classes, perClass, dim, seed: 3, dtype });
 const placed = async (gpu, { features, prototypes, labels }) => ({
@@ -36,9 +27,9 @@ const placed = async (gpu, { features, prototypes, labels }) => ({
 });
 
 test('a device that is not there, and names that are none', async () => {
-  if (!usable) {
-    assert.is(opened.code, 'LP_DEVICE');
-    assert.match(opened.message, /CUDA|driver|device|GPU/);
+  if (lack) {
+    assert.is(lack.code, 'LP_DEVICE');
+    assert.match(lack.message, /CUDA|driver|device|GPU/);
     await refuses('LP_DEVICE', /./, () => structuredProducts(state('float32'), { gamma: 0.5, device: 'cuda' }));
   }
   await refuses('LP_OPTION', /did you mean 'cuda'/, () => openDevice('cudo'));
@@ -52,7 +43,7 @@ test('`auto` keeps small work on the CPU', async () => {
   assert.is(biases.shape[0], 5);
 });
 
-onDevice('what is put is read again, of either dtype and any shape', async (gpu) => {
+onDevice(test, 'what is put is read again, of either dtype and any shape', async (gpu) => {
   for (const Kind of [Float32Array, Float64Array]) {
     for (const shape of [[], [1], [3, 5], [2, 0, 3], [7, 11, 13]]) {
       const size = shape.reduce((product, extent) => product * extent, 1);
@@ -69,14 +60,14 @@ onDevice('what is put is read again, of either dtype and any shape', async (gpu)
   }
 });
 
-onDevice('an array larger than what is moved at a time', async (gpu) => {
+onDevice(test, 'an array larger than what is moved at a time', async (gpu) => {
   const data = Float32Array.from({ length: 5_000_011 }, (_, i) => i % 8191);
   const array = await gpu.put({ shape: [data.length], data });
   assert.equal((await array.read()).data, data);
   array.dispose();
 });
 
-onDevice('memory is held until it is disposed of, and then it is not', async (gpu) => {
+onDevice(test, 'memory is held until it is disposed of, and then it is not', async (gpu) => {
   const before = gpu.memory().held;
   const array = await gpu.put({ shape: [10, 100], data: new Float64Array(1000) });
   assert.is(gpu.memory().held, before + 8000);
@@ -87,7 +78,7 @@ onDevice('memory is held until it is disposed of, and then it is not', async (gp
   await refuses('LP_OPTION', /./, () => matmul(array, array));
 });
 
-onDevice('results stay where the arrays lie', async (gpu) => {
+onDevice(test, 'results stay where the arrays lie', async (gpu) => {
   for (const dtype of ['float32', 'float64']) {
     const plain = state(dtype);
     const expected = structuredProductsSync(plain, { gamma: 0.3 });
@@ -101,7 +92,7 @@ onDevice('results stay where the arrays lie', async (gpu) => {
   }
 });
 
-onDevice('the five parts add up to the state, on the device as on the CPU', async (gpu) => {
+onDevice(test, 'the five parts add up to the state, on the device as on the CPU', async (gpu) => {
   for (const dtype of ['float32', 'float64']) {
     const plain = state(dtype, { dim: 8 });
     const expected = spectralProjectionsSync(plain);
@@ -114,7 +105,7 @@ onDevice('the five parts add up to the state, on the device as on the CPU', asyn
   }
 });
 
-onDevice('arrays of the CPU and of the device are not mixed', async (gpu) => {
+onDevice(test, 'arrays of the CPU and of the device are not mixed', async (gpu) => {
   const plain = state('float64');
   const there = await placed(gpu, plain);
   await refuses('LP_DEVICE', /prototypes.*put\(\)/, () =>
@@ -129,7 +120,7 @@ onDevice('arrays of the CPU and of the device are not mixed', async (gpu) => {
   await refuses('LP_DTYPE', /./, () => structuredProducts({ ...there, prototypes: single }, { gamma: 1 }));
 });
 
-onDevice('what is not finite is named as on the CPU', async (gpu) => {
+onDevice(test, 'what is not finite is named as on the CPU', async (gpu) => {
   for (const [value, word] of [
     [Number.NaN, 'NaN'],
     [Infinity, 'Infinity'],
@@ -146,7 +137,7 @@ onDevice('what is not finite is named as on the CPU', async (gpu) => {
   }
 });
 
-onDevice('a signal stops what waits for the device', async (gpu) => {
+onDevice(test, 'a signal stops what waits for the device', async (gpu) => {
   const data = new Float32Array(1000);
   await refuses('LP_ABORTED', /./, () => gpu.put({ shape: [1000], data }, { signal: AbortSignal.abort() }));
   const controller = new AbortController();
@@ -156,7 +147,7 @@ onDevice('a signal stops what waits for the device', async (gpu) => {
   for (const { status, reason } of ends) assert.ok(status === 'fulfilled' || reason.code === 'LP_ABORTED');
 });
 
-onDevice('calls side by side, each with its own result', async (gpu) => {
+onDevice(test, 'calls side by side, each with its own result', async (gpu) => {
   const states = Array.from({ length: 12 }, (_, seed) => randomState({ classes: 3, perClass: 5, dim: 4, seed }));
   const results = await Promise.all(states.map(async (state) => structuredProducts(await placed(gpu, state), { gamma: 1 })));
   for (const [i, { features }] of results.entries()) {
@@ -164,7 +155,7 @@ onDevice('calls side by side, each with its own result', async (gpu) => {
   }
 });
 
-onDevice('products by cuBLAS, where it is, equal those by kernels of our own', async (gpu) => {
+onDevice(test, 'products by cuBLAS, where it is, equal those by kernels of our own', async (gpu) => {
   const child = fileURLToPath(new URL('children/products.js', import.meta.url));
   const cublas = /emulated/.test(gpu.model) ? 'emulated' : ''; // else wherever it is found
   const [theirs, ours] = await Promise.all(
@@ -184,7 +175,7 @@ onDevice('products by cuBLAS, where it is, equal those by kernels of our own', a
   }
 });
 
-onDevice('a closed device frees its arrays and says what it is; it opens again', async (gpu) => {
+onDevice(test, 'a closed device frees its arrays and says what it is; it opens again', async (gpu) => {
   const array = await gpu.put({ shape: [100], data: new Float64Array(100) });
   gpu.close();
   gpu.close();
@@ -198,7 +189,7 @@ onDevice('a closed device frees its arrays and says what it is; it opens again',
   array.dispose();
 });
 
-onDevice('a device that is used at once while it is being opened is one device', async () => {
+onDevice(test, 'a device that is used at once while it is being opened is one device', async () => {
   (await openDevice('cuda')).close();
   const opening = openDevice('cuda');
   const a = { shape: [1, 1], data: Float64Array.of(3) };

@@ -1,17 +1,10 @@
 // Projected descent whose steps a device makes, against the CPU's. Runs on a GPU, or on the device that
 // `npm run build:emulated` puts on the CPU.
-import { batchedDescent, LayerpeelError, openDevice, projectedDescent, projectedDescentSync, seededRandom } from 'layerpeel';
+import { batchedDescent, projectedDescent, projectedDescentSync, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lack, onDevice } from '../device.js';
 import { distance, refuses } from '../helpers.js';
-
-const opened = await openDevice('cuda').catch((error) => error);
-
-/** A test of the device, or a line that says why there is none. */
-function onDevice(name, body) {
-  if (!(opened instanceof LayerpeelError)) test(name, body);
-  else console.log(`skipped: ${name} (${opened.message})`);
-}
 
 const random = seededRandom(5);
 function sample(n, classes, p, { biased = true, Kind = Float64Array } = {}) {
@@ -53,6 +46,7 @@ const moments = [{}, { momentum: 0.9 }, { momentum: 0.8, nesterov: true, rescale
 const learningRates = { features: 0.05, prototypes: { kind: 'constant', value: 0.03, warmup: 4 }, biases: 0.02 };
 
 onDevice(
+  test,
   'takes the steps of the CPU: every loss, moment, constraint, part that stands, of either dtype and odd sizes',
   async () => {
     for (const [k, loss] of losses.entries()) {
@@ -92,7 +86,7 @@ onDevice(
   },
 );
 
-onDevice('a batch of runs gives each the bits it has alone, wherever it is cut, saved and resumed', async () => {
+onDevice(test, 'a batch of runs gives each the bits it has alone, wherever it is cut, saved and resumed', async () => {
   const problems = Array.from({ length: 7 }, (_, r) => ({
     loss: r % 2 ? { kind: 'unhinged', gamma: r / 10 } : { kind: 'cross-entropy' },
     state: sample(15, 3, 6, { biased: false, Kind: Float32Array }),
@@ -128,7 +122,7 @@ onDevice('a batch of runs gives each the bits it has alone, wherever it is cut, 
   }
 });
 
-onDevice('measures, events and divergence are those of the CPU', async () => {
+onDevice(test, 'measures, events and divergence are those of the CPU', async () => {
   const state = sample(12, 3, 5, { biased: false });
   const names = ['loss', 'accuracy', 'minMargin', 'featureNorm', 'gradientNorm', 'stationarity'];
   const options = { learningRates: { features: 0.5, prototypes: 0.1 }, steps: 300, measure: { names, every: 3 } };
@@ -149,7 +143,7 @@ onDevice('measures, events and divergence are those of the CPU', async () => {
   }
 });
 
-onDevice('what a device does not have is refused by name where it was asked for, and else left to the CPU', async () => {
+onDevice(test, 'what a device does not have is refused by name where it was asked for, and else left to the CPU', async () => {
   const learningRates = { features: 0.1, prototypes: 0.1 };
   const run = (problem, options) => batchedDescent([problem], { learningRates, steps: 2, ...options });
   const small = { loss: { kind: 'cross-entropy' }, state: sample(6, 3, 4) };
@@ -184,14 +178,14 @@ onDevice('what a device does not have is refused by name where it was asked for,
   );
 });
 
-onDevice('is stopped by its signal', async () => {
+onDevice(test, 'is stopped by its signal', async () => {
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 20);
   const options = { learningRates: { features: 0.1, prototypes: 0.1 }, steps: 1e9, signal: controller.signal, device: 'cuda' };
   await refuses('LP_ABORTED', /stopped/, () => last(batchedDescent([{ loss: { kind: 'mse' }, state: sample(3, 2, 2) }], options)));
 });
 
-if (opened instanceof LayerpeelError) {
+if (lack) {
   test('without a device, LP_DEVICE says why', async () => {
     const problem = { loss: { kind: 'mse' }, state: sample(3, 2, 2) };
     await refuses('LP_DEVICE', /./, () =>

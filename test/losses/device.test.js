@@ -1,19 +1,11 @@
 // Products and losses on a device, where their arrays lie, against the CPU's: every loss and option, odd sizes, both types, every
 // precision. Runs on a GPU, or on the device that `npm run build:emulated` puts on the CPU.
-import { LayerpeelError, lossAndGradient, lossAndGradientSync, matmul, matmulSync, openDevice, seededRandom } from 'layerpeel';
+import { lossAndGradient, lossAndGradientSync, matmul, matmulSync, seededRandom } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { measureLoss } from '../../lib/losses/losses.js';
+import { onDevice } from '../device.js';
 import { near, refuses } from '../helpers.js';
-
-const opened = await openDevice('cuda').catch((error) => error);
-const usable = !(opened instanceof LayerpeelError);
-
-/** A test of the device, or a line that says why there is none. */
-function onDevice(name, body) {
-  if (usable) test(name, () => body(opened));
-  else console.log(`skipped: ${name} (${opened.message})`);
-}
 
 // What is compared to runs on the CPU, wherever the environment would put it.
 const cpu = { device: 'cpu' };
@@ -55,7 +47,7 @@ const bounds = new Map([
   [Float64Array, 1e-12],
 ]);
 
-onDevice('products of every size, transposition and precision', async (gpu) => {
+onDevice(test, 'products of every size, transposition and precision', async (gpu) => {
   for (const [m, n, k] of [
     [1, 1, 1],
     [3, 130, 7],
@@ -88,7 +80,7 @@ onDevice('products of every size, transposition and precision', async (gpu) => {
   }
 });
 
-onDevice('a product into an array of the device, alpha and beta', async (gpu) => {
+onDevice(test, 'a product into an array of the device, alpha and beta', async (gpu) => {
   const [a, b] = [array([5, 3], Float64Array), array([3, 4], Float64Array)];
   const out = await gpu.put({ shape: [5, 4], data: new Float64Array(20).fill(1) });
   assert.is(await matmul(await gpu.put(a), await gpu.put(b), { alpha: 2, beta: -3, out }), out);
@@ -127,7 +119,7 @@ const settings = [
   { regularization: { weight: 0.3, normalization: 'half-mean' } },
 ];
 
-onDevice('every loss and option as on the CPU, where the arrays lie', async (gpu) => {
+onDevice(test, 'every loss and option as on the CPU, where the arrays lie', async (gpu) => {
   for (const [n, classes, p] of [
     [1, 2, 1],
     [70, 10, 3],
@@ -169,7 +161,7 @@ onDevice('every loss and option as on the CPU, where the arrays lie', async (gpu
   }
 });
 
-onDevice('products of less precision: losses and gradients to their share', async (gpu) => {
+onDevice(test, 'products of less precision: losses and gradients to their share', async (gpu) => {
   const state = sample(40, 10, 33, Float32Array);
   const there = await put(gpu, state);
   for (const [precision, bound] of [
@@ -189,7 +181,7 @@ onDevice('products of less precision: losses and gradients to their share', asyn
   }
 });
 
-onDevice('the first of equal logits decides, and results repeat', async (gpu) => {
+onDevice(test, 'the first of equal logits decides, and results repeat', async (gpu) => {
   const data = new Float64Array([1, 1, 1, 1, 1, 1]);
   const state = {
     features: { shape: [2, 2], data: data.slice(0, 4) },
@@ -207,7 +199,7 @@ onDevice('the first of equal logits decides, and results repeat', async (gpu) =>
   }
 });
 
-onDevice('what is not finite, or zero and without a direction, is named as on the CPU', async (gpu) => {
+onDevice(test, 'what is not finite, or zero and without a direction, is named as on the CPU', async (gpu) => {
   for (const loss of [{ kind: 'cross-entropy' }, { kind: 'unhinged', gamma: 0.5 }]) {
     for (const part of ['features', 'prototypes']) {
       const state = sample(6, 3, 4, Float32Array);
