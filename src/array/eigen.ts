@@ -25,7 +25,11 @@ export function* eigen(matrix: Float64Array, m: number, what: string): Steps<Eig
     throw makeError('LP_OVERFLOW', `The squares in ${what} leave the range of a double; scale the features down.`);
   }
   if (m === 1) return { values: matrix.slice(), vectors: shared(Float64Array.of(1)) };
-  checkRoom(32 * m * m, `The eigenvectors of ${what}`);
+  checkRoom(40 * m * m, `The eigenvectors of ${what}`);
+  // Squares of entries neither overflow nor vanish on the way.
+  const most = matrix.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+  const unit = most > 0 ? 2 ** Math.floor(Math.log2(most)) : 1;
+  const kernel = matrix.map((value) => value / unit);
   const state = {
     features: new Float64Array(m),
     prototypes: new Float64Array(m),
@@ -34,9 +38,9 @@ export function* eigen(matrix: Float64Array, m: number, what: string): Steps<Eig
     ...{ samples: m, classes: m, dim: 1 },
   };
   return yield* step({
-    call: (engine, mode) => engine.kernelModes(mode, state, { kernel: matrix, rows: m, gamma: 0 }),
+    call: (engine, mode) => engine.kernelModes(mode, state, { kernel, rows: m, gamma: 0 }),
     wrap: ({ values, vectors }: { values: Float64Array; vectors: Float64Array }) => ({
-      values: values.map((value) => value * m * m),
+      values: values.map((value) => value * m * m * unit),
       vectors: shared(vectors),
     }),
   });
