@@ -12,6 +12,9 @@ export const startNode = (args, options) => startProgram(node, [...before, ...ar
 export const startLimited = (limit, args, options) =>
   startProgram('/bin/sh', ['-c', `${limit}; exec "$0" "$@"`, node, ...before, ...args], options);
 
+/** Whether what runs is watched by AddressSanitizer, which is preloaded and takes terabytes of address space. */
+export const sanitized = Boolean(process.env.LD_PRELOAD?.includes('libasan'));
+
 /** What puts a library before the system's own in a process: made in a folder from a C file, whose URL is given. */
 export function preloaded(source, folder) {
   const library = join(folder, `${basename(source.pathname, '.c')}.so`);

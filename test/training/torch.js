@@ -1,10 +1,10 @@
 // A suite of tests that need libtorch: where it is missing they are left out with a printed reason, under CI they fail.
 import { torchState } from 'layerpeel/torch';
 import { suite } from 'uvu';
+import { sanitized } from '../process.js';
 
 export function torchSuite(name) {
   const tests = suite(name);
-  const sanitized = process.env.LD_PRELOAD?.includes('libasan');
   const { usable, statement } = sanitized ? {} : torchState();
   if (usable) return tests;
   if (process.env.CI && !sanitized) {
