@@ -58,14 +58,18 @@ export interface Outcome {
 /** Wrong usage: exit code 2. */
 export class UsageError extends Error {}
 
-/** The word that says what a command does. @throws UsageError */
-export function actionOf<T extends string>(word: unknown, actions: readonly T[]): T {
+/** What a check makes of arguments, its refusal as wrong usage. @throws UsageError */
+export function asUsage<T>(check: () => T): T {
   try {
-    return checkChoice(word, actions, option('The action'));
+    return check();
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
 }
+
+/** The word that says what a command does. @throws UsageError */
+export const actionOf = <T extends string>(word: unknown, actions: readonly T[]): T =>
+  asUsage(() => checkChoice(word, actions, option('The action')));
 
 /** Options of every command. */
 const COMMON: Readonly<Record<string, Option>> = {

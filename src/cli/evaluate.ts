@@ -11,6 +11,7 @@ import {
   distances,
   type EvaluationFiles,
   evaluationFiles,
+  evaluationNumbers,
   filesOfRun,
   readEvaluation,
   readScores,
@@ -25,7 +26,7 @@ import {
   scoresPage,
 } from '../report/pages/evaluation.js';
 import { runIn } from '../report/run-folder.js';
-import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
 
 export const command: Command = {
   name: 'evaluate',
@@ -203,29 +204,9 @@ function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles
       sets.set(name, { ...set, name, ...(distance && { distance: distance as Distance }), [kind]: file });
     }
   }
-  try {
-    checkSetNames([...sets.keys()], { path: 'sets', code: 'LP_OPTION' });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
+  asUsage(() => checkSetNames([...sets.keys()], { path: 'sets', code: 'LP_OPTION' }));
   return [...sets.values()];
 }
-
-/** Options that are numbers, by their names on the command line and in `EvaluationOptions`. */
-const NUMBERS = {
-  temperature: 'temperature',
-  'energy-temperature': 'energyTemperature',
-  'adjustment-tau': 'adjustmentTau',
-  'normalization-tau': 'normalizationTau',
-  neighbors: 'neighbors',
-  'vim-dim': 'vimDim',
-  'neco-dim': 'necoDim',
-  'nci-alpha': 'nciAlpha',
-  bins: 'bins',
-  resamples: 'resamples',
-  confidence: 'confidence',
-  seed: 'seed',
-} as const;
 
 function settingsOf(options: Readonly<Record<string, string | undefined>>): EvaluationOptions {
   const number = (name: string): number | undefined => {
@@ -242,14 +223,10 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
     ['few', number('few')],
   ]);
   const settings: EvaluationOptions = {
-    ...given(Object.entries(NUMBERS).map(([name, key]) => [key, number(name)])),
+    ...given(Object.entries(evaluationNumbers).map(([name, key]) => [key, number(name)])),
     ...(Object.keys(groups).length > 0 && { groups }),
   };
-  try {
-    checkSettings(settings, TYPED);
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
+  asUsage(() => checkSettings(settings, TYPED));
   return settings;
 }
 
@@ -257,7 +234,7 @@ function settingsOf(options: Readonly<Record<string, string | undefined>>): Eval
 const TYPED: Place = {
   path: '',
   code: 'LP_OPTION',
-  called: (key) => `--${Object.entries(NUMBERS).find(([, name]) => name === key)?.[0] ?? key}`,
+  called: (key) => `--${Object.entries(evaluationNumbers).find(([, name]) => name === key)?.[0] ?? key}`,
 };
 
 /** The path of an array, with its name in the file if need be. */

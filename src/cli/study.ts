@@ -8,7 +8,7 @@ import { readConfiguration } from '../configuration/file.js';
 import type { StudyConfig } from '../study/config.js';
 import { RERUN, type StudyOptions, study } from '../study/study.js';
 import { cellText, headings, rowsOf, type StudyTable } from '../study/table.js';
-import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
 
 const EXAMPLE: StudyConfig = {
   command: 'simulate',
@@ -100,13 +100,8 @@ function jobsOf(given: string | true): number {
   throw new UsageError(`--jobs is ${given}; expected how many runs at a time, such as ${availableParallelism()}.`);
 }
 
-function rerunOf(given: string | true): NonNullable<StudyOptions['rerun']> {
-  try {
-    return checkChoice(given, RERUN, { path: '--rerun', code: 'LP_OPTION' });
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}
+const rerunOf = (given: string | true): NonNullable<StudyOptions['rerun']> =>
+  asUsage(() => checkChoice(given, RERUN, { path: '--rerun', code: 'LP_OPTION' }));
 
 const MOST_LINES = 40;
 

@@ -68,6 +68,22 @@ export function checkSetNames(names: readonly unknown[], place: Place): readonly
   });
 }
 
+/** Options that are numbers, by their names on the command line and in `EvaluationOptions`. */
+export const evaluationNumbers = {
+  temperature: 'temperature',
+  'energy-temperature': 'energyTemperature',
+  'adjustment-tau': 'adjustmentTau',
+  'normalization-tau': 'normalizationTau',
+  neighbors: 'neighbors',
+  'vim-dim': 'vimDim',
+  'neco-dim': 'necoDim',
+  'nci-alpha': 'nciAlpha',
+  bins: 'bins',
+  resamples: 'resamples',
+  confidence: 'confidence',
+  seed: 'seed',
+} as const;
+
 export const evaluationFiles = [
   'logits',
   'features',

@@ -7,7 +7,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, inside, show } from '../check/options.js';
 import { CONFIG } from '../configuration/file.js';
 import { checkIteration, checkOptionsOf, makeTrajectory, StateMemory } from '../configuration/simulation.js';
-import { evaluationFiles } from '../evaluation/files.js';
+import { evaluationFiles, evaluationNumbers } from '../evaluation/files.js';
 import type { TrainingConfig } from '../training/config.js';
 import { checkTraining } from '../training/train.js';
 import type { Plan } from './config.js';
@@ -27,7 +27,7 @@ export interface StudiedCommand {
 
 /** Options of `evaluate` that name files, and the others. */
 const FILES = [...evaluationFiles.filter((name) => name !== 'logits'), 'scores', 'ood-scores'];
-const SETTINGS = ['many', 'few', 'temperature', 'energy-temperature', 'bins', 'resamples', 'confidence', 'seed'];
+const SETTINGS = ['many', 'few', ...Object.keys(evaluationNumbers)];
 
 const objectOf = (value: unknown): Record<string, unknown> => Object(value) as Record<string, unknown>;
 const located = (path: unknown, folder: string): unknown =>

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { gradientFlowSync, projectedDescentSync, randomState, study } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { evaluationNumbers } from '../../lib/evaluation/files.js';
+import { studied } from '../../lib/study/commands.js';
 import { main, run, start } from '../cli/run.js';
 import { near, refuses } from '../helpers.js';
 
@@ -268,6 +270,12 @@ test('the example runs', async () => {
   assert.is(table.runs.length, 24);
   assert.ok(table.cells.every(({ runs }) => runs.failed === 0));
   assert.ok(main);
+});
+
+test('a study of evaluations takes every number that the command does', async () => {
+  const check = studied.evaluate.checker();
+  for (const name of Object.keys(evaluationNumbers)) await check({ input: 'run', [name]: 1 });
+  await refuses('LP_CONFIG', /neighbours.*neighbors/, () => check({ input: 'run', neighbours: 5 }));
 });
 
 test.run();
