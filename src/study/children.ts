@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { rm, stat } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { writeFileAtomic } from '../array/files.js';
 import { aborted } from '../check/errors.js';
 import { memoryLimit } from '../engine/limits.js';
@@ -69,24 +70,13 @@ export async function runAll(cells: readonly Cell[], pool: Pool): Promise<void> 
   };
   await Promise.all(Array.from({ length: Math.min(pool.jobs, cells.length) }, work));
   while (elsewhere.length > 0 && !pool.signal?.aborted) {
-    await pause(LOOK, pool.signal);
+    await setTimeout(LOOK, undefined, { signal: pool.signal }).catch(() => {}); // it is aborted, which the loop sees
     for (const cell of elsewhere.splice(0)) {
       if (!pool.signal?.aborted && !(await runOne(cell, pool, env))) elsewhere.push(cell);
     }
   }
   if (pool.signal?.aborted) throw aborted(pool.signal);
 }
-
-const pause = (milliseconds: number, signal?: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal?.addEventListener('abort', done);
-  });
 
 /** Runs a cell, unless it is done by now; false where another process has it. */
 async function runOne(cell: Cell, pool: Pool, env: Record<string, string>): Promise<boolean> {
