@@ -24,12 +24,12 @@ step() {
   local left=$((end - SECONDS))
   if [ $left -lt 5 ]; then table+="$name: not run, no time left"$'\n'; return; fi
   [ "$seconds" -lt $left ] || seconds=$left
-  local began=$SECONDS code=0
-  timeout "$seconds" "$@" > "$out/${name// /_}.log" 2>&1 || code=$?
+  local began=$SECONDS code=0 log="$out/${name// /_}.log"
+  timeout "$seconds" "$@" > "$log" 2>&1 || code=$?
   local last
-  last=$(grep -vE '^ *(Skipped|Duration): |^$' "$out/${name// /_}.log" | tail -n 1 | sed 's/^ *//')
+  last=$(grep -vE '^ *(Skipped|Duration): |^$' "$log" | tail -n 1 | sed 's/^ *//')
   table+="$name: exit $code after $((SECONDS - began)) s; $last"$'\n'
-  tail -n 40 "$out/${name// /_}.log"
+  tail -n 40 "$log"
 }
 tests() { node node_modules/uvu/bin.js test "$1"; }
 export -f tests
