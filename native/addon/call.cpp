@@ -147,6 +147,18 @@ void* locate(const Argument& array, napi_typedarray_type type, Index size, bool*
   return data;
 }
 
+// What a call writes shares no memory with anything else that it was given.
+static void check_apart(const std::vector<std::shared_ptr<Located>>& arrays) {
+  for (const auto& out : arrays) {
+    if (!out->written) continue;
+    for (const auto& other : arrays) {
+      if (other == out || !(out->begin < other->begin + other->bytes && other->begin < out->begin + out->bytes))
+        continue;
+      out->given.fail("LP_OPTION", "shares memory with " + other->given.name + "; pass an array of its own");
+    }
+  }
+}
+
 Call::Call(const Napi::CallbackInfo& info, const Export& of) : info_(info), of_(of) {
   if (of.parameters.empty() || of.parameters[0] != "mode" || info[0].IsUndefined()) return;
   const Argument mode = (*this)[0];
@@ -181,6 +193,7 @@ Napi::Value Call::run_on_device(std::function<void(cuda::Job&)> body, Finish fin
 
 Napi::Value Call::launch(Work work, Finish finish, const Launch& launch) {
   for (const auto& array : arrays_) array->locate(env(), async());
+  check_apart(arrays_);
   if (reporters_.empty()) return addon::run(env(), mode_, std::move(work), std::move(finish), launch);
   const auto reporting = [finish = std::move(finish), reporters = std::move(reporters_)](Napi::Env env) {
     const Napi::Value result = finish(env);
@@ -197,8 +210,9 @@ Indices::Indices(Call& call, const Argument& given, Index size, Index bound, con
 }
 
 void Indices::Array::locate(Napi::Env, bool) {
-  const auto* found = static_cast<const int32_t*>(addon::locate(given, napi_int32_array, size));
-  copy.assign(found, found + size);
+  const auto* indices = static_cast<const int32_t*>(addon::locate(given, napi_int32_array, size));
+  found(indices, size * sizeof(int32_t));
+  copy.assign(indices, indices + size);
   for (const int32_t index : copy) {
     if (index < 0 || index >= bound) {
       given.fail(code, "has the entry " + std::to_string(index) + "; expected 0 … " + std::to_string(bound - 1));

@@ -21,7 +21,9 @@
 // away. So a call first reads all that it is told and makes the arrays of its result, and only `run` finds the memory
 // of all arrays, at once, when no JavaScript runs any more. A job copies what it reads, unless that is shared memory,
 // which nobody can take away; a synchronous call reads in place. A job's results are arrays that nobody else sees until
-// its promise resolves.
+// its promise resolves. Arrays that the caller gives for results, `out`, are written in place by a synchronous call and
+// where they are shared memory; else a job's results are copied there at its end. They may share memory with nothing
+// else of the call.
 //
 // Devices. Where the mode names a device, the operation runs there (`run_placed`): arrays of the device are used where
 // they lie, others are brought there before its body, and results go back after it, or stay as arrays of the device
@@ -75,7 +77,7 @@ struct Argument {
   Argument operator[](const char* key) const;
   // The elements of a list.
   std::vector<Argument> list() const;
-  bool given() const { return !value.IsUndefined(); }
+  bool given() const { return !value.IsEmpty() && !value.IsUndefined(); }
 
   double number() const;
   double number(double least, double most) const;
@@ -123,10 +125,22 @@ Napi::Value wrap(Napi::Env env, std::shared_ptr<DeviceArray> array);
 
 // An array of a call, whose memory `Call::run` finds, and brings to a device and back.
 struct Located {
+  explicit Located(Argument given = {}) : given(std::move(given)) {}
   virtual ~Located() = default;
   virtual void locate(Napi::Env env, bool async) = 0;
   virtual void enter(cuda::Job&) {}
   virtual void leave(cuda::Job&) {}
+
+  // What the caller gave, its memory as `locate` found it (an array of a device is one byte at the object that holds
+  // it), and whether the call writes it.
+  Argument given;
+  const char* begin = nullptr;
+  size_t bytes = 0;
+  bool written = false;
+
+ protected:
+  void found(const void* memory, size_t size) { begin = static_cast<const char*>(memory), bytes = size; }
+  void found(const DeviceArray& array) { found(array.memory.get(), 1); }
 };
 
 // What the caller's handles hold is reported to the garbage collector when a call on them is over; see handle.h.
@@ -219,13 +233,14 @@ class Input {
  private:
   struct Array : Located {
     Array(Call& call, const Argument& given, Index size)
-        : given(given), size(size), resident(placed_array<T>(call, given, size)) {
+        : Located(given), size(size), resident(placed_array<T>(call, given, size)) {
       if (!resident) addon::locate(given, kArrayType<T>, size);  // a wrong one is refused before anything is made
     }
     void locate(Napi::Env, bool async) override {
-      if (resident) return;
+      if (resident) return found(*resident);
       bool shared = false;
       data = static_cast<const T*>(addon::locate(given, kArrayType<T>, size, &shared));
+      found(data, size * sizeof(T));
       if (async && shared) keep = Napi::Persistent(given.value.As<Napi::Object>());
       if (async && !shared) {
         copy = Buffer<T>(size);
@@ -236,7 +251,6 @@ class Input {
     void enter(cuda::Job& job) override {
       data = resident ? static_cast<const T*>(resident->memory->get()) : job.uploaded(data, size);
     }
-    Argument given;
     Index size;
     std::shared_ptr<DeviceArray> resident;
     const T* data = nullptr;
@@ -257,9 +271,8 @@ class Indices {
  private:
   struct Array : Located {
     Array(const Argument& given, Index size, Index bound, const char* code)
-        : given(given), size(size), bound(bound), code(code) {}
+        : Located(given), size(size), bound(bound), code(code) {}
     void locate(Napi::Env env, bool async) override;
-    Argument given;
     Index size, bound;
     const char* code;
     std::vector<int32_t> copy;
@@ -281,9 +294,10 @@ template <class T>
 class Output {
  public:
   Output() = default;
-  Output(Call& call, Index size) : array_(std::make_shared<Array>(call, size)) { call.add(array_); }
-  // An array of the caller's, which a synchronous call may write in place, and any call that runs where it lies.
-  Output(Call& call, const Argument& given, Index size) : array_(std::make_shared<Array>(call, given, size)) {
+  Output(Call& call, Index size) : Output(call, {}, size) {}
+  // In the caller's array, or a new one where none is given. `read`: the operation reads what it held.
+  Output(Call& call, const Argument& given, Index size, bool read = false)
+      : array_(std::make_shared<Array>(call, given, size, read)) {
     call.add(array_);
   }
   explicit operator bool() const { return array_ != nullptr; }
@@ -294,45 +308,64 @@ class Output {
 
  private:
   struct Array : Located {
-    Array(Call& call, Index size) : env(call.env()), size(size) {
-      if (call.resident()) {
+    Array(Call& call, const Argument& given, Index size, bool read)
+        : Located(given), env(call.env()), size(size), read(read) {
+      written = given.given();
+      if (written) {
+        resident = placed_array<T>(call, given, size);
+        if (!resident) addon::locate(given, kArrayType<T>, size);
+        keep = Napi::Persistent(given.value);
+      } else if (call.resident()) {
         resident = std::make_shared<DeviceArray>(DeviceArray{nullptr, kArrayType<T>, size});
       } else {
         keep = Napi::Persistent(new_array(env, kArrayType<T>, size));
       }
     }
-    Array(Call& call, const Argument& given, Index size)
-        : env(call.env()), size(size), filled(true), resident(placed_array<T>(call, given, size)) {
-      if (!resident) addon::locate(given, kArrayType<T>, size);
-      keep = Napi::Persistent(given.value);
+    T* target(bool* shared = nullptr) const {
+      const Argument array{keep.Value(), written ? given.name : "A result"};
+      return static_cast<T*>(addon::locate(array, kArrayType<T>, size, shared));
     }
-    void locate(Napi::Env, bool) override {
-      if (resident) return;
-      data = static_cast<T*>(addon::locate({keep.Value(), "A result"}, kArrayType<T>, size));
-      prefer_huge_pages(data, size * sizeof(T));
+    void locate(Napi::Env, bool async) override {
+      if (resident) {
+        if (written) found(*resident);
+        return;
+      }
+      bool shared = false;
+      data = target(&shared);
+      if (!written) return prefer_huge_pages(data, size * sizeof(T));
+      found(data, size * sizeof(T));
+      if (!async || shared) return;
+      aside = Buffer<T>(size);
+      if (read && size > 0) std::memcpy(aside.get(), data, size * sizeof(T));
+      data = aside.get();
     }
     void enter(cuda::Job& job) override {
       if (resident) {
-        if (!filled) {
+        if (!written) {
           resident->memory = std::make_shared<cuda::Memory>(job.device().shared_from_this(), size * sizeof(T));
         }
         data = static_cast<T*>(resident->memory->get());
         return;
       }
       host = data;
-      data = filled ? job.uploaded(host, size) : job.scratch<T>(size);
+      data = read ? job.uploaded(host, size) : job.scratch<T>(size);
     }
     void leave(cuda::Job& job) override {
       if (host) job.download(host, data, size * sizeof(T));
     }
-    Napi::Value value() const { return resident && !filled ? wrap(env, resident) : keep.Value(); }
+    Napi::Value value() const {
+      if (resident && !written) return wrap(env, resident);
+      if (aside.size() > 0) std::memcpy(target(), aside.get(), size * sizeof(T));
+      return keep.Value();
+    }
 
     Napi::Env env;
     Index size;
-    bool filled = false;  // by the caller
+    bool read;
     std::shared_ptr<DeviceArray> resident;
     T* data = nullptr;
-    T* host = nullptr;  // where the result goes back to
+    T* host = nullptr;  // where the result of a device goes back to
+    Buffer<T> aside;    // where a job computes what is then copied into the caller's array
     Napi::Reference<Napi::Value> keep;
   };
   std::shared_ptr<Array> array_;
@@ -415,12 +448,14 @@ Napi::Value with_state(Call& call, size_t index, Body&& body) {
   return with_float_type(given["features"], [&]<class T>() -> Napi::Value { return body(StateInput<T>(call, given)); });
 }
 
-// Arrays of the shapes of a state.
+// Arrays of the shapes of a state, the caller's where they are given.
 template <class T>
 struct StateOutput {
-  StateOutput(Call& call, const Sizes& sizes, bool biased)
-      : sizes(sizes), features(call, sizes.samples * sizes.dim), prototypes(call, sizes.classes * sizes.dim) {
-    if (biased) biases = Output<T>(call, sizes.classes);
+  StateOutput(Call& call, const Sizes& sizes, bool biased, const Argument& given = {}) : sizes(sizes) {
+    const auto entry = [&](const char* name) { return given.given() ? given[name] : Argument(); };
+    features = Output<T>(call, entry("features"), sizes.samples * sizes.dim);
+    prototypes = Output<T>(call, entry("prototypes"), sizes.classes * sizes.dim);
+    if (biased) biases = Output<T>(call, entry("biases"), sizes.classes);
   }
   State<T> get(const int32_t* labels = nullptr) const {
     return {features.matrix(sizes.samples, sizes.dim), prototypes.matrix(sizes.classes, sizes.dim), biases.get(),

@@ -1,5 +1,5 @@
-// lossAndGradient(mode, state, loss) → { value, accuracy, minMargin, features, prototypes, biases }, the last three the
-// gradients; measureLoss(mode, state, loss) → the numbers alone: see ops/loss/losses.
+// lossAndGradient(mode, state, loss, out?) → { value, accuracy, minMargin, features, prototypes, biases }, the last
+// three the gradients; measureLoss(mode, state, loss) → the numbers alone: see ops/loss/losses.
 #include "ops/loss/losses.h"
 
 #include "addon/call.h"
@@ -32,7 +32,7 @@ Napi::Value loss_and_gradient(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     const Loss loss = loss_in(call[2], state.sizes.samples, state.sizes.classes);
     const cuda::Precision precision = precision_in(call[2]);
-    const StateOutput<T> gradient(call, state.sizes, true);
+    const StateOutput<T> gradient(call, state.sizes, true, call[3]);
     const auto summary = std::make_shared<LossSummary>();
     return call.run_placed(
         [=](Control& control) {
@@ -48,7 +48,7 @@ Napi::Value loss_and_gradient(Call& call) {
         });
   });
 }
-LP_EXPORT("lossAndGradient(mode, state, loss)", loss_and_gradient)
+LP_EXPORT("lossAndGradient(mode, state, loss, out)", loss_and_gradient)
 
 }  // namespace
 }  // namespace lp::addon

@@ -1,9 +1,7 @@
-// matmul(mode, { a, b, out? }, { m, n, k, transposeA, transposeB, alpha, beta, batch, precision }) → { out }, the array
+// matmul(mode, a, b, { m, n, k, transposeA, transposeB, alpha, beta, batch, precision }, out?) → { out }, the array
 // given or a new one: see ops/linear/matmul. The plan is made and checked by src/array/matmul.ts; here only that it
 // stays inside the arrays.
 #include "ops/linear/matmul.h"
-
-#include <algorithm>
 
 #include "addon/call.h"
 #include "addon/device.h"
@@ -49,9 +47,9 @@ double extent(const MatmulPlan& plan, Index rows, Index cols, Index BatchDim::* 
 }
 
 Napi::Value matmul(Call& call) {
-  const Argument operands = call[1], left = operands["a"], right = operands["b"], given = operands["out"];
+  const Argument left = call[1], right = call[2];
   return with_float_type(left, [&]<class T>() {
-    const MatmulPlan plan = read_plan(call[2]);
+    const MatmulPlan plan = read_plan(call[3]);
     const Index a_size = left.length(), b_size = right.length();
     if (!(result_size(plan) <= kMostElements)) throw Error("LP_SHAPE", "The product has too many elements.");
     const Index size = static_cast<Index>(result_size(plan));
@@ -60,34 +58,13 @@ Napi::Value matmul(Call& call) {
       throw Error("LP_SHAPE", "The product reaches beyond its operands.");
     }
     const Input<T> a(call, left, a_size), b(call, right, b_size);
-    const auto multiply = [&](const Output<T>& out) {
-      return call.run_placed([=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); },
-                             [=](cuda::Job& job) { cuda::matmul(job, plan, a.get(), b.get(), out.get()); },
-                             [=](Napi::Env env) { return named(env, {{"out", out}}); });
-    };
-    if (!given.given()) return multiply(Output<T>(call, size));
-    if (!call.async() || device_array(given.value)) return multiply(Output<T>(call, given, size));
-    // A job computes into memory of its own and copies at the end, if the caller's array is still there then.
-    const Output<T> out(call, size);
-    const Input<T> initial(call, given, size);
-    const auto target = std::make_shared<Napi::ObjectReference>(Napi::Persistent(given.value.As<Napi::Object>()));
-    return call.run_placed(
-        [=](Control& control) {
-          if (plan.beta != 0) std::copy_n(initial.get(), size, out.get());
-          lp::matmul(plan, a.get(), b.get(), out.get(), control);
-        },
-        [=](cuda::Job& job) {
-          if (plan.beta != 0) job.copy(out.get(), initial.get(), size * sizeof(T));
-          cuda::matmul(job, plan, a.get(), b.get(), out.get());
-        },
-        [=](Napi::Env env) {
-          const auto* from = static_cast<const T*>(locate({out.value(), "A result"}, kArrayType<T>, size));
-          std::copy_n(from, size, static_cast<T*>(locate({target->Value(), "out"}, kArrayType<T>, size)));
-          return named(env, {{"out", target->Value()}});
-        });
+    const Output<T> out(call, call[4], size, plan.beta != 0);
+    return call.run_placed([=](Control& control) { lp::matmul(plan, a.get(), b.get(), out.get(), control); },
+                           [=](cuda::Job& job) { cuda::matmul(job, plan, a.get(), b.get(), out.get()); },
+                           [=](Napi::Env env) { return named(env, {{"out", out}}); });
   });
 }
-LP_EXPORT("matmul(mode, operands, plan)", matmul)
+LP_EXPORT("matmul(mode, a, b, plan, out)", matmul)
 
 }  // namespace
 }  // namespace lp::addon

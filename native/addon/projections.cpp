@@ -1,4 +1,4 @@
-// projections(mode, state) → { plus1, minus1, plus2, minus2, rest }, each { features, prototypes }: see
+// projections(mode, state, out?) → { plus1, minus1, plus2, minus2, rest }, each { features, prototypes }: see
 // ops/linear/projections.
 #include "ops/linear/projections.h"
 
@@ -12,7 +12,10 @@ constexpr const char* kParts[] = {"plus1", "minus1", "plus2", "minus2", "rest"};
 Napi::Value projections(Call& call) {
   return with_state(call, 1, [&]<class T>(const StateInput<T>& state) {
     std::vector<StateOutput<T>> parts;
-    for (size_t i = 0; i < std::size(kParts); i++) parts.emplace_back(call, state.sizes, false);
+    const Argument given = call[2];
+    for (const char* part : kParts) {
+      parts.emplace_back(call, state.sizes, false, given.given() ? given[part] : Argument());
+    }
     const auto out = [=] {
       Projections<T> out;
       for (size_t i = 0; i < parts.size(); i++) {
@@ -31,7 +34,7 @@ Napi::Value projections(Call& call) {
                            });
   });
 }
-LP_EXPORT("projections(mode, state)", projections)
+LP_EXPORT("projections(mode, state, out)", projections)
 
 }  // namespace
 }  // namespace lp::addon

@@ -6,7 +6,7 @@
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkChoice, nearest, option, show } from '../check/options.js';
-import { type DType, engine, type Float, type Handle, type Operand, type Result } from '../engine/load.js';
+import { type DType, engine, type Float, type Handle, type Operand, type Result, type Sizes } from '../engine/load.js';
 import { closePlace, type DeviceName, openPlace, type Place, type Precision, type RawDevice } from '../engine/place.js';
 import { run } from '../engine/run.js';
 import {
@@ -16,7 +16,9 @@ import {
   checkRank,
   checkSameType,
   checkStateOf,
+  describe,
   type NDArray,
+  showShape,
 } from './ndarray.js';
 
 export type { DeviceName, Precision };
@@ -219,28 +221,70 @@ export function checkOperand(array: unknown, name: string, rank?: number): Check
   return { shape: array.shape, data: operandOf(array, name), dtype: array.dtype, device: array.device };
 }
 
+/** Shapes of results, by their names. */
+export type Shapes = readonly number[] | { readonly [name: string]: Shapes };
+
+/** What stands for arrays of these names in native calls. */
+export type Operands<S> = S extends readonly number[] ? Operand : { readonly [Name in keyof S]: Operands<S[Name]> };
+
+/** Arrays of the caller's that results go to, by their names in messages. */
+export type Outs = Record<string, { readonly given: NDArray | DeviceArray; readonly checked: ReturnType<typeof checkOperand> }>;
+
+/**
+ * Checks the arrays of `out`, of these shapes, and adds them to `outs`. That they share no memory with anything else of the call
+ * is checked where the call finds its memory, in `native/addon/call.cpp`.
+ * @throws `LP_SHAPE`, `LP_DTYPE`, `LP_DETACHED`
+ */
+export function checkOut<S extends Shapes>(given: unknown, shapes: S, outs: Outs, name = 'out'): Operands<S> {
+  if (Array.isArray(shapes)) {
+    const checked = checkOperand(given, name);
+    if (showShape(checked.shape) !== showShape(shapes)) {
+      throw new LayerpeelError('LP_SHAPE', `${name} is ${showShape(checked.shape)}; expected ${showShape(shapes)}.`);
+    }
+    outs[name] = { given: given as NDArray | DeviceArray, checked };
+    return checked.data as Operands<S>;
+  }
+  if (typeof given !== 'object' || given === null) {
+    const names = Object.keys(shapes).join(', ');
+    throw new LayerpeelError('LP_SHAPE', `${name} is ${describe(given)}; expected { ${names} } with an array each.`);
+  }
+  const entry = ([key, inner]: [string, Shapes]) => [
+    key,
+    checkOut((given as Record<string, unknown>)[key], inner, outs, `${name}.${key}`),
+  ];
+  return Object.fromEntries(Object.entries(shapes).map(entry)) as Operands<S>;
+}
+
 /** Where a call runs, and how its results are given. */
 export interface Placement {
   readonly place: Place | undefined;
-  /** A result, there or here. */
+  /** A result, there or here: the caller's array where it went there. */
   readonly give: <A extends NDArray | DeviceArray>(shape: readonly number[], data: Operand) => A;
 }
 
 /**
- * Where a call with these arrays runs: with arrays of a device, there, and all that are as large must lie there too.
+ * Where a call with these arrays runs: with arrays of a device, there, and all that are as large must lie there too, `outs` as well.
  * @throws `LP_DEVICE`, `LP_OPTION`
  */
 export function placed(
   arrays: Readonly<Record<string, ReturnType<typeof checkOperand> | undefined>>,
   options: DeviceOptions,
   effort: Effort,
+  outs: Outs = {},
 ): Placement {
-  const given = Object.entries(arrays).filter(([, array]) => array !== undefined) as [string, ReturnType<typeof checkOperand>][];
+  const targets = Object.entries(outs).map(([name, { checked }]) => [name, checked] as const);
+  const given = [...Object.entries(arrays), ...targets].filter(([, array]) => array !== undefined) as [
+    string,
+    ReturnType<typeof checkOperand>,
+  ][];
+  const owners = new Map(Object.values(outs).map(({ given, checked }) => [checked.data, given]));
+  const giving = (fresh: (shape: readonly number[], data: Operand) => NDArray | DeviceArray) =>
+    ((shape, data) => owners.get(data) ?? fresh(shape, data)) as Placement['give'];
   const [first] = given.filter(([, { device }]) => device !== undefined);
   const dtype = checkSameType(Object.fromEntries(given));
   if (!first) {
     const plain = (shape: readonly number[], data: Operand) => ({ shape, data: data as Float });
-    return { place: asked(options, effort), give: plain as Placement['give'] };
+    return { place: asked(options, effort), give: giving(plain) };
   }
   const device = first[1].device as Device;
   for (const [name, array] of given) {
@@ -265,7 +309,7 @@ export function placed(
   }
   const there = (shape: readonly number[], data: Operand) =>
     new DeviceArray(device, { shape, data: data as Handle<'device array'>, dtype });
-  return { place: { device: rawOf(device), resident: true }, give: there as Placement['give'] };
+  return { place: { device: rawOf(device), resident: true }, give: giving(there) };
 }
 
 /** A state whose arrays lie on a device, biases too; labels on the CPU. */
@@ -279,19 +323,28 @@ export interface DeviceState {
 /**
  * Checks a state of the CPU or of a device, and says where a call with it runs.
  * @param effort of the call, by its sizes
+ * @param shapes of the results that `options.out` may have arrays for, by its sizes
  */
-export function checkPlacedState(
+export function checkPlacedState<S extends Shapes = never>(
   state: unknown,
-  options: DeviceOptions,
+  options: DeviceOptions & { readonly out?: unknown },
   effort: (state: CheckedState<Operand>) => Effort,
-): { checked: CheckedState<Operand> } & Placement {
+  shapes?: (state: CheckedState<Operand>) => S,
+): { checked: CheckedState<Operand>; out: Operands<S> | undefined } & Placement {
   const arrays: Record<string, ReturnType<typeof checkOperand>> = {};
   const checked = checkStateOf(state, (array, name, rank) => {
     arrays[name] = checkOperand(array, name, rank);
     return arrays[name];
   });
-  return { checked, ...placed(arrays, options, effort(checked)) };
+  const outs: Outs = {};
+  const given = shapes && options.out;
+  const out = given === undefined ? undefined : checkOut(given, (shapes as NonNullable<typeof shapes>)(checked), outs);
+  return { checked, out, ...placed(arrays, options, effort(checked), outs) };
 }
+
+/** The shapes of features and prototypes, and those of biases too, as results of a state have them. */
+export const partShapes = ({ samples, classes, dim }: Sizes) => ({ features: [samples, dim], prototypes: [classes, dim] });
+export const stateShapes = (sizes: Sizes) => ({ ...partShapes(sizes), biases: [sizes.classes] });
 
 /** The bytes of a state's arrays, there and back. */
 export const stateBytes = ({ samples, classes, dim, dtype }: Pick<CheckedState, 'samples' | 'classes' | 'dim' | 'dtype'>): number =>

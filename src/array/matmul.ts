@@ -6,13 +6,15 @@
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkNumber, option } from '../check/options.js';
-import type { Float, Operand } from '../engine/load.js';
+import type { Operand } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
 import {
   checkOperand,
+  checkOut,
   checkPrecision,
   type DeviceArray,
   type DeviceOptions,
+  type Outs,
   type Precision,
   type PrecisionOptions,
   placed,
@@ -63,12 +65,6 @@ interface MatmulPlan {
   readonly precision: Precision;
 }
 
-interface Operands {
-  readonly a: Operand;
-  readonly b: Operand;
-  readonly out: Operand | undefined;
-}
-
 interface RawProduct {
   readonly out: Operand;
 }
@@ -76,7 +72,7 @@ interface RawProduct {
 declare module '../engine/load.js' {
   interface Engine {
     /** The product in `out`, or in a new array. */
-    matmul(mode: Mode, operands: Operands, plan: MatmulPlan): Result<RawProduct>;
+    matmul(mode: Mode, a: Operand, b: Operand, plan: MatmulPlan, out: Operand | undefined): Result<RawProduct>;
   }
 }
 
@@ -101,25 +97,20 @@ export function product<A extends NDArray | DeviceArray>(a: A, b: A, options: Ma
   }
   const { shape: batchShape, strides } = broadcast(left.shape.slice(0, -2), right.shape.slice(0, -2), m * k, k * n);
   const shape = [...batchShape, m, n];
-  const out = options.out === undefined ? undefined : checkOperand(options.out, 'out');
+  const outs: Outs = {};
+  const given = options.out;
+  const out = given === undefined ? undefined : checkOut(given, shape, outs);
   const products = size(shape) * k;
   const bytes = (size(left.shape) + size(right.shape) + size(shape)) * (left.dtype === 'float32' ? 4 : 8);
-  const { place, give } = placed({ a: left, b: right, out }, options, { operations: 2 * products, bytes });
-  if (out && showShape(out.shape) !== showShape(shape)) {
-    throw new LayerpeelError('LP_SHAPE', `out is ${showShape(out.shape)}; expected ${showShape(shape)}.`);
-  }
+  const { place, give } = placed({ a: left, b: right }, options, { operations: 2 * products, bytes }, outs);
   if (!out && beta !== 0)
     throw new LayerpeelError('LP_OPTION', `options.beta is ${beta}, but there is no out for it to scale; pass out.`);
-  if (out && (overlap(out.data, left.data) || overlap(out.data, right.data))) {
-    throw new LayerpeelError('LP_OPTION', 'out shares memory with a or b; pass an array of its own.');
-  }
 
-  const operands = { a: left.data, b: right.data, out: out?.data };
   const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides), precision };
   return {
     place,
-    call: (engine, mode) => engine.matmul(mode, operands, plan),
-    wrap: ({ out: data }) => options.out ?? give<A>(shape, data),
+    call: (engine, mode) => engine.matmul(mode, left.data, right.data, plan, out),
+    wrap: ({ out: data }) => give<A>(shape, data),
   };
 }
 
@@ -163,19 +154,4 @@ function broadcast(
     bStride *= bSize;
   }
   return { shape, strides };
-}
-
-function overlap(x: Operand, y: Operand): boolean {
-  return isFloat(x) && isFloat(y) ? shareMemory(x, y) : x === y;
-}
-
-const isFloat = (x: Operand): x is Float => ArrayBuffer.isView(x);
-
-function shareMemory(x: Float, y: Float): boolean {
-  return (
-    x.buffer === y.buffer &&
-    x.byteOffset < y.byteOffset + y.byteLength &&
-    y.byteOffset < x.byteOffset + x.byteLength &&
-    x.length * y.length > 0
-  );
 }

@@ -4,13 +4,19 @@
  * classes of `N` samples their eigenvalues are `±(1+γ)/(C√N)` (plus1, minus1), `±(1+γ−γC)/(C√N)` (plus2, minus2) and 0.
  */
 
-import { checkPlacedState, type DeviceArray, type DeviceOptions, type DeviceState, stateBytes } from '../array/device.js';
+import {
+  checkPlacedState,
+  type DeviceArray,
+  type DeviceOptions,
+  type DeviceState,
+  type Operands,
+  partShapes,
+  stateBytes,
+} from '../array/device.js';
 import { checkBalanced, type NDArray, type State } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
-import type { Operand, RawArrays } from '../engine/load.js';
+import type { Operand, RawArrays, Sizes } from '../engine/load.js';
 import { run, runSync, type Task } from '../engine/run.js';
-
-export interface ProjectionsOptions extends Control, DeviceOptions {}
 
 /** Features `[n, p]` and prototypes `[C, p]` of one part. */
 export interface Part<A extends NDArray | DeviceArray = NDArray> {
@@ -32,6 +38,15 @@ export interface Parts<A extends NDArray | DeviceArray = NDArray> {
   readonly rest: Part<A>;
 }
 
+export interface ProjectionsOptions<A extends NDArray | DeviceArray = NDArray> extends Control, DeviceOptions {
+  /**
+   * Arrays that the parts go to, such as an earlier result; they share no memory with the state or each other, and hold what
+   * is not specified after a call that fails or is stopped.
+   * @default new arrays
+   */
+  readonly out?: Parts<A> | undefined;
+}
+
 /**
  * Splits features and prototypes into their five orthogonal parts (UL Eq. 8). Labels may be in any order; every class
  * must have the same number of samples.
@@ -40,10 +55,13 @@ export interface Parts<A extends NDArray | DeviceArray = NDArray> {
  *   `LP_ABORTED`
  */
 export async function spectralProjections(state: State, options?: ProjectionsOptions): Promise<Parts>;
-export async function spectralProjections(state: DeviceState, options?: ProjectionsOptions): Promise<Parts<DeviceArray>>;
+export async function spectralProjections(
+  state: DeviceState,
+  options?: ProjectionsOptions<DeviceArray>,
+): Promise<Parts<DeviceArray>>;
 export async function spectralProjections(
   state: State | DeviceState,
-  options: ProjectionsOptions = {},
+  options: ProjectionsOptions<NDArray | DeviceArray> = {},
 ): Promise<Parts<NDArray | DeviceArray>> {
   return run(split(state, options), options);
 }
@@ -56,18 +74,28 @@ export function spectralProjectionsSync(state: State, options: ProjectionsOption
 /** The arrays of the parts. */
 type RawParts = { readonly [Part in keyof Parts]: RawArrays<Operand> };
 
+const shapes = (sizes: Sizes) => {
+  const part = partShapes(sizes);
+  return { plus1: part, minus1: part, plus2: part, minus2: part, rest: part };
+};
+
 declare module '../engine/load.js' {
   interface Engine {
-    projections(mode: Mode, state: EngineState): Result<RawParts>;
+    projections(mode: Mode, state: EngineState, out: Operands<ReturnType<typeof shapes>> | undefined): Result<RawParts>;
   }
 }
 
-function split<A extends NDArray | DeviceArray>(state: State | DeviceState, options: ProjectionsOptions): Task<RawParts, Parts<A>> {
-  checkOptions(options, ['device']);
-  const { checked, place, give } = checkPlacedState(state, options, (state) => ({
-    operations: stateBytes(state),
-    bytes: 3 * stateBytes(state),
-  }));
+function split<A extends NDArray | DeviceArray>(
+  state: State | DeviceState,
+  options: ProjectionsOptions<NDArray | DeviceArray>,
+): Task<RawParts, Parts<A>> {
+  checkOptions(options, ['out', 'device']);
+  const { checked, out, place, give } = checkPlacedState(
+    state,
+    options,
+    (state) => ({ operations: stateBytes(state), bytes: 3 * stateBytes(state) }),
+    shapes,
+  );
   checkBalanced(checked, 'spectralProjections');
   const { samples, classes, dim } = checked;
   const shaped = ({ features, prototypes }: RawArrays<Operand>): Part<A> => ({
@@ -76,7 +104,7 @@ function split<A extends NDArray | DeviceArray>(state: State | DeviceState, opti
   });
   return {
     place,
-    call: (engine, mode) => engine.projections(mode, checked),
+    call: (engine, mode) => engine.projections(mode, checked, out),
     wrap: ({ plus1, minus1, plus2, minus2, rest }) => ({
       plus1: shaped(plus1),
       minus1: shaped(minus1),

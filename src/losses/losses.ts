@@ -19,9 +19,11 @@ import {
   type DeviceArray,
   type DeviceOptions,
   type DeviceState,
+  type Operands,
   type Precision,
   type PrecisionOptions,
   stateBytes,
+  stateShapes,
 } from '../array/device.js';
 import { checkArray, type NDArray, type State, showShape } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
@@ -120,8 +122,6 @@ export interface LossSetting {
   readonly regularization?: Regularization | undefined;
 }
 
-export interface LossOptions extends LossSetting, Control, DeviceOptions, PrecisionOptions {}
-
 export interface LossAndGradient<A extends NDArray | DeviceArray = NDArray> {
   /** The loss, regularization included. */
   readonly value: number;
@@ -134,6 +134,19 @@ export interface LossAndGradient<A extends NDArray | DeviceArray = NDArray> {
   readonly biases: A;
 }
 
+export interface LossOptions<A extends NDArray | DeviceArray = NDArray>
+  extends LossSetting,
+    Control,
+    DeviceOptions,
+    PrecisionOptions {
+  /**
+   * Arrays that the gradients go to, such as those of an earlier result; they share no memory with the state or each other, and
+   * hold what is not specified after a call that fails or is stopped.
+   * @default new arrays
+   */
+  readonly out?: Pick<LossAndGradient<A>, 'features' | 'prototypes' | 'biases'> | undefined;
+}
+
 /**
  * The loss of a state and its gradients. Logits are made a block of samples at a time and never stored whole; the result
  * does not depend on the number of threads.
@@ -142,11 +155,15 @@ export interface LossAndGradient<A extends NDArray | DeviceArray = NDArray> {
  *   `LP_DTYPE`, `LP_NOT_FINITE`, `LP_OVERFLOW`, `LP_DETACHED`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
 export async function lossAndGradient(loss: Loss, state: State, options?: LossOptions): Promise<LossAndGradient>;
-export async function lossAndGradient(loss: Loss, state: DeviceState, options?: LossOptions): Promise<LossAndGradient<DeviceArray>>;
+export async function lossAndGradient(
+  loss: Loss,
+  state: DeviceState,
+  options?: LossOptions<DeviceArray>,
+): Promise<LossAndGradient<DeviceArray>>;
 export async function lossAndGradient(
   loss: Loss,
   state: State | DeviceState,
-  options: LossOptions = {},
+  options: LossOptions<NDArray | DeviceArray> = {},
 ): Promise<LossAndGradient<NDArray | DeviceArray>> {
   return run(differentiate(loss, state, options), options);
 }
@@ -183,7 +200,12 @@ export interface EngineLoss {
 declare module '../engine/load.js' {
   interface Engine {
     /** The loss and its gradients. */
-    lossAndGradient(mode: Mode, state: EngineState, loss: PlacedLoss): Result<RawLoss>;
+    lossAndGradient(
+      mode: Mode,
+      state: EngineState,
+      loss: PlacedLoss,
+      out: Operands<ReturnType<typeof stateShapes>> | undefined,
+    ): Result<RawLoss>;
     measureLoss(mode: Mode, state: EngineState, loss: PlacedLoss): Result<LossMeasures>;
   }
 }
@@ -197,32 +219,38 @@ interface PlacedLoss extends EngineLoss {
 interface RawLoss extends LossMeasures, Required<RawArrays<Operand>> {}
 
 /** What `lossAndGradient` says of a state, at the cost of its logits: no gradient is made. */
-export async function measureLoss(loss: Loss, state: State | DeviceState, options: LossOptions = {}): Promise<LossMeasures> {
+export async function measureLoss(
+  loss: Loss,
+  state: State | DeviceState,
+  options: Omit<LossOptions, 'out'> = {},
+): Promise<LossMeasures> {
   const { checked, plan, place } = prepare(loss, state, options);
   return run({ place, call: (engine, mode) => engine.measureLoss(mode, checked, plan), wrap: (raw: LossMeasures) => raw }, options);
 }
 
-/** A loss of a state as the engine takes it, and where it runs. */
-function prepare(loss: Loss, state: State | DeviceState, options: LossOptions) {
-  checkOptions(options, [...settingKeys, 'device', 'precision']);
+/** A loss of a state as the engine takes it, and where it runs. @param shapes of its gradients, if they are wanted */
+function prepare(loss: Loss, state: State | DeviceState, options: LossOptions<NDArray | DeviceArray>, shapes?: typeof stateShapes) {
+  checkOptions(options, [...settingKeys, ...(shapes ? ['out'] : []), 'device', 'precision']);
   const precision = checkPrecision(options);
-  const { checked, ...placement } = checkPlacedState(state, options, (state) => ({
-    operations: 6 * state.samples * state.classes * state.dim,
-    bytes: stateBytes(state),
-  }));
+  const { checked, ...placement } = checkPlacedState(
+    state,
+    options,
+    (state) => ({ operations: 6 * state.samples * state.classes * state.dim, bytes: stateBytes(state) }),
+    shapes,
+  );
   return { checked, plan: { ...checkLoss(loss, options, checked, option('loss'), option('options')), precision }, ...placement };
 }
 
 function differentiate<A extends NDArray | DeviceArray>(
   loss: Loss,
   state: State | DeviceState,
-  options: LossOptions,
+  options: LossOptions<NDArray | DeviceArray>,
 ): Task<RawLoss, LossAndGradient<A>> {
-  const { checked, plan, place, give } = prepare(loss, state, options);
+  const { checked, plan, out, place, give } = prepare(loss, state, options, stateShapes);
   const { samples, classes, dim } = checked;
   return {
     place,
-    call: (engine, mode) => engine.lossAndGradient(mode, checked, plan),
+    call: (engine, mode) => engine.lossAndGradient(mode, checked, plan, out),
     wrap: ({ features, prototypes, biases, ...measures }) => ({
       ...measures,
       features: give<A>([samples, dim], features),

@@ -12,11 +12,16 @@ import {
   gradientFlowSync,
   LayerpeelError,
   type Limit,
+  lossAndGradientSync,
   matmul,
   matmulSync,
   type NDArray,
+  type Parts,
+  type Products,
   randomState,
   type State,
+  spectralProjectionsSync,
+  structuredProductsSync,
   type StudyConfig,
   study,
   trajectoryMeasures,
@@ -67,6 +72,15 @@ try {
 }
 
 const state: State = randomState({ classes: 3, perClass: 2, dim: 4 });
+{
+  let products: Products | undefined;
+  for (let step = 0; step < 2; step++) products = structuredProductsSync(state, { gamma: 0.1, out: products });
+  const parts: Parts = spectralProjectionsSync(state, { out: undefined });
+  spectralProjectionsSync(state, { out: parts });
+  lossAndGradientSync({ kind: 'mse' }, state, { out: lossAndGradientSync({ kind: 'mse' }, state, { out: products }) });
+  // @ts-expect-error: every array is needed
+  structuredProductsSync(state, { gamma: 0.1, out: { features: a } });
+}
 {
   using trajectory = gradientFlowSync(state, { gamma: 0, rates: { features: 1, prototypes: (t) => 1 / (1 + t) } });
   const { loss } = trajectory.measureSync([0, 1], ['loss', 'accuracy']);

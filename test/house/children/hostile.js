@@ -67,7 +67,7 @@ attempt(() => native.deviceList({ cublas: '' }));
 const device = attempt(() => native.deviceOpen(undefined, { ordinal: 0, cublas: '' }))?.handle;
 const there = attempt(() => native.devicePut({ atOnce: true, device, resident: true }, { data: new Float32Array(6) }))?.data;
 attempt(() => native.deviceRead({ atOnce: true, device, resident: false }, { data: there }));
-attempt(() => native.matmul({ atOnce: true, device, resident: true }, { a: there, b: there }, { m: 2 }));
+attempt(() => native.matmul({ atOnce: true, device, resident: true }, there, there, { m: 2 }));
 attempt(() => native.deviceRoom(device));
 attempt(() => native.deviceClose(device));
 for (const dtype of ['float32', 'float64']) {
@@ -76,8 +76,8 @@ for (const dtype of ['float32', 'float64']) {
   const biases = { shape: [3], data: new features.data.constructor(3) };
   matmulSync(features, prototypes, { transposeB: true });
   matmulSync(features, prototypes, { transposeB: true, beta: 1, out: { shape: [12, 3], data: new features.data.constructor(36) } });
-  spectralProjectionsSync(state);
-  structuredProductsSync(state, { gamma: 0.1 });
+  spectralProjectionsSync(state, { out: spectralProjectionsSync(state) });
+  structuredProductsSync(state, { gamma: 0.1, out: structuredProductsSync(state, { gamma: 0.1 }) });
   iteratedDescentSync({ ...state, biases }, { gamma: 0.1, learningRates: { features: 0.1, prototypes: 0.1 }, steps: 3 });
   const { labels } = state;
   const sizes = { samples: 12, classes: 3, dim: 5 };
@@ -87,7 +87,7 @@ for (const dtype of ['float32', 'float64']) {
   const softLabels = { shape: [12, 3], data: new features.data.constructor(36).fill(1 / 3) };
   lossAndGradientSync({ kind: 'cross-entropy', classWeights: [1, 2, 3] }, { ...state, biases }, { normalizeFeatures: true });
   lossAndGradientSync({ kind: 'cross-entropy', softLabels }, state);
-  lossAndGradientSync({ kind: 'dot-regression' }, state);
+  lossAndGradientSync({ kind: 'dot-regression' }, state, { out: lossAndGradientSync({ kind: 'dot-regression' }, state) });
   for (const momentum of [0, 0.9]) {
     const problem = { loss: { kind: 'mse' }, state: { ...state, biases }, target: { features, prototypes } };
     const options = { learningRates: { features: 0.1, prototypes: 0.1 }, momentum, measure: { names: ['loss', 'distance'] } };

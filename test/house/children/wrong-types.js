@@ -43,6 +43,9 @@ const seen = {
   batch: { size: 2, seed: 1 },
   stop: { event: { measure: 'loss', below: -1 } },
 };
+const empty = (...shape) => ({ shape, data: new Float64Array(shape.reduce((product, extent) => product * extent)) });
+const part = () => ({ features: empty(12, 3), prototypes: empty(3, 3) });
+const out = () => ({ ...part(), biases: empty(3) });
 const checkpoint = () => layerpeel.projectedDescentSync(problem(), { ...steps, momentum: 0.5 }).next().value.checkpoint;
 const files = {};
 for (const [name, bytes] of Object.entries({
@@ -74,7 +77,7 @@ const honest = {
     },
     {},
   ],
-  matmul: () => [matrix(2, 3), matrix(3, 2), { alpha: 2 }],
+  matmul: () => [matrix(2, 3), matrix(3, 2), { alpha: 2, out: empty(2, 2) }],
   formatNpy: () => [matrix(2, 3)],
   parseNpy: () => [files['h.npy'], 'h'],
   readNpy: () => ['h.npy'],
@@ -110,10 +113,10 @@ const honest = {
   ],
   iteratedDescent: () => [state(), { gamma: 0.1, ...steps }],
   kernelFlow: () => [state(), { loss: 'unhinged', gamma: 0.1, rate: 1, kernel: identity }],
-  structuredProducts: () => [state(), { gamma: 0.1 }],
+  structuredProducts: () => [state(), { gamma: 0.1, out: out() }],
   batchedDescent: () => [[problem(), problem()], steps],
   projectedDescent: () => [problem(), seen],
-  spectralProjections: () => [state(), {}],
+  spectralProjections: () => [state(), { out: { plus1: part(), minus1: part(), plus2: part(), minus2: part(), rest: part() } }],
   sphericalDescent: () => [state(), { gamma: 0.1, learningRate: 0.1 }],
   calibration: () => [logits(), labels(), { temperature: 2 }],
   fitTemperature: () => [logits(), labels(), {}],
@@ -135,7 +138,7 @@ const honest = {
     { temperature: 2, resamples: 3, groups: { many: 8, few: 4 } },
   ],
   tangentCurvature: () => [state(), { steps: 5 }],
-  lossAndGradient: () => [{ kind: 'cross-entropy', labelSmoothing: 0.1 }, state(), { regularization: { weight: 0.1 } }],
+  lossAndGradient: () => [{ kind: 'cross-entropy', labelSmoothing: 0.1 }, state(), { regularization: { weight: 0.1 }, out: out() }],
   kktCertificate: () => [separated(), {}],
   margins: () => [state(), {}],
   loadCheckpoint: () => ['c.safetensors'],
@@ -256,6 +259,9 @@ function replaced(args, [first, ...rest], value) {
   return copy;
 }
 
+/** An array with elements of its own, as what it is given to may write there (`out`); any other value as it is. */
+const own = (value) => (value?.data instanceof Float64Array ? { ...value, data: value.data.slice() } : value);
+
 /** Paths of parameters and of the keys of their types. */
 function* pathsOf(parameters) {
   for (const [i, { type, file, optional }] of parameters.entries()) yield* under([i], type, file, optional, 4);
@@ -299,7 +305,7 @@ async function tryAll(name, parameters, make, call, deadline) {
       const shown = `${name}(${path.join('.')} = ${inspect(value, { depth: 1, maxArrayLength: 3, maxStringLength: 20 }).replace(/\s+/g, ' ')})`;
       writeSync(2, `${shown}\n`);
       calls++;
-      const args = replaced(make(), path, value);
+      const args = replaced(make(), path, own(value));
       const { result, error } = await outcome(() => call(deadline ? deadline(args, path) : args));
       if (error) {
         refused++;
