@@ -238,7 +238,7 @@ export type Outs = Record<string, { readonly given: NDArray | DeviceArray; reado
 export function checkOut<S extends Shapes>(given: unknown, shapes: S, outs: Outs, name = 'out'): Operands<S> {
   if (Array.isArray(shapes)) {
     const checked = checkOperand(given, name);
-    if (showShape(checked.shape) !== showShape(shapes)) {
+    if (checked.shape.length !== shapes.length || !shapes.every((extent, axis) => checked.shape[axis] === extent)) {
       throw new LayerpeelError('LP_SHAPE', `${name} is ${showShape(checked.shape)}; expected ${showShape(shapes)}.`);
     }
     outs[name] = { given: given as NDArray | DeviceArray, checked };
@@ -272,16 +272,17 @@ export function placed(
   effort: Effort,
   outs: Outs = {},
 ): Placement {
-  const targets = Object.entries(outs).map(([name, { checked }]) => [name, checked] as const);
-  const given = [...Object.entries(arrays), ...targets].filter(([, array]) => array !== undefined) as [
-    string,
-    ReturnType<typeof checkOperand>,
-  ][];
-  const owners = new Map(Object.values(outs).map(({ given, checked }) => [checked.data, given]));
+  const all: Record<string, ReturnType<typeof checkOperand> | undefined> = { ...arrays };
+  const owners = new Map<Operand, NDArray | DeviceArray>();
+  for (const [name, { given, checked }] of Object.entries(outs)) {
+    all[name] = checked;
+    owners.set(checked.data, given);
+  }
   const giving = (fresh: (shape: readonly number[], data: Operand) => NDArray | DeviceArray) =>
     ((shape, data) => owners.get(data) ?? fresh(shape, data)) as Placement['give'];
-  const [first] = given.filter(([, { device }]) => device !== undefined);
-  const dtype = checkSameType(Object.fromEntries(given));
+  const dtype = checkSameType(all);
+  const given = Object.entries(all).filter((entry): entry is [string, ReturnType<typeof checkOperand>] => entry[1] !== undefined);
+  const first = given.find(([, { device }]) => device !== undefined);
   if (!first) {
     const plain = (shape: readonly number[], data: Operand) => ({ shape, data: data as Float });
     return { place: asked(options, effort), give: giving(plain) };

@@ -106,7 +106,7 @@ export function product<A extends NDArray | DeviceArray>(a: A, b: A, options: Ma
   if (!out && beta !== 0)
     throw new LayerpeelError('LP_OPTION', `options.beta is ${beta}, but there is no out for it to scale; pass out.`);
 
-  const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: Float64Array.from(strides), precision };
+  const plan = { m, n, k, transposeA, transposeB, alpha, beta, batch: new Float64Array(strides), precision };
   return {
     place,
     call: (engine, mode) => engine.matmul(mode, left.data, right.data, plan, out),
