@@ -193,8 +193,6 @@ const flushed = ['iteratedDescent', 'matmul', 'structuredProducts', 'unhinged', 
 
 /** Sizes up to which more than numbers of their own is made of products of two: decisions of logits. */
 const within = { decisions: { Float32Array: 60, Float64Array: 500 } };
-/** What is made of differences of margins has no digits left where these are beyond all digits, and is NaN. */
-const undefinedThere = ['kktCertificate, large'];
 
 for (const [Type, exponents, precision] of [
   [Float32Array, [-120, -100, -75, -50, 50, 63, 75, 100, 120], 2e-5],
@@ -223,7 +221,6 @@ for (const [Type, exponents, precision] of [
             const place = Math.log2(Math.abs(value)) + power;
             const single = Type === Float32Array && (degree !== '2' || name === 'matmul');
             if (value === 0 || Number.isNaN(value) || place < (single ? least : -1020) || place > (single ? most : 1023)) return;
-            if (Number.isNaN(got[degree][i]) && undefinedThere.includes(name)) return;
             const half = Math.trunc(power / 2);
             const back = got[degree][i] * 2 ** -half * 2 ** -(power - half);
             const size = Math.max(Math.abs(value), degree === '0' ? 1e-3 : 1e-2 * Math.max(...values.map(Math.abs)));

@@ -70,26 +70,34 @@ void margins(const State<const double>& state, double* q, const Control& control
   each_row(state, control, [&](Index i, double* z) { q[i] = margin_of(z, state.classes(), state.labels[i]).margin; });
 }
 
-Weights::Weights(const State<const double>& state, const Control& control) : state_(state), offsets_(state.samples()) {
+Weights::Weights(const State<const double>& state, const Control& control) : state_(state), scales_(state.samples()) {
   const Index n = state.samples();
   const auto margin_of = LP_SELECT(margin_of_row);
-  const Buffer<double> smallest(n), log_losses(n);
+  const Buffer<double> margins(n), log_sums(n), log_losses(n);
   each_row(state, control, [&](Index i, double* z) {
-    const Index y = state.labels[i];
-    const RowMargin row = margin_of(z, state.classes(), y);
-    const double log_sum = std::log(row.sum) - row.margin;  // log Σ e^{−s}
-    const double odds = softplus(log_sum);
-    smallest[i] = row.margin;
-    // log(1 + x) is x below the rounding of 1, where x itself may be too small for a double.
-    log_losses[i] = log_sum < -40 ? log_sum : std::log(odds);
-    offsets_[i] = z[y] + odds;
+    const RowMargin row = margin_of(z, state.classes(), state.labels[i]);
+    margins[i] = row.margin;
+    log_sums[i] = std::log(row.sum);
   });
-  smallest_ = *std::min_element(smallest.begin(), smallest.end());
+  smallest_ = *std::min_element(margins.begin(), margins.end());
+  // Large margins only ever meet each other: log L = rest − level, and log(L_i e^level) is of the order of 1 where it counts.
+  const double level = std::max(smallest_, 0.0);
+  for (Index i = 0; i < n; i++) {
+    const double log_odds = log_sums[i] - margins[i];  // log Σ e^{−s}
+    // log(1 + x) is x below the rounding of 1, where x itself may be too small for a double.
+    log_losses[i] = log_odds < -40 ? log_sums[i] - (margins[i] - level) : std::log(softplus(log_odds)) + level;
+  }
   const double most = *std::max_element(log_losses.begin(), log_losses.end());
   double sum = 0;
   for (double log : log_losses) sum += std::exp(log - most);
-  log_loss_ = most + std::log(sum);
-  for (double& offset : offsets_) offset += log_loss_;
+  const double rest = most + std::log(sum);
+  log_loss_ = rest - level;
+  // log p_ij/L = z_ij − z_iy − log(1 + Σ e^{−s}) − log L, where log(1 + Σ e^{−s}) is near −q_i if that is positive.
+  for (Index i = 0; i < n; i++) {
+    const double q = margins[i], log_odds = log_sums[i] - q;
+    scales_[i] = q > 0 ? RowScale{level, softplus(log_odds) + rest}
+                       : RowScale{q, log_sums[i] + std::log1p(std::exp(-log_odds)) + rest};
+  }
 }
 
 void Weights::slope(Matrix<double> oh, Matrix<double> ow, const Control& control) {
@@ -125,7 +133,7 @@ void Weights::product(bool bent, Matrix<const double> vh, Matrix<const double> v
       for (Index r = 0; r < rows; r++) {
         double* row = g + r * classes;
         const Index y = state_.labels[sample + r];
-        const double sum = share(row, classes, y, offsets_[sample + r]);
+        const double sum = share(row, classes, y, scales_[sample + r]);
         if (bent) bend(change + r * classes, row, classes, y, loss);
         row[y] = -sum;
       }
@@ -152,7 +160,7 @@ double Weights::slack(double factor, double* shares, const Control& control) con
   const auto slack_of = LP_SELECT(slack_row);
   const Buffer<double> slacks(n);
   each_row(state_, control, [&](Index i, double* z) {
-    slacks[i] = slack_of(z, classes, state_.labels[i], offsets_[i], smallest_, factor);
+    slacks[i] = slack_of(z, classes, state_.labels[i], scales_[i], smallest_, factor);
     if (shares) std::copy_n(z, classes, shares + i * classes);
   });
   double sum = 0;

@@ -14,6 +14,7 @@
 
 #include "core/array.h"
 #include "core/control.h"
+#include "ops/cross_entropy/rows.h"
 
 namespace lp {
 
@@ -48,7 +49,7 @@ class Weights {
 
   const State<const double> state_;
   double log_loss_, smallest_;
-  Buffer<double> offsets_;           // (n) p_ij/L = exp(z_ij − offset_i)
+  Buffer<RowScale> scales_;          // (n) of p_ij/L
   Buffer<double> slopes_, changes_;  // (block, C) G, and Ż, then Ġ
 };
 

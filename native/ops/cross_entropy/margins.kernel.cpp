@@ -15,12 +15,13 @@ RowMargin margin_of_row(const double* z, Index classes, Index label) {
   return {z[label] - rival, sum};
 }
 
-double share_row(double* z, Index classes, Index label, double offset) {
+double share_row(double* z, Index classes, Index label, RowScale scale) {
+  const double own = z[label];
   z[label] = -__builtin_inf();
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (Index j = 0; j < classes; j++) {
-    const double e = exponential(z[j] - offset);
+    const double e = exponential(((z[j] - own) + scale.lift) - scale.offset);
     z[j] = e;
     sum += e;
   }
@@ -42,15 +43,15 @@ void bend_row(double* change, const double* shares, Index classes, Index label, 
   change[label] = -sum;
 }
 
-double slack_row(double* z, Index classes, Index label, double offset, double margin, double factor) {
-  const double own = z[label], scale = 1 / margin;
+double slack_row(double* z, Index classes, Index label, RowScale scale, double margin, double factor) {
+  const double own = z[label], inverse = 1 / margin;
   const Index begins[] = {0, label + 1}, ends[] = {label, classes};
   double sum = 0;
   for (int side = 0; side < 2; side++) {
 #pragma omp simd reduction(+ : sum)
     for (Index j = begins[side]; j < ends[side]; j++) {
-      const double e = exponential(z[j] - offset);
-      sum += e * ((own - z[j]) * scale - 1);
+      const double e = exponential(((z[j] - own) + scale.lift) - scale.offset);
+      sum += e * ((own - z[j]) * inverse - 1);
       z[j] = factor * e;
     }
   }

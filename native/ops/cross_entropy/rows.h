@@ -11,15 +11,21 @@ struct RowMargin {
   double sum;     // e^{q} Σ_{j≠y} e^{−s_j}: from 1 to classes − 1
 };
 
+// How a row's shares are made of its logits: p_j/L = exp((z_j − z_y + lift) − offset). Of lift and z_y − z_j, which may be
+// so large that nothing is left of the digits of offset beside them, one ends the other.
+struct RowScale {
+  double lift, offset;
+};
+
 }  // namespace lp
 
 LP_DECLARE(RowMargin margin_of_row(const double* z, Index classes, Index label);)
 
-// z turns into exp(z − offset), 0 at the label. Returns their sum.
-LP_DECLARE(double share_row(double* z, Index classes, Index label, double offset);)
+// z turns into its shares p_j/L, 0 at the label. Returns their sum.
+LP_DECLARE(double share_row(double* z, Index classes, Index label, RowScale scale);)
 
 // Ż turns into Ġ: ġ_j = g_j (ż_j − ż_y − L Σ_k g_k (ż_k − ż_y)), g_y = 0 on entry; at y minus the sum of the others.
 LP_DECLARE(void bend_row(double* change, const double* shares, Index classes, Index label, double loss);)
 
-// Σ_{j≠y} e_j ((z_y − z_j)/margin − 1), e_j = exp(z_j − offset); z turns into factor e_j, 0 at the label.
-LP_DECLARE(double slack_row(double* z, Index classes, Index label, double offset, double margin, double factor);)
+// Σ_{j≠y} e_j ((z_y − z_j)/margin − 1), e_j = p_j/L; z turns into factor e_j, 0 at the label.
+LP_DECLARE(double slack_row(double* z, Index classes, Index label, RowScale scale, double margin, double factor);)
