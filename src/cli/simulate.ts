@@ -5,7 +5,7 @@ import { basename, dirname, resolve } from 'node:path';
 import type { State } from '../array/ndarray.js';
 import { OverflowError } from '../check/errors.js';
 import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from '../configuration/simulation.js';
-import { type Direction, type Limit, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { type Direction, type Limit, logMeasures, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
 import type { PageFigure } from '../report/page.js';
 import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
 import type { RunFolder } from '../report/run-folder.js';
@@ -34,7 +34,8 @@ export const command: Command = {
     'With "dynamics": "projectedDescent" any loss is iterated: the file has a state, "problem" (loss, constraints, weightDecay, moves …)\n' +
     'and "options" (learningRates, steps, momentum, batch, measure, stop …) of that function. A checkpoint is written every second or\n' +
     'so, from which --resume goes on.\n\n' +
-    `Quantities:\n${aligned(Object.entries(trajectoryMeasures))}`,
+    `Quantities:\n${aligned(Object.entries(trajectoryMeasures))}\n\n` +
+    `Of gradientFlow, gradientDescent and anchoredFlow also every measure of collapse, and:\n${aligned(Object.entries(logMeasures))}`,
   options: {
     set: SET,
     example: { help: 'Print a configuration to start from' },

@@ -16,14 +16,14 @@ import { isAbsolute, sep } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkList, checkNumber, checkObject, entry, inside, type Place, show } from '../check/options.js';
+import { checkChoice, checkKeys, checkList, checkNames, checkNumber, checkObject, entry, inside, type Place, show } from '../check/options.js';
 import type { ComputedTrajectory } from '../dynamics/computed.js';
 import { startDescent } from '../dynamics/descent.js';
 import { startAnchoredFlow, startFlow } from '../dynamics/flow.js';
 import { startKernelFlow } from '../dynamics/kernel.js';
 import { type DescentProblem, type ProjectedDescentOptions, startProjectedDescent } from '../dynamics/projected.js';
 import { startSphericalDescent } from '../dynamics/spherical.js';
-import { type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../dynamics/trajectory.js';
+import { type MeasureName, meanings, type TrajectoryEvent } from '../dynamics/trajectory.js';
 import { begun, drive, type Steps } from '../engine/run.js';
 import { makeRandomState, type RandomStateOptions } from '../state/random-state.js';
 import { CONFIG } from './file.js';
@@ -46,7 +46,7 @@ export interface Simulation {
   /** Whether the times stand evenly on a logarithmic axis. */
   readonly logarithmic: boolean;
   /** Quantities to measure. @default loss, accuracy, logNorm, distanceToLimit */
-  readonly measure: readonly TrajectoryMeasure[];
+  readonly measure: readonly MeasureName[];
   /** Events whose first times are wanted. */
   readonly when: readonly TrajectoryEvent[];
   readonly save: readonly (typeof SAVED)[number][];
@@ -128,9 +128,7 @@ async function readTrajectory(given: unknown, folder: string, known?: State): Pr
   const save = checkList(config.save ?? ['state'], inside(place, 'save')).map((name, i) =>
     checkChoice(name, SAVED, inside(place, `save[${i}]`)),
   );
-  const measure = checkList(config.measure ?? MEASURED, inside(place, 'measure')).map((name, i) =>
-    checkChoice(name, Object.keys(trajectoryMeasures) as TrajectoryMeasure[], inside(place, `measure[${i}]`)),
-  );
+  const measure = checkNames(config.measure ?? MEASURED, Object.keys(meanings) as MeasureName[], inside(place, 'measure'));
   const when = checkList(config.when ?? [], inside(place, 'when')).map((event, i) =>
     checkObject(event, inside(place, `when[${i}]`)),
   );

@@ -5,7 +5,7 @@
 
 import type { NDArray, State } from '../array/ndarray.js';
 import type { Control } from '../check/control.js';
-import type { CollapseMeasure } from '../collapse/measures.js';
+import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 
 /** The quantities a trajectory measures by itself, and what they are; a dynamics refuses those it does not have. */
 export const trajectoryMeasures = {
@@ -54,6 +54,17 @@ export const marginMeasures = {
 
 /** What `measure` and `when` may be asked for, each dynamics those that it has. */
 export type MeasureName = TrajectoryMeasure | CollapseMeasure | keyof typeof logMeasures | keyof typeof marginMeasures;
+
+/** What each of them is, in a line. */
+export const meanings: Readonly<Record<MeasureName, string>> = {
+  ...(Object.fromEntries(Object.entries(collapseMeasures).map(([name, { meaning }]) => [name, meaning])) as Record<
+    CollapseMeasure,
+    string
+  >),
+  ...trajectoryMeasures,
+  ...logMeasures,
+  ...marginMeasures,
+};
 
 /** `(H, W)/‖(H, W)‖_F`: at any time, also where the state itself overflows. */
 export interface Direction {

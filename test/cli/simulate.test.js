@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomState, readNpy, sphericalDescent, writeNpy } from 'layerpeel';
+import { collapseMeasures, gradientFlow, logMeasures, randomState, readNpy, sphericalDescent, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run, start } from './run.js';
@@ -52,6 +52,23 @@ test('writes what the public functions give', async () => {
     assert.ok(files.includes(file), file);
   }
   assert.equal(await json('run', 'config.json'), config);
+});
+
+test('a linear dynamics measures collapse too, and the logarithms of what goes to zero', async () => {
+  const options = { gamma: 0.1, rates: { features: 1, prototypes: 0.5 } };
+  const measure = [...Object.keys(collapseMeasures), ...Object.keys(logMeasures)];
+  await write({ dynamics: 'gradientFlow', state: config.state, options, times: [0, 10, 2000], measure });
+  const { code } = await run(['simulate', 'c.json', '--out', 'run'], { cwd: folder });
+  assert.is(code, 0);
+  const expected = await (await gradientFlow(randomState(config.state.random), options)).measure([0, 10, 2000], measure);
+  const measured = await columns();
+  for (const name of measure) assert.equal(measured[name], Array.from(expected[name]), name);
+  for (const name of measure) assert.match(await readFile(join(folder, `run/figures/${name}.svg`), 'utf8'), /<svg/);
+
+  await write({ ...config, measure: ['nc1'] });
+  const refused = await run(['simulate', 'c.json', '--out', 'other'], { cwd: folder });
+  assert.is(refused.code, 1);
+  assert.match(refused.stderr, /config\.measure\[0\] is "nc1"; expected one of 'loss'/);
 });
 
 test('what one run saved, another starts from', async () => {

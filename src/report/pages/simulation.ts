@@ -2,10 +2,12 @@
 
 import { most } from '../../array/extremes.js';
 import type { State } from '../../array/ndarray.js';
-import { type Limit, type TrajectoryEvent, type TrajectoryMeasure, trajectoryMeasures } from '../../dynamics/trajectory.js';
+import { type CollapseMeasure, collapseMeasures } from '../../collapse/measures.js';
+import { type Limit, logMeasures, type MeasureName, meanings, type TrajectoryEvent } from '../../dynamics/trajectory.js';
 import { type Axis, lineChart } from '../figure.js';
 import { checkResult, type Figure, type PageFigure, type Report, type Section, withScripts } from '../page.js';
 import { formatNumber } from '../ticks.js';
+import { atCollapse } from './collapse.js';
 
 /** What was measured along a trajectory. */
 export interface MeasuredTrajectory {
@@ -16,7 +18,7 @@ export interface MeasuredTrajectory {
   /** Whether the times stand evenly on a logarithmic axis. @default false */
   readonly logarithmic?: boolean | undefined;
   /** What `measure` gave, or as much of it as there is. */
-  readonly measured: Readonly<Partial<Record<TrajectoryMeasure, ArrayLike<number>>>>;
+  readonly measured: Readonly<Partial<Record<MeasureName, ArrayLike<number>>>>;
 }
 
 export interface SimulationResult extends MeasuredTrajectory {
@@ -64,7 +66,7 @@ const sizeOf = ({ features, prototypes }: State): string =>
   `${features.shape[0]} samples in ${prototypes.shape[0]} classes and ${features.shape[1]} dimensions`;
 
 /** Axes of quantities that are not linear, or not named by themselves. */
-const AXES: Readonly<Partial<Record<TrajectoryMeasure, Axis>>> = {
+const AXES: Readonly<Partial<Record<MeasureName, Axis>>> = {
   logNorm: { title: 'log ‖Z‖' },
   logFeatureNorm: { title: 'log ‖H‖' },
   logPrototypeNorm: { title: 'log ‖W‖' },
@@ -73,10 +75,16 @@ const AXES: Readonly<Partial<Record<TrajectoryMeasure, Axis>>> = {
   distanceToAligned: { title: 'distance to the aligned limit', scale: 'log' },
 };
 
+function axisOf(name: MeasureName): Axis {
+  if (AXES[name]) return AXES[name];
+  if (name in logMeasures) return { title: meanings[name] };
+  return { title: name, scale: name in collapseMeasures && atCollapse(name as CollapseMeasure) === 0 ? 'log' : 'linear' };
+}
+
 /** A figure of each quantity; none before anything is measured. */
 export function trajectoryFigures({ clock, times, logarithmic = false, measured }: MeasuredTrajectory): Figure[] {
   if (times.length === 0) return [];
-  return (Object.entries(measured) as [TrajectoryMeasure, ArrayLike<number>][]).map(([name, column]) => {
+  return (Object.entries(measured) as [MeasureName, ArrayLike<number>][]).map(([name, column]) => {
     const { values, axis, note } = drawable(name, Array.from(column));
     const spec = lineChart({
       title: name,
@@ -84,7 +92,7 @@ export function trajectoryFigures({ clock, times, logarithmic = false, measured 
       y: axis,
       series: [{ name, x: times, y: values }],
     });
-    return { name, spec, caption: withScripts(`${sentence(trajectoryMeasures[name])}${note}`) };
+    return { name, spec, caption: withScripts(`${sentence(meanings[name])}${note}`) };
   });
 }
 
@@ -92,9 +100,10 @@ export function trajectoryFigures({ clock, times, logarithmic = false, measured 
 export const sentence = (meaning: string): string => `${meaning[0]?.toUpperCase()}${meaning.slice(1)}.`;
 
 /** How a column is drawn: what grows beyond all bounds by its size, on a logarithmic axis; distances down to rounding. */
-function drawable(name: TrajectoryMeasure, values: readonly number[]): { values: readonly number[]; axis: Axis; note: string } {
-  const axis = AXES[name] ?? { title: name };
-  if (axis.scale === 'log') return { values: values.map((value) => (value < 1e-16 ? Number.NaN : value)), axis, note: '' };
+function drawable(name: MeasureName, values: readonly number[]): { values: readonly number[]; axis: Axis; note: string } {
+  const axis = axisOf(name);
+  const least = name in AXES ? 1e-16 : Number.MIN_VALUE;
+  if (axis.scale === 'log') return { values: values.map((value) => (value < least ? Number.NaN : value)), axis, note: '' };
   const sizes = values.map(Math.abs).filter((size) => size > 0 && Number.isFinite(size));
   const [first = 1] = sizes;
   if (most(sizes) <= 1e4 * first) return { values, axis, note: '' };
