@@ -16,7 +16,18 @@ import { isAbsolute, sep } from 'node:path';
 import { type DType, dtypeOf, type NDArray, type State } from '../array/ndarray.js';
 import { readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkChoice, checkKeys, checkList, checkNames, checkNumber, checkObject, entry, inside, type Place, show } from '../check/options.js';
+import {
+  checkChoice,
+  checkKeys,
+  checkList,
+  checkNames,
+  checkNumber,
+  checkObject,
+  entry,
+  inside,
+  type Place,
+  show,
+} from '../check/options.js';
 import type { ComputedTrajectory } from '../dynamics/computed.js';
 import { startDescent } from '../dynamics/descent.js';
 import { startAnchoredFlow, startFlow } from '../dynamics/flow.js';
