@@ -111,7 +111,8 @@ struct Loop {
 // The threads, and what they do: run jobs, and help in open loops while fewer of them are busy than processors take
 // part. A job begins at once while fewer jobs run than processors take part, else as soon as it has waited for
 // kPatience: long jobs share the processors with it then, instead of keeping it waiting until they are done. Bursts of
-// short jobs end within that time and never crowd.
+// short jobs end within that time and never crowd. Threads beyond those that take part, which waiting jobs called for, go
+// when they have had nothing to do for kRest.
 class Pool {
  public:
   static Pool& instance() {
@@ -171,7 +172,7 @@ class Pool {
 
  private:
   using Time = std::chrono::steady_clock::time_point;
-  static constexpr std::chrono::milliseconds kPatience{2};
+  static constexpr std::chrono::milliseconds kPatience{2}, kRest{1000};
   static constexpr int kMostJobs = 32;
   static constexpr Index kMostWaiting = 1 << 16;
 
@@ -204,12 +205,21 @@ class Pool {
       lock.lock();
       if (changes_ != seen) continue;
       if (!halted_ && !jobs_.empty() && running_ < kMostJobs) {
-        // By the wall clock: to wait by the steady one takes glibc 2.30. Where it is put back, a job begins later.
-        ready_.wait_until(lock, std::chrono::system_clock::now() + (turn() - Time::clock::now()));
+        wait_until(lock, turn());
+      } else if (workers_ > threads) {
+        const bool rested = wait_until(lock, Time::clock::now() + kRest) == std::cv_status::timeout;
+        if (rested && !halted_ && jobs_.empty() && open_.empty() && workers_ > threads) break;
       } else {
         ready_.wait(lock);
       }
     }
+    workers_--;
+    idle_--;
+  }
+
+  // By the wall clock: to wait by the steady one takes glibc 2.30. Where it is put back, a wait is longer.
+  std::cv_status wait_until(std::unique_lock<std::mutex>& lock, Time::clock::time_point time) {
+    return ready_.wait_until(lock, std::chrono::system_clock::now() + (time - Time::clock::now()));
   }
 
   // When the first waiting job begins beside those that run.

@@ -6,9 +6,14 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <mutex>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "test/check.h"
@@ -154,6 +159,33 @@ void the_queue_is_bounded() {
   done.wait();
 }
 
+int threads_alive() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<int>(std::distance(begin(tasks), end(tasks)));
+}
+
+// Waiting jobs called for threads; those go again, and the others do all there is.
+void threads_go_when_they_rest() {
+  constexpr int kJobs = 16;
+  Gate release, crowded, done;
+  std::atomic<int> inside = 0, left = kJobs;
+  for (int i = 0; i < kJobs; i++) {
+    submit([&] {
+      if (++inside == kJobs) crowded.open();
+      release.wait();
+      if (--left == 0) done.open();
+    });
+  }
+  crowded.wait();
+  check(threads_alive() > kJobs, "a thread for each job that waits long enough");
+  release.open();
+  done.wait();
+  const int most = 1 + thread_count();
+  for (int i = 0; i < 600 && threads_alive() > most; i++) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  check(threads_alive() <= most, std::to_string(threads_alive()) + " threads stay, of at most " + std::to_string(most));
+  for (int count : visits(1000, 7)) check(count == 1, "a loop after the threads have gone");
+}
+
 }  // namespace
 }  // namespace lp
 
@@ -164,5 +196,6 @@ int main() {
   lp::loops_end_by_an_exception();
   lp::jobs_run_side_by_side();
   lp::the_queue_is_bounded();
+  lp::threads_go_when_they_rest();
   return lp::test::failures();
 }
