@@ -111,8 +111,8 @@ struct Loop {
 // The threads, and what they do: run jobs, and help in open loops while fewer of them are busy than processors take
 // part. A job begins at once while fewer jobs run than processors take part, else as soon as it has waited for
 // kPatience: long jobs share the processors with it then, instead of keeping it waiting until they are done. Bursts of
-// short jobs end within that time and never crowd. Threads beyond those that take part, which waiting jobs called for, go
-// when they have had nothing to do for kRest.
+// short jobs end within that time and never crowd. Threads beyond those that take part, which waiting jobs called for,
+// go when they have had nothing to do for kRest.
 class Pool {
  public:
   static Pool& instance() {

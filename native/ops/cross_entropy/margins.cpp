@@ -80,7 +80,8 @@ Weights::Weights(const State<const double>& state, const Control& control) : sta
     log_sums[i] = std::log(row.sum);
   });
   smallest_ = *std::min_element(margins.begin(), margins.end());
-  // Large margins only ever meet each other: log L = rest − level, and log(L_i e^level) is of the order of 1 where it counts.
+  // Large margins only ever meet each other: log L = rest − level, log(L_i e^level) being of the order of 1 where it
+  // counts.
   const double level = std::max(smallest_, 0.0);
   for (Index i = 0; i < n; i++) {
     const double log_odds = log_sums[i] - margins[i];  // log Σ e^{−s}
