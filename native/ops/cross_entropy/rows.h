@@ -11,7 +11,7 @@ struct RowMargin {
   double sum;     // e^{q} Σ_{j≠y} e^{−s_j}: from 1 to classes − 1
 };
 
-// How a row's shares are made of its logits: p_j/L = exp((z_j − z_y + lift) − offset). Lift and z_y − z_j may be so large
+// How a row of logits becomes shares: p_j/L = exp((z_j − z_y + lift) − offset). Lift and z_y − z_j may be so large
 // that nothing is left of the digits of offset beside either; it is added to their sum.
 struct RowScale {
   double lift, offset;
