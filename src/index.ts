@@ -48,6 +48,7 @@ export {
   channelStatistics,
   channelStatisticsSync,
 } from './data/augment.js';
+export { fitImages } from './data/fit.js';
 export { classCounts, type ImageSet, imageSubset } from './data/images.js';
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
 export { type ImageSource, loadImages } from './data/load.js';

@@ -62,6 +62,39 @@ export async function writeNpy(path: string, array: AnyArray | Int32Array): Prom
   await writeFileAtomic(path, npyPieces(array));
 }
 
+/** Writes an array of float32 of which the elements come piece by piece, whole or not at all. */
+export class NpyWriter {
+  private readonly writer: WritableStreamDefaultWriter<Uint8Array>;
+  private readonly written: Promise<void>;
+
+  constructor(path: string, shape: readonly number[]) {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    this.writer = writable.getWriter();
+    this.written = writeFileAtomic(path, readable);
+    this.written.catch(() => {}); // whoever writes next is told
+    this.append(npyHeader(shape, 'float32')).catch(() => {});
+  }
+
+  /** Waits until what came before is written. @throws LP_FILE */
+  append(piece: Float32Array | Uint8Array): Promise<void> {
+    const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
+    // Where the file cannot be written nobody takes the pieces.
+    return Promise.race([this.writer.write(bytes), this.written]);
+  }
+
+  /** @throws LP_FILE */
+  async end(): Promise<void> {
+    await Promise.race([this.writer.close(), this.written]);
+    await this.written;
+  }
+
+  /** Leaves nothing of it. */
+  async abort(): Promise<void> {
+    await this.writer.abort(new Error('no whole array')).catch(() => {});
+    await this.written.catch(() => {});
+  }
+}
+
 /**
  * The array that the bytes of a `.npy` file hold, in memory of its own; see `readNpy`.
  * @param where how messages name the bytes
@@ -191,6 +224,11 @@ function checkLength(stored: Stored, fileSize: number): void {
 /** Header and elements; the elements are the array's own memory, not a copy. */
 export function npyPieces(array: AnyArray | Int32Array, name = 'array'): Uint8Array[] {
   const { shape, data, element } = storable(array, name);
+  return [npyHeader(shape, element), ...bytesOf(data)];
+}
+
+/** What stands before the elements. */
+export function npyHeader(shape: readonly number[], element: keyof typeof CODE_OF): Uint8Array {
   const code = CODE_OF[element];
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dictionary = `{'descr': '<${code}', 'fortran_order': False, 'shape': ${tuple}, }`;
@@ -198,5 +236,5 @@ export function npyPieces(array: AnyArray | Int32Array, name = 'array'): Uint8Ar
   const length = Math.ceil((10 + dictionary.length + 1) / 64) * 64 - 10;
   const header = Buffer.from(`\x93NUMPY\x01\x00\x00\x00${dictionary.padEnd(length - 1)}\n`, 'latin1');
   header.writeUInt16LE(length, 8);
-  return [header, ...bytesOf(data)];
+  return header;
 }

@@ -2,7 +2,8 @@
  * `layerpeel evaluate`: accuracy, calibration and out-of-distribution detection of a classifier's output in files.
  */
 import { stat } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
+import type { NDArray } from '../array/ndarray.js';
 import type { Place } from '../check/options.js';
 import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
 import {
@@ -26,6 +27,7 @@ import {
   scoresPage,
 } from '../report/pages/evaluation.js';
 import { runIn } from '../report/run-folder.js';
+import type { OutputsPart } from '../training/outputs.js';
 import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
 
 export const command: Command = {
@@ -56,6 +58,10 @@ export const command: Command = {
     'fit-labels': { value: 'FILE', help: '… and their labels' },
     'ood-logits': { value: 'FILES', help: 'Logits of samples out of distribution: a file, or NAME=FILE,far:NAME=FILE,…' },
     'ood-features': { value: 'FILES', help: 'Features of samples out of distribution, in the same form' },
+    'ood-images': {
+      value: 'PATHS',
+      help: "Images out of distribution, in the same form, for the network of RUN's checkpoint; as layerpeel predict takes them",
+    },
     scores: { value: 'FILE', help: 'In place of all else: any score [n] of samples in distribution, large there …' },
     'ood-scores': { value: 'FILE', help: '… and of samples out of distribution' },
     temperature: { value: 'T', help: 'Temperature of the softmax for calibration; default: 1. A fitted one is reported beside it' },
@@ -78,6 +84,7 @@ export const command: Command = {
     'layerpeel evaluate logits.npy --labels labels.npy --counts 5000,2997,1796,1077,645,387,232,139,83,50',
     'layerpeel evaluate cifar.npz:logits --labels cifar.npz:y --ood-logits svhn.npz:logits',
     'layerpeel evaluate runs/etf --train-features h.npy --train-labels y.npy --ood-features near:cifar100=c.npy,far:svhn=s.npy',
+    'layerpeel evaluate runs/first --ood-images near:cifar100=cifar-100-binary,far:mnist=mnist',
     'layerpeel evaluate --scores knn.npy --ood-scores knn-svhn.npy',
     'layerpeel evaluate --features h.npy --prototypes w.npy --biases b.npy --labels y.npy --ood-features svhn.npy --json',
   ],
@@ -92,6 +99,8 @@ export const command: Command = {
       context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
     const counts = listOf(options.counts);
     const sets = setsOf(options);
+    if (options['ood-images'] && !run)
+      throw new UsageError('--ood-images needs RUN: a run folder of layerpeel train, whose network is given them.');
     const ignored = sets ? ['ood-logits', 'ood-features'] : [];
     const names = evaluationFiles.filter((name) => !ignored.includes(name) && options[name]);
     const given = Object.fromEntries(names.map((name) => [name, options[name]]));
@@ -116,7 +125,10 @@ export const command: Command = {
     const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
     const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
     const folder = await context.folder(name);
-    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files, sets);
+    const made: SetFiles[] = [];
+    for (const { images, ...set } of sets ?? [])
+      made.push(images === undefined ? set : { ...set, ...(await seen(path as string, images, context)) });
+    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files, sets && made);
     const evaluate = startEvaluation(counts ? { ...input, counts } : input, {
       ...settings,
       signal,
@@ -183,14 +195,36 @@ const detectionText = ({ columns, rows }: ReturnType<typeof detectionTable>): st
 /** `far:svhn=s.npy`: how far a set is, its name, its file. */
 const SET = /^(?:([^:=]*):)?([^:=/]*)=(.*)$/s;
 
-/** The sets that `--ood-logits` and `--ood-features` name; undefined where they are files, or left out. */
-function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles[] | undefined {
-  const given = (['logits', 'features'] as const).flatMap((kind) => {
+/** A set by its files, or by its images, which a network is given. */
+interface NamedSet extends SetFiles {
+  readonly images?: string | undefined;
+}
+
+/** What the network of a run makes of images. */
+async function seen(run: string, path: string, context: Context): Promise<Pick<SetFiles, 'logits' | 'features'>> {
+  const { imagesOf } = await import('./predict.js');
+  const { outputs, readNetwork } = await import('../training/outputs.js');
+  const { images } = await imagesOf(await readNetwork(run), path, undefined, context);
+  const parts: OutputsPart[] = [];
+  const onProgress = (share: number) => context.progress(share, `predicting ${path}`);
+  for await (const part of outputs(run, images, { signal: context.signal, onProgress })) parts.push(part);
+  const whole = (name: 'features' | 'logits'): NDArray => {
+    const columns = parts[0]?.[name].shape[1] as number;
+    const data = new Float32Array(images.labels.length * columns);
+    for (const part of parts) data.set(part[name].data, part.first * columns);
+    return { shape: [images.labels.length, columns], data };
+  };
+  return { logits: whole('logits'), features: whole('features') };
+}
+
+/** The sets that `--ood-logits`, `--ood-features` and `--ood-images` name; undefined where they are files, or left out. */
+function setsOf(options: Readonly<Record<string, string | undefined>>): NamedSet[] | undefined {
+  const given = (['logits', 'features', 'images'] as const).flatMap((kind) => {
     const value = options[`ood-${kind}`];
-    return value === undefined ? [] : [{ kind, value }];
+    return value === undefined ? [] : [{ kind, value: kind === 'images' ? named(value) : value }];
   });
   if (!given.some(({ value }) => SET.test(value))) return undefined;
-  const sets = new Map<string, SetFiles>();
+  const sets = new Map<string, NamedSet>();
   for (const { kind, value } of given) {
     for (const part of value.split(',')) {
       const [, distance, name = '', file] = SET.exec(part) ?? [];
@@ -198,7 +232,8 @@ function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles
         throw new UsageError(`--ood-${kind} has ${JSON.stringify(part)}; expected NAME=FILE, near:NAME=FILE or far:NAME=FILE.`);
       }
       const set = sets.get(name);
-      if (set?.[kind] !== undefined || (set?.distance && distance && set.distance !== distance)) {
+      const twice = set?.[kind] ?? (kind === 'images' ? (set?.logits ?? set?.features) : set?.images);
+      if (twice !== undefined || (set?.distance && distance && set.distance !== distance)) {
         throw new UsageError(`--ood-${kind} has the set ${name} twice, or as near in one place and far in another.`);
       }
       sets.set(name, { ...set, name, ...(distance && { distance: distance as Distance }), [kind]: file });
@@ -207,6 +242,16 @@ function setsOf(options: Readonly<Record<string, string | undefined>>): SetFiles
   asUsage(() => checkSetNames([...sets.keys()], { path: 'sets', code: 'LP_OPTION' }));
   return [...sets.values()];
 }
+
+/** One path alone is of the set named as what lies there. */
+const named = (value: string): string =>
+  SET.test(value)
+    ? value
+    : `${
+        basename(resolve(value))
+          .replace(/\.[^.]*$/, '')
+          .replace(/[^\p{L}\p{N}_-]+/gu, '-') || 'images'
+      }=${value}`;
 
 function settingsOf(options: Readonly<Record<string, string | undefined>>): EvaluationOptions {
   const number = (name: string): number | undefined => {

@@ -32,6 +32,7 @@ const commands: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   study: () => import('./study.js'),
   compare: () => import('./compare.js'),
   train: () => import('./train.js'),
+  predict: () => import('./predict.js'),
   torch: () => import('./torch.js'),
   cuda: () => import('./cuda.js'),
   doctor: () => import('./doctor.js'),

@@ -124,7 +124,7 @@ function checkSize([height, width]: Size, wanted: Size | undefined, path: string
   );
 }
 
-async function loadSharp(): Promise<typeof Sharp> {
+export async function loadSharp(): Promise<typeof Sharp> {
   try {
     return (await import('sharp')).default;
   } catch (cause) {

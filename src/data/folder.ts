@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -50,9 +50,11 @@ export async function loadFolder(source: CheckedSource, control: LoadControl): P
 }
 
 async function listImages(folder: string, source: CheckedSource, control: LoadControl): Promise<Listing> {
-  const found = entriesOf(folder)
-    .filter((entry) => isFolder(join(folder, entry)))
-    .sort();
+  const entries = entriesOf(folder);
+  const folders = entries.filter((entry) => isFolder(join(folder, entry))).sort();
+  // Images that stand in the folder itself are one class, by the folder's name.
+  const flat = source.split === false && !source.classes && folders.length === 0 && entries.some(mayBeImage);
+  const found = flat ? [basename(resolve(folder))] : folders;
   if (found.length === 0) throw fileFault(folder, 'it has no folders; expected one for each class, with its images.');
   const classes = source.classes ?? found;
   checkClasses(folder, found, classes);
@@ -67,13 +69,14 @@ async function listImages(folder: string, source: CheckedSource, control: LoadCo
       throw fileFault(join(folder, name), 'it does not exist; expected the images of this class.');
     }
     const before = files.length;
-    for (const [k, entry] of entriesOf(join(folder, name)).sort().entries()) {
+    const own = flat ? folder : join(folder, name);
+    for (const [k, entry] of entriesOf(own).sort().entries()) {
       // Asked on this thread, files answer in a fifth of the time that other threads take; now and then those get a turn.
       if (k % 1000 === 0) {
         await setImmediate();
         checkSignal(control);
       }
-      const path = join(folder, name, entry);
+      const path = join(own, entry);
       const stat = statSync(path, { throwIfNoEntry: false });
       if (!stat?.isFile()) throw fileFault(path, 'it is no file; expected the images of a class and nothing else.');
       if (source.onOther === 'skip' && !mayBeImage(entry)) {

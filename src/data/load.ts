@@ -1,6 +1,7 @@
 /**
  * Labelled images from files, whatever their format: one entry for all, one module a format, loaded when first used.
  */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -31,7 +32,7 @@ export interface ImageSource {
   readonly path: string;
   /**
    * `train` or `test`; of SVHN also `extra`; of a `folder` the name of any folder in it, or `false` where its classes stand in `path`
-   * itself; of `npy` and `npz` what the names of arrays begin with. @default 'train'
+   * itself, or images alone, which are one class then; of `npy` and `npz` what the names of arrays begin with. @default 'train'
    */
   readonly split?: string | false | undefined;
   /**
@@ -117,6 +118,30 @@ export const sourceKeys: readonly string[] = [...COMMON, ...new Set(Object.value
  */
 export async function loadImages(source: ImageSource, control: LoadControl = {}): Promise<ImageSet> {
   return loadImagesAt(option('source'), source, control);
+}
+
+/** How published data sets are known by their files, those of test splits. */
+const PUBLISHED: readonly (readonly [ImageSource['kind'], RegExp])[] = [
+  ['cifar10', /^test_batch\.bin$/],
+  ['cifar100', /^test\.bin$/],
+  ['idx', /^t10k-images[-.]idx3-ubyte(\.gz)?$/],
+  ['stl10', /^test_X\.bin$/],
+  ['svhn', /^test_32x32\.mat$/],
+];
+
+/**
+ * The source of images at a path, by what lies there: the test split of a published data set, a `.npz`, or else a folder of class
+ * folders or of images.
+ * @param size that images of a folder are stretched to
+ */
+export function sourceAt(path: string, size: readonly [height: number, width: number]): ImageSource {
+  if (/\.npz$/i.test(path)) return { kind: 'npz', path, split: 'test' };
+  let names: readonly string[] = [];
+  try {
+    names = readdirSync(path);
+  } catch {} // its loader says what is wrong
+  const [kind] = PUBLISHED.find(([, pattern]) => names.some((name) => pattern.test(name))) ?? [];
+  return kind ? { kind, path, split: 'test' } : { kind: 'folder', path, split: false, size, cache: false };
 }
 
 /** `loadImages` of a source that stands at a place of its own. */

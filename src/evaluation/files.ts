@@ -103,12 +103,12 @@ export const evaluationFiles = [
 /** Paths of files by the names of what they hold. */
 export type EvaluationFiles = Readonly<Partial<Record<(typeof evaluationFiles)[number], string | undefined>>>;
 
-/** A named set out of distribution by its files. */
+/** A named set out of distribution by its files, or its arrays. */
 export interface SetFiles {
   readonly name: string;
   readonly distance?: Distance | undefined;
-  readonly logits?: string | undefined;
-  readonly features?: string | undefined;
+  readonly logits?: string | NDArray | undefined;
+  readonly features?: string | NDArray | undefined;
 }
 
 /** @throws `LP_FILE` for a folder without labels, or without logits and without features and prototypes */
@@ -127,10 +127,10 @@ export async function filesOfRun(run: string): Promise<EvaluationFiles> {
 
 /** @param sets out of distribution, in place of `ood-logits` and `ood-features` */
 export async function readEvaluation(files: EvaluationFiles, sets?: readonly SetFiles[]): Promise<EvaluationInput> {
-  const floats = async (path: string | undefined) => (path === undefined ? undefined : readFloats(path));
+  const floats = async (from: string | NDArray | undefined) => (typeof from === 'string' ? readFloats(from) : from);
   const features = await floats(files.features);
-  const like = async (path: string | undefined): Promise<NDArray | undefined> => {
-    const array = await floats(path);
+  const like = async (from: string | NDArray | undefined): Promise<NDArray | undefined> => {
+    const array = await floats(from);
     return array && features ? withDtype(array, dtypeOf(features.data)) : array;
   };
   const outside = { logits: await floats(files['ood-logits']), features: await like(files['ood-features']) };

@@ -16,7 +16,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { clearTemporaries, isTemporary, makeFolder, reasonOf, textIfAny, writeFileAtomic } from '../array/files.js';
 import { toJson } from '../array/json.js';
 import type { NDArray } from '../array/ndarray.js';
-import { writeNpy } from '../array/npy.js';
+import { NpyWriter, writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 import { version } from '../package.js';
@@ -149,7 +149,7 @@ export class RunFolder {
   }
 
   /** Writes columns of one length as `<name>.csv` (RFC 4180), every number with all its digits. */
-  async metrics(columns: Readonly<Record<string, Column>>, name = 'metrics'): Promise<void> {
+  async metrics(columns: Readonly<Record<string, Column | readonly string[]>>, name = 'metrics'): Promise<void> {
     await this.write(`${safe(name)}.csv`, csvPieces(columns));
   }
 
@@ -163,6 +163,11 @@ export class RunFolder {
 
   async array(name: string, array: NDArray | IntArray): Promise<void> {
     await writeNpy(await this.add(`arrays/${safe(name)}.npy`), array);
+  }
+
+  /** An array of float32 `[n, columns]` of which the rows come piece by piece. */
+  async rows(name: string, shape: readonly number[]): Promise<NpyWriter> {
+    return new NpyWriter(await this.add(`arrays/${safe(name)}.npy`), shape);
   }
 
   /** Draws a figure into `figures/<name>.svg` and hands it back for the report. */
@@ -320,7 +325,9 @@ const refuse =
 /** A field in quotes where RFC 4180 asks for them. */
 export const csvField = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-function* csvPieces(columns: Readonly<Record<string, Column>>): Generator<Uint8Array> {
+const field = (value: number | string): string => (typeof value === 'string' ? csvField(value) : String(value));
+
+function* csvPieces(columns: Readonly<Record<string, Column | readonly string[]>>): Generator<Uint8Array> {
   const values = Object.values(columns);
   const rows = values[0]?.length ?? 0;
   const odd = Object.keys(columns).find((name) => columns[name]?.length !== rows);
@@ -335,7 +342,7 @@ function* csvPieces(columns: Readonly<Record<string, Column>>): Generator<Uint8A
   for (let start = 0; start < rows; start += together) {
     let text = '';
     for (let row = start; row < Math.min(rows, start + together); row++) {
-      text += `${values.map((column) => column[row]).join(',')}\r\n`;
+      text += `${values.map((column) => field(column[row] as number | string)).join(',')}\r\n`;
     }
     yield Buffer.from(text);
   }

@@ -11,6 +11,7 @@ import { toJson } from '../array/json.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { readSafetensors, writeSafetensors } from '../array/safetensors.js';
 import { LayerpeelError } from '../check/errors.js';
+import type { ImageSizes } from '../data/images.js';
 import { run } from '../engine/run.js';
 import { checkpointFile } from '../state/checkpoint.js';
 import { type Trainer, torchEngine } from './engine.js';
@@ -28,6 +29,11 @@ export interface TrainingProgress {
   readonly counts: readonly number[];
   /** What the theory beside the run has seen. */
   readonly observations: readonly Observation[];
+  /** Names of the classes. */
+  readonly classes: readonly string[];
+  /** Sizes of the images, and how their channels are normalized. */
+  readonly images: Omit<ImageSizes, 'count'>;
+  readonly normalization: { readonly mean: readonly number[]; readonly std: readonly number[] };
 }
 
 const THEORY = 'theory.';

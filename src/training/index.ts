@@ -15,5 +15,6 @@ export type {
 export { type InstallOptions, installTorch } from './install.js';
 export { findLibtorch, type Libtorch } from './libtorch.js';
 export { type Classifier, type Head, type Model, modelKinds } from './models.js';
+export { type Network, type OutputsOptions, type OutputsPart, outputs, readNetwork } from './outputs.js';
 export { type TorchState, torchState } from './state.js';
 export { type Epoch, type NetworkOutput, type TrainOptions, train } from './train.js';

@@ -5,17 +5,14 @@ import { least, most } from '../array/extremes.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { type Control, checkCallback, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
-import { checkKeys, checkNumber, inside, option, type Place } from '../check/options.js';
+import { inside, option } from '../check/options.js';
 import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
-import { channelStatistics } from '../data/augment.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
 import { checkSource, loadImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
-import { engine } from '../engine/load.js';
 import { run } from '../engine/run.js';
-import { normOf } from '../state/states.js';
-import { type Checkpoint, readTraining, restoreTraining, saveTraining, tensorsOf } from './checkpoint.js';
+import { type Checkpoint, readTraining, restoreTraining, saveTraining } from './checkpoint.js';
 import {
   checkSettings,
   checkTrainingLoss,
@@ -25,8 +22,9 @@ import {
   type Settings,
   type TrainingConfig,
 } from './config.js';
-import { type RawEpoch, type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { type EngineSplit, type RawEpoch, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel, featureDimension, smallestMap } from './models.js';
+import { begin, CHUNK, checkNormalization, classifierOf, hasBiases, pass, place, planOf, splitOf } from './network.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
 
@@ -86,9 +84,6 @@ export interface Epoch {
   classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> | undefined }>;
 }
 
-const place: Place = { path: 'config', code: 'LP_CONFIG' };
-/** Samples that go through the network in one call. */
-const CHUNK = 4096;
 /** Logits of a split are kept up to so many; where there are more, they are made when asked for. */
 const KEPT = 2 ** 26;
 
@@ -111,11 +106,12 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   const images = await loadSets(config, options);
   const counts = classCounts(images.train);
   checkCounts(counts, images.train);
-  const plan = await planOf(config, settings, images, counts);
+  const plan = await planOf(config, settings, images.train, counts);
+  checkVariance(plan, images.train.labels.length, settings.batch);
   const description = describe(config);
   if (from) checkSame(from.progress, description, counts, settings, from.file);
   const control = signal ? { signal } : {};
-  const handle = await begin(plan, images, control);
+  const handle = await begin(plan, engineSplits(images), control);
   try {
     if (from) await restoreTraining(handle, from);
     const history = [...(from?.progress.history ?? [])];
@@ -129,6 +125,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
       const { start, observations } = theory;
       const progress = {
         ...{ epochs: epoch, config: description, history: [...history], counts: [...counts] },
+        ...networkOf(plan, images.train),
         observations: [...observations],
       };
       return {
@@ -166,6 +163,12 @@ function about(handle: Trainer, { labels }: ImageSet) {
   const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
   const dim = layout.find(({ name }) => name === 'model.prototypes')?.shape[1] as number;
   return { parameters: sum(learned), dim, samples: labels.length, checkpointBytes: 4 * sum(layout) };
+}
+
+/** What a checkpoint says so that its network can be given other images. */
+function networkOf({ augmentation: { mean, std }, architecture: { height, width, channels } }: TrainerPlan, { classes }: ImageSet) {
+  const normalization = { mean: Array.from(mean), std: Array.from(std) };
+  return { classes, images: { height, width, channels }, normalization };
 }
 
 interface Begun {
@@ -233,9 +236,6 @@ function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Sett
   if (data.normalization !== undefined) checkNormalization(data.normalization, channels ?? ANY_IMAGES.channels);
 }
 
-/** Whether a classifier of this loss has biases unless told otherwise. */
-const hasBiases = (loss: string | undefined): boolean => loss !== 'dot-regression' && loss !== 'ldam';
-
 interface Sets {
   readonly train: ImageSet;
   readonly test?: ImageSet | undefined;
@@ -301,59 +301,6 @@ function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
   if (counts.length < 2) throw new LayerpeelError('LP_BALANCE', 'There is one class; expected at least two to train between.');
 }
 
-/** BatchNorm in training needs two values a channel: of a batch of one sample it has the pixels of one map. */
-function checkVariance({ headNorm, architecture }: Pick<TrainerPlan, 'headNorm' | 'architecture'>, samples: number, batch: number) {
-  const last = samples % batch || batch;
-  if (Math.min(last, samples) > 1) return;
-  const of = headNorm ? 'model.head.batchNorm' : smallestMap(architecture) === 1 ? 'BatchNorm on maps of one pixel' : undefined;
-  if (of === undefined) return;
-  const [which, way] = batch === 1 ? ['A batch has', 'a larger batch'] : ['The last batch has', 'another batch'];
-  throw new LayerpeelError(
-    'LP_CONFIG',
-    `${which} a single sample (${samples} by config.batch ${batch}), which has no variance for ${of}; choose ${way}${headNorm ? '' : ' or larger images'}.`,
-  );
-}
-
-async function planOf(config: TrainingConfig, settings: Settings, { train }: Sets, counts: Int32Array) {
-  const sizes = checkImages(train);
-  const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
-  const biases = hasBiases((config.loss as { kind?: string } | null)?.kind);
-  const { prototypes: beginning, ...model } = checkModel(
-    config.model,
-    sizes,
-    counts.length,
-    { seed, biases },
-    inside(place, 'model'),
-  );
-  checkVariance(model, sizes.count, batch);
-  const loss = checkTrainingLoss(config, counts, place);
-  const { mean, std } = checkNormalization(config.data.normalization ?? (await channelStatistics(train)), sizes.channels);
-  const plan: TrainerPlan = {
-    ...model,
-    classes: counts.length,
-    loss,
-    ...{ momentum, nesterov, batch, accumulate, ema, seed, device, channelsLast, bfloat16, tf32 },
-    ...{ weightDecay: decay.weights, prototypeDecay: decay.prototypes, biasDecay: decay.biases, normDecay: decay.norms },
-    augmentation: { ...settings.augmentation, mean, std },
-    threads: settings.threads ?? engine().info().threads,
-  };
-  return { ...plan, beginning };
-}
-
-function checkNormalization(given: unknown, channels: number): { mean: Float64Array; std: Float64Array } {
-  const here = inside(place, 'data.normalization');
-  const { mean, std } = checkKeys(given, ['mean', 'std'], here);
-  const list = (values: unknown, key: string, least: number) => {
-    if (!Array.isArray(values) || values.length !== channels) {
-      throw new LayerpeelError('LP_CONFIG', `${here.path}.${key} must be a list of ${channels} numbers, one a channel.`);
-    }
-    return Float64Array.from(values, (value, c) => checkNumber(value, inside(here, `${key}[${c}]`), { min: least, max: 1e6 }));
-  };
-  // A channel that never changes is only shifted.
-  const deviations = Array.isArray(std) ? std.map((value) => (value === 0 ? 1 : value)) : std;
-  return { mean: list(mean, 'mean', -1e6), std: list(deviations, 'std', 1e-6) };
-}
-
 /** The configuration as a checkpoint keeps it: without images in memory. */
 function describe(config: TrainingConfig): Record<string, unknown> {
   const { data, ...rest } = config;
@@ -408,21 +355,25 @@ function checkSame(
 /** The first of some counts. */
 const brief = (counts: readonly number[]): string => `${counts.slice(0, 10).join(', ')}${counts.length > 10 ? ', …' : ''}`;
 
-function begin(plan: TrainerPlan, sets: Sets, control: Control): Promise<Trainer> {
-  // Labels of classes that the network does not have stand for nothing.
-  const labels = (split: Split, set: ImageSet) => (split === 'heldOut' ? new Int32Array(set.labels.length) : set.labels);
-  const splits = splitsOf(sets).map((split) => {
-    const set = sets[split] as ImageSet;
-    return { data: set.images, ...checkImages(set), labels: labels(split, set) };
-  });
-  return run(
-    {
-      call: (_, mode) => torchEngine().trainerBegin(mode, plan, splits),
-      wrap: (handle: Trainer) => handle,
-    },
-    control,
+/** BatchNorm in training needs two values a channel: of a batch of one sample it has the pixels of one map. */
+function checkVariance({ headNorm, architecture }: Pick<TrainerPlan, 'headNorm' | 'architecture'>, samples: number, batch: number) {
+  const last = samples % batch || batch;
+  if (Math.min(last, samples) > 1) return;
+  const of = headNorm ? 'model.head.batchNorm' : smallestMap(architecture) === 1 ? 'BatchNorm on maps of one pixel' : undefined;
+  if (of === undefined) return;
+  const [which, way] = batch === 1 ? ['A batch has', 'a larger batch'] : ['The last batch has', 'another batch'];
+  throw new LayerpeelError(
+    'LP_CONFIG',
+    `${which} a single sample (${samples} by config.batch ${batch}), which has no variance for ${of}; choose ${way}${headNorm ? '' : ' or larger images'}.`,
   );
 }
+
+/** Labels of classes that the network does not have stand for nothing. */
+const engineSplits = (sets: Sets): EngineSplit[] =>
+  splitsOf(sets).map((split) => {
+    const set = sets[split] as ImageSet;
+    return split === 'heldOut' ? splitOf(set) : splitOf(set, set.labels);
+  });
 
 interface Running {
   readonly handle: Trainer;
@@ -494,17 +445,6 @@ async function runEpoch({
 
 const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
 
-/** A stretch of a split through the network, in evaluation mode. */
-function pass(handle: Trainer, split: number, { first, count }: Stretch, epoch: number, withLogits: boolean, control: Control) {
-  return run(
-    {
-      call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, { split, begin: first, count, epoch, logits: withLogits }),
-      wrap: (raw: RawEvaluation) => raw,
-    },
-    control,
-  );
-}
-
 /** What the network makes of a split, and what that amounts to. */
 interface Evaluated extends Omit<NetworkOutput, 'logits'> {
   readonly logits?: NDArray<Float32Array> | undefined;
@@ -569,24 +509,6 @@ class Evaluations {
       ...{ labels: set.labels, loss, accuracy: correct / samples, featureNorm: norm },
     };
   }
-}
-
-async function classifierOf(handle: Trainer, plan: TrainerPlan) {
-  const kind = plan.ema > 0 ? 'average' : 'model';
-  const names = [`${kind}.prototypes`, ...(plan.bias ? [`${kind}.biases`] : [])];
-  const [prototypes, biases] = await tensorsOf(handle, names);
-  const w = plan.loss.cosine ? directions(prototypes as Float32Array, plan.classes) : (prototypes as Float32Array);
-  return {
-    prototypes: { shape: [plan.classes, w.length / plan.classes], data: w },
-    ...(biases && { biases: { shape: [plan.classes], data: biases } }),
-  };
-}
-
-/** Rows at unit length, as they enter the logits of a cosine classifier. */
-function directions(rows: Float32Array, count: number): Float32Array {
-  const dim = rows.length / count;
-  const norms = Array.from({ length: count }, (_, c) => normOf(rows.subarray(c * dim, (c + 1) * dim)));
-  return rows.map((value, at) => value / (norms[Math.floor(at / dim)] as number));
 }
 
 /** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
