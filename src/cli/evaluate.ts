@@ -2,7 +2,7 @@
  * `layerpeel evaluate`: accuracy, calibration and out-of-distribution detection of a classifier's output in files.
  */
 import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import type { Place } from '../check/options.js';
 import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
@@ -18,6 +18,7 @@ import {
   readScores,
   type SetFiles,
 } from '../evaluation/files.js';
+import type { Column } from '../report/figure.js';
 import {
   detectionTable,
   evaluationColumns,
@@ -26,7 +27,7 @@ import {
   scoresColumns,
   scoresPage,
 } from '../report/pages/evaluation.js';
-import { runIn } from '../report/run-folder.js';
+import { classNamesFile, readClassNames, runIn } from '../report/run-folder.js';
 import type { OutputsPart } from '../training/outputs.js';
 import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
 
@@ -50,6 +51,7 @@ export const command: Command = {
     biases: { value: 'FILE', help: 'Biases of the last layer' },
     'feature-mean': { value: 'FILE', help: 'Mean feature of the training set, for centred features; default: of these features' },
     counts: { value: 'LIST', help: 'Training samples of each class, 500,299,… or a file of them: accuracy of many, medium, few' },
+    classes: { value: 'LIST', help: 'Names of the classes, cat,dog,… or a JSON file of them; default: those of the run folder' },
     many: { value: 'N', help: 'More training samples than this make a class one of many; default: 100' },
     few: { value: 'N', help: 'Fewer than this make it one of few; default: 20' },
     'train-features': { value: 'FILE', help: 'Features of the training set, for the scores that take it …' },
@@ -123,6 +125,7 @@ export const command: Command = {
     }
     const settings = settingsOf(options);
     const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
+    const classNames = await namesOf(options.classes, run ? path : undefined);
     const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
     const folder = await context.folder(name);
     const made: SetFiles[] = [];
@@ -136,17 +139,22 @@ export const command: Command = {
     });
     await folder.begin(config);
     const result = await evaluate();
-    for (const [file, columns] of Object.entries(evaluationColumns(result))) await folder.metrics(columns, file);
+    const trainingCounts = counts ?? input.counts;
+    if (classNames && classNames.length !== result.classes)
+      throw new UsageError(`--classes has ${classNames.length} names; expected ${result.classes}, one a class.`);
+    const about = { ...(classNames && { classNames }), ...(trainingCounts && { trainingCounts }) };
+    const columns = evaluationColumns(result, about);
+    for (const [file, table] of Object.entries(columns)) await folder.metrics(table, file);
     const { predicted, confidences, ...rest } = result;
     await folder.array('predicted', { shape: [predicted.length], data: predicted });
     await folder.array('confidences', { shape: [confidences.length], data: confidences });
     const { confidence } = settings;
     const report = await folder.report(
-      evaluationPage(result, { name, parameters: config, ...(confidence !== undefined && { confidence }) }),
+      evaluationPage(result, { name, ...about, parameters: config, ...(confidence !== undefined && { confidence }) }),
     );
     return {
       text: [...textOf(result), `Report: ${report}`].join('\n'),
-      measures: measuresOf(evaluationColumns(result)),
+      measures: measuresOf(columns),
       json: { ...rest, folder: folder.path, report },
     };
   },
@@ -187,7 +195,7 @@ async function evaluateBareScores(context: Context, options: Readonly<Record<str
 }
 
 /** The one row of `metrics.csv`. */
-const measuresOf = ({ metrics = {} }: ReturnType<typeof evaluationColumns>): Record<string, number> =>
+const measuresOf = ({ metrics = {} }: { readonly metrics?: Readonly<Record<string, Column>> }): Record<string, number> =>
   Object.fromEntries(Object.entries(metrics).map(([name, column]) => [name, column[0] as number]));
 
 const detectionText = ({ columns, rows }: ReturnType<typeof detectionTable>): string => aligned([columns, ...rows]);
@@ -284,6 +292,15 @@ const TYPED: Place = {
 
 /** The path of an array, with its name in the file if need be. */
 const ARRAY_FILE = /\.(npy|npz|safetensors)(:|$)/i;
+
+/** Names of classes as they are typed, or in a file; those of a run where none are given. */
+async function namesOf(given: string | undefined, run: string | undefined): Promise<readonly string[] | undefined> {
+  if (given === undefined) return run === undefined ? undefined : readClassNames(join(run, classNamesFile));
+  if (!/\.json$/i.test(given)) return given.split(',');
+  const names = await readClassNames(given);
+  if (!names) throw new UsageError(`--classes is ${given}; expected a JSON list of names in it.`);
+  return names;
+}
 
 /** Counts as they stand on the command line, unless they are a file's. */
 function listOf(counts: string | undefined): number[] | undefined {

@@ -67,6 +67,7 @@ export const command: Command = {
     const arrays = { predicted: integers(predicted), prototypes, ...(biases && { biases }), counts: integers(network.counts) };
     for (const [name, array] of Object.entries({ ...arrays, ...(labels && { labels: integers(labels) }) }))
       await folder.array(name, array);
+    await folder.classNames(network.classes);
     const named = (classes: Int32Array) => Array.from(classes, (c) => network.classes[c] as string);
     await folder.metrics(
       {

@@ -203,6 +203,7 @@ async function keepArrays(epoch: Epoch, folder: RunFolder): Promise<void> {
     ...(outside && { 'ood-logits': outside.logits, 'ood-features': outside.features }),
   };
   for (const [name, array] of Object.entries(arrays)) await folder.array(name, array);
+  await folder.classNames(epoch.classes);
 }
 
 /** Mean feature `[p]` of features `[n, p]`. */

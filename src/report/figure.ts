@@ -20,6 +20,8 @@ export interface Axis {
   readonly domain?: readonly [number, number] | undefined;
   /** Whether it counts, so that only whole numbers are marked. @default false */
   readonly whole?: boolean | undefined;
+  /** What 0, 1, … stand for, written in place of them. */
+  readonly names?: readonly string[] | undefined;
 }
 
 export interface Series {
@@ -317,7 +319,14 @@ function runsOf(series: Series, xScale: Axis['scale'], yScale: Axis['scale']): P
   return runs.filter((run) => run.length > 0);
 }
 
+/** Characters of a name beside an axis. */
+const LONGEST_NAME = 24;
+
 function axisOf(axis: Axis, values: readonly number[], widen: boolean): Ticks {
+  if (axis.names) {
+    const labels = axis.names.map((name) => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name));
+    return { domain: axis.domain ?? [-0.5, labels.length - 0.5], values: Array.from(labels.keys()), labels };
+  }
   let [low, high] = axis.domain ?? [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   if (!axis.domain) {
     for (const value of values) {
@@ -342,6 +351,7 @@ function axisEncoding(axis: Axis, ticks: Ticks): Spec {
       grid: true,
       labelOverlap: false,
       labelFlush: false,
+      ...(axis.names && { grid: false, labelAngle: -40, labelAlign: 'right', labelBaseline: 'middle' }),
     },
   };
 }

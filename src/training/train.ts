@@ -71,8 +71,9 @@ export interface Epoch {
   readonly measures: Readonly<Record<string, number>>;
   /** All rows until here, those before a resumed run included. */
   readonly history: readonly Readonly<Record<string, number>>[];
-  /** Training samples of each class. */
+  /** Training samples of each class, and its name. */
   readonly counts: Int32Array;
+  readonly classes: readonly string[];
   /** Writes the state to a `.safetensors` file, whole or not at all. */
   save(path: string): Promise<void>;
   readonly splits: readonly Split[];
@@ -129,7 +130,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         observations: [...observations],
       };
       return {
-        ...{ epoch, measures, history: progress.history, counts },
+        ...{ epoch, measures, history: progress.history, counts, classes: images.train.classes },
         save: (path) => saveTraining(path, handle, progress, start),
         theory: () => theory.compare(),
         splits: splitsOf(images),

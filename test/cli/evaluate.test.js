@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { detection, evaluateSync, randomState, readNpy, writeNpy, writeNpz } from 'layerpeel';
@@ -201,6 +201,45 @@ test('a run folder is evaluated, and options take the place of its files', async
   assert.is(empty.code, 1);
   assert.match(empty.stderr, /run is no run folder that can be evaluated/);
   assert.match((await run(['evaluate', 'nowhere'], { cwd: folder })).stderr, /nowhere is no run folder/);
+});
+
+test('classes have their names, and stand by their training samples, the largest first', async () => {
+  const names = 'bird,cat,"deer, red",dog,frog,ship';
+  const list = JSON.stringify(['bird', 'cat', 'deer, red', 'dog', 'frog', 'ship']);
+  await mkdir(join(folder, 'trained/arrays'), { recursive: true });
+  for (const [from, to] of [
+    ['z', 'logits'],
+    ['y', 'labels'],
+  ])
+    await rename(join(folder, `${from}.npy`), join(folder, `trained/arrays/${to}.npy`));
+  await writeFile(join(folder, 'trained/classes.json'), list);
+  const args = ['trained', '--resamples', '0', '--counts', '20,500,99,0,100,19', '--out', 'run', '--force'];
+  assert.is((await evaluate(args)).code, 0);
+  const { perClass, counts } = evaluateSync({ logits, labels }, { resamples: 0 });
+  const rows = (await readFile(join(folder, 'run/classes.csv'), 'utf8')).trim().split('\r\n');
+  assert.is(rows.shift(), 'class,name,training,samples,accuracy');
+  const quoted = ['bird', 'cat', '"deer, red"', 'dog', 'frog', 'ship'];
+  const sizes = [20, 500, 99, 0, 100, 19];
+  assert.equal(
+    rows,
+    sizes.map((size, c) => [c, quoted[c], size, counts[c], perClass[c]].join(',')),
+  );
+  const figure = await readFile(join(folder, 'run/figures/classes.svg'), 'utf8');
+  const order = ['cat (500)', 'frog (100)', 'deer, red (99)', 'bird (20)', 'ship (19)', 'dog (0)'];
+  const at = order.map((name) => figure.indexOf(`>${name}<`));
+  assert.ok(at[0] > 0 && at.every((place, i) => i === 0 || place > at[i - 1]), `${at}`);
+
+  assert.is((await evaluate([...args, '--classes', 'a,b,c,d,e,f'])).code, 0);
+  assert.match(await readFile(join(folder, 'run/classes.csv'), 'utf8'), /\r\n2,c,99,/);
+  for (const [value, pattern] of [
+    ['a,b', /--classes has 2 names; expected 6, one a class/],
+    [names, /--classes has 7 names/],
+    ['nowhere.json', /--classes is nowhere\.json; expected a JSON list of names/],
+  ]) {
+    const refused = await evaluate([...args, '--classes', value]);
+    assert.is(refused.code, 2);
+    assert.match(refused.stderr, pattern);
+  }
 });
 
 test('a single sample, decided right, makes a report too', async () => {

@@ -138,6 +138,7 @@ test('layerpeel predict: arrays and predictions of a folder, which evaluate take
     const array = (run, name) => readNpy(join(path, run, `arrays/${name}.npy`));
     for (const name of ['features', 'logits', 'labels', 'prototypes', 'biases', 'counts'])
       assert.equal(await array('seen', name), await array('run', name), name);
+    assert.equal(JSON.parse(await readFile(join(path, 'run/classes.json'), 'utf8')), set.classes);
     const logits = await array('run', 'logits');
     const { data: predicted } = await array('seen', 'predicted');
     const labels = (await array('run', 'labels')).data;

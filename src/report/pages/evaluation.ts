@@ -2,6 +2,7 @@
  * The report of an evaluation: accuracy by class and group, calibration, decision rules and out-of-distribution detection, each
  * number with its bootstrap interval.
  */
+import { LayerpeelError } from '../../check/errors.js';
 import type { GroupName } from '../../evaluation/accuracy.js';
 import type { Calibration } from '../../evaluation/calibration.js';
 import type {
@@ -216,20 +217,30 @@ export function scoresColumns(result: Detected): Record<string, Record<string, C
 }
 
 /** An evaluation's numbers as columns, each table by the name of its file. */
-export function evaluationColumns(result: Evaluation): Record<string, Record<string, Column>> {
+export function evaluationColumns(
+  result: Evaluation,
+  { classNames, trainingCounts }: Pick<EvaluationAbout, 'classNames' | 'trainingCounts'> = {},
+): Record<string, Record<string, Column | readonly string[]>> & { readonly metrics: Record<string, Column> } {
   const { calibration, fitted, perClass, counts } = result;
   const metrics: Record<string, Column> = Object.fromEntries(
     [...accuracyEntries(result), ...calibrationEntries(result)].map(({ path, value }) => [path, [value]]),
   );
   metrics['temperature.temperature'] = [result.temperature.temperature];
-  const tables: Record<string, Record<string, Column>> = scoresColumns(result);
-  tables.metrics = { ...metrics, ...tables.metrics };
-  tables.classes = { class: Array.from(perClass.keys()), samples: counts, accuracy: perClass };
+  const scores = scoresColumns(result);
+  const tables: Record<string, Record<string, Column | readonly string[]>> = {
+    ...scores,
+    classes: {
+      class: Array.from(perClass.keys()),
+      ...(classNames && { name: classNames }),
+      ...(trainingCounts && { training: trainingCounts }),
+      ...{ samples: counts, accuracy: perClass },
+    },
+  };
   for (const [name, values] of Object.entries({ reliability: calibration, ...(fitted && { 'reliability-fitted': fitted }) })) {
     const { edges, counts: samples, confidence, accuracy } = values.reliability;
     tables[name] = { ...ends(edges), samples, confidence, accuracy };
   }
-  return tables;
+  return { ...tables, metrics: { ...metrics, ...scores.metrics } };
 }
 
 /** The same numbers for people, each row's first entry naming it. */
@@ -259,29 +270,38 @@ export interface EvaluationAbout {
   readonly name: string;
   /** Of the intervals. @default 0.95 */
   readonly confidence?: number | undefined;
+  /** Names of the classes, and their training samples, by which figures sort them: most first. */
+  readonly classNames?: readonly string[] | undefined;
+  readonly trainingCounts?: ArrayLike<number> | undefined;
   /** Shown as the parameters of the run. */
   readonly parameters?: Readonly<Record<string, unknown>> | undefined;
 }
 
-export function evaluationPage(result: Evaluation, { name, confidence = 0.95, parameters = {} }: EvaluationAbout): Report {
+export function evaluationPage(result: Evaluation, about: EvaluationAbout): Report {
+  const { name, confidence = 0.95, parameters = {} } = about;
   checkResult(result, ['samples', 'classes', 'accuracy', 'perClass', 'calibration', 'intervals', 'warnings'], 'evaluate');
   const { samples, classes, accuracy, intervals } = result;
+  for (const key of ['classNames', 'trainingCounts'] as const) {
+    const given = about[key];
+    if (given === undefined || given.length === classes) continue;
+    throw new LayerpeelError('LP_OPTION', `about.${key} has ${given.length} entries; expected ${classes}, one a class.`);
+  }
   const bracketed = Object.keys(intervals).length > 0 ? ` In brackets are ${percent(confidence)} bootstrap intervals.` : '';
   return {
     title: `Evaluation of ${name}`,
     lead: `Of ${formatNumber(samples, 12)} samples of ${classes} classes ${percent(accuracy)} are decided right.${bracketed}`,
-    sections: sectionsOf(result),
+    sections: sectionsOf(result, about),
     parameters: { ...parameters, samples, classes },
   };
 }
 
-function sectionsOf(result: Evaluation): Section[] {
+function sectionsOf(result: Evaluation, about: EvaluationAbout): Section[] {
   const { warnings, temperature, fittedTo, groups } = result;
   const { accuracy, calibration, decisions } = evaluationRows(result);
   const table = (rows: string[][]) => ({ columns: ['Measure', 'Value', 'Meaning'], rows });
   const sections: Section[] = [];
   if (warnings.length > 0) sections.push({ title: 'Before trusting a number', text: warnings });
-  sections.push({ title: 'Accuracy', tables: [table(accuracy)], figures: [classFigure(result)] });
+  sections.push({ title: 'Accuracy', tables: [table(accuracy)], figures: [classFigure(result, about)] });
   sections.push({
     title: 'Calibration',
     text: [
@@ -355,27 +375,43 @@ const MOST_BARS = 50;
 const marks = (x: readonly number[], classes: number): Pick<Series, 'mark' | 'x' | 'right'> =>
   classes > MOST_BARS ? { mark: 'points', x } : { mark: 'bars', x: x.map((at) => at - 0.4), right: x.map((at) => at + 0.4) };
 
-function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation): Figure {
+/** Classes up to which each one is named on its axis. */
+const MOST_NAMES = 30;
+
+function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation, about: EvaluationAbout): Figure {
+  const { classNames, trainingCounts: sizes } = about;
+  const order = Array.from(perClass.keys());
+  if (sizes) order.sort((a, b) => (sizes[b] as number) - (sizes[a] as number) || a - b);
+  const places = new Int32Array(classes);
+  for (const [place, label] of order.entries()) places[label] = place;
   const series = (name: string, members: readonly number[]): Series => ({
     name,
-    ...marks(members, classes),
+    ...marks(
+      members.map((label) => places[label] as number),
+      classes,
+    ),
     y: members.map((label) => 100 * (perClass[label] as number)),
   });
-  const all = Array.from(perClass.keys());
+  const named = (label: number) =>
+    `${classNames?.[label] ?? label}${sizes ? ` (${formatNumber(sizes[label] as number, 12)})` : ''}`;
   return {
     name: 'classes',
     spec: lineChart({
       title: 'Accuracy by class',
-      x: { title: 'class', domain: [-0.5, classes - 0.5], whole: true },
+      x: {
+        ...{ title: sizes ? 'class, by its training samples' : 'class', domain: [-0.5, classes - 0.5], whole: true },
+        ...((classNames ?? sizes) && classes <= MOST_NAMES && { names: order.map(named) }),
+      },
       y: { title: 'accuracy, %', domain: [0, 100] },
       rules: [{ y: 100 * balancedAccuracy }],
       series: groups
         ? GROUPS.filter((name) => groups[name].classes.length > 0).map((name) => series(name, groups[name].classes))
-        : [series('classes', all)],
+        : [series('classes', order)],
     }),
-    caption: groups
-      ? 'Share of each class decided right, by how many training samples the class had; the line is the mean of classes.'
-      : 'Share of each class decided right; the line is the mean of classes.',
+    caption: [
+      `Share of each class decided right${groups ? ', by how many training samples the class had' : ''}; the line is the mean of classes.`,
+      ...(sizes ? ['Classes stand in the order of their training samples, the largest first.'] : []),
+    ].join(' '),
   };
 }
 
