@@ -2,6 +2,7 @@
 // on a GPU, or on the device that `npm run build:emulated` puts on the CPU.
 import { fileURLToPath } from 'node:url';
 import {
+  lossAndGradient,
   matmul,
   matmulSync,
   openDevice,
@@ -19,6 +20,7 @@ import { startNode } from '../process.js';
 
 const maxDifference = ({ data }, other) => data.reduce((most, x, i) => Math.max(most, Math.abs(x - other.data[i])), 0);
 
+const shared = (data) => new data.constructor(new SharedArrayBuffer(data.byteLength)).fill(Number.NaN);
 const state = (dtype, { classes = 5, perClass = 40, dim = 7 } = {}) => randomState({ classes, perClass, dim, seed: 3, dtype });
 const placed = async (gpu, { features, prototypes, labels }) => ({
   features: await gpu.put(features),
@@ -101,6 +103,58 @@ onDevice(test, 'the five parts add up to the state, on the device as on the CPU'
       for (const side of ['features', 'prototypes']) {
         assert.ok(maxDifference(await parts[name][side].read(), part[side]) <= (dtype === 'float32' ? 1e-6 : 1e-14), name);
       }
+    }
+  }
+});
+
+onDevice(test, 'results go to the arrays of the device that are given as `out`', async (gpu) => {
+  const calls = {
+    structuredProducts: (state, options) => structuredProducts(state, { gamma: 0.3, ...options }),
+    spectralProjections,
+    lossAndGradient: (state, options) => lossAndGradient({ kind: 'cross-entropy' }, state, options),
+  };
+  /** The arrays of a result, by the names that messages have. */
+  const arraysOf = (result, name = 'out') =>
+    Object.entries(result).flatMap(([key, entry]) => {
+      if (typeof entry !== 'object') return [];
+      return entry.shape ? [[`${name}.${key}`, entry]] : arraysOf(entry, `${name}.${key}`);
+    });
+  const replaced = async (result, make) => {
+    if (typeof result !== 'object') return result;
+    if (result.shape) return make(result);
+    return Object.fromEntries(
+      await Promise.all(Object.entries(result).map(async ([key, entry]) => [key, await replaced(entry, make)])),
+    );
+  };
+  for (const dtype of ['float32', 'float64']) {
+    const plain = state(dtype, { classes: 3, perClass: 4, dim: 3 });
+    const there = await placed(gpu, plain);
+    const empty = ({ shape }) => ({
+      shape,
+      data: new plain.features.data.constructor(shape.reduce((product, extent) => product * extent)).fill(Number.NaN),
+    });
+    for (const [name, call] of Object.entries(calls)) {
+      const expected = await call(there, {});
+      const same = async (result, out) => {
+        const given = arraysOf(out);
+        for (const [i, [path, array]] of arraysOf(result).entries()) {
+          assert.is(array, given[i][1], `${name}: ${path}`);
+          const seen = array.data ? array : await array.read();
+          assert.equal(Array.from(seen.data), Array.from((await arraysOf(expected)[i][1].read()).data), `${name}: ${path}`);
+        }
+      };
+      const out = await replaced(expected, (array) => gpu.put(empty(array)));
+      await same(await call(there, { out }), out);
+      for (const make of [empty, (array) => ({ shape: array.shape, data: shared(empty(array).data) })]) {
+        const here = await replaced(expected, make);
+        await same(await call(plain, { out: here, device: 'cuda' }), here);
+      }
+      const [[first]] = arraysOf(out);
+      const mixed = await replaced(expected, empty);
+      await refuses('LP_DEVICE', new RegExp(`${first}.*put\\(\\)`), () => call(there, { out: mixed }));
+      await refuses('LP_DEVICE', /out\..* lies on .*features is an array of the CPU/, () => call(plain, { out }));
+      const taken = name === 'spectralProjections' ? { ...out, rest: out.plus1 } : { ...out, features: there.features };
+      await refuses('LP_OPTION', /^out\..* shares memory with/, () => call(there, { out: taken }));
     }
   }
 });
