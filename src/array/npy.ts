@@ -14,6 +14,7 @@ import {
   bytesOf,
   decode,
   type Element,
+  extentOf,
   fileFault,
   type Located,
   locatedIn,
@@ -113,7 +114,7 @@ export const formatNpy = (array: AnyArray | Int32Array): Uint8Array => Buffer.co
 
 /** The array of a `.npy` file. */
 export async function locateNpy(file: InputFile): Promise<Located> {
-  return locatedIn(file, await npyLayout(file.from(0), file.size, file.path));
+  return locatedIn(extentOf(file), await npyLayout(file.from(0), file.size, file.path));
 }
 
 /**

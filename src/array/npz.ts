@@ -1,32 +1,16 @@
 /**
  * NumPy's `.npz`: a zip of `.npy` members, stored or deflated, ZIP64 where large.
- * The zip itself is read by yauzl and written by yazl, loaded with what they need when first used. Whatever a file claims is bounded:
- * deflate expands at most 1032 times, so no claim beyond that is believed, and each member's length and CRC are checked.
+ * The zip itself is read as `zip.ts` says, and written by yazl, loaded when first used.
  */
-import { randomBytes } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type Readable, Readable as Stream } from 'node:stream';
-import type { Entry, ZipFile } from 'yauzl';
+import type { Entry } from 'yauzl';
 import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkKeys, checkList, checkObject, checkPath, checkText, entry, option } from '../check/options.js';
-import { fileError, InputFile, withFile, writeAll, writeFileAtomic } from './files.js';
-import { MOST_EXPANSION, pieces, streamPass } from './inflate.js';
-import { kindOf, LOOKED_AT } from './kinds.js';
+import { type InputFile, withFile, writeFileAtomic } from './files.js';
+import { MOST_EXPANSION } from './inflate.js';
 import { npyLayout, npyPieces } from './npy.js';
-import {
-  type AnyArray,
-  checkName,
-  fileFault,
-  type Located,
-  type Pass,
-  PIECE,
-  pick,
-  readLocated,
-  type Seekable,
-  storedBytes,
-} from './stored.js';
+import { type AnyArray, checkName, fileFault, type Located, locatedIn, pick, readLocated } from './stored.js';
+import { locateMember, openZip, type Zip } from './zip.js';
 
 export interface ReadNpzOptions {
   /** Names of the arrays that are wanted, where the others are none of a type that is read. @default all */
@@ -45,7 +29,7 @@ export async function readNpz(path: string, options: ReadNpzOptions = {}): Promi
       ? undefined
       : checkList(options.names, place, 'a list of names').map((name, k) => checkText(name, entry(place, k)));
   return withFile(path, async (file) => {
-    const { zip, members: all } = await openZip(file);
+    const { zip, members: all } = await openArrays(file);
     for (const name of names ?? []) pick(new Map(all.map((member) => [member.name, member])), name, path);
     const members = names ? all.filter(({ name }) => names.includes(name)) : all;
     const claimed = members.reduce((sum, { entry }) => sum + entry.uncompressedSize, 0);
@@ -129,11 +113,11 @@ function nameMembers(zip: object): (name: string, add: (placeholder: string) => 
 
 /** The names of the arrays of a `.npz` file. */
 export const arrayNames = (path: string): Promise<string[]> =>
-  withFile(path, async (file) => (await openZip(file)).members.map(({ name }) => name));
+  withFile(path, async (file) => (await openArrays(file)).members.map(({ name }) => name));
 
 /** The array of that name in a `.npz` file, or the only one. */
 export async function locateNpz(file: InputFile, name: string | undefined): Promise<Located> {
-  const { zip, members } = await openZip(file);
+  const { zip, members } = await openArrays(file);
   const [chosen] = pick(new Map(members.map(({ name, entry }) => [name, entry])), name, file.path);
   const own = members.filter((member) => member.name === chosen);
   return locate(file, zip, chosen, byName(own, file.path).get(chosen) as Entry);
@@ -147,28 +131,12 @@ interface Member {
 }
 
 /** The members that are arrays, in their order, under their own names: they are names of arrays and lead to no file. */
-async function openZip(file: InputFile): Promise<{ zip: ZipFile; members: readonly Member[] }> {
-  const { fromRandomAccessReaderPromise, getFileNameLowLevel, RandomAccessReader } = (await import('yauzl')).default;
-  class Reader extends RandomAccessReader {
-    override _readStreamForRange(start: number, end: number): Readable {
-      return Stream.from(pieces(file, start, end));
-    }
-  }
-  const members: Member[] = [];
-  try {
-    // Names are decoded here, since yauzl refuses an archive for one name that an unpacker should not follow.
-    const zip = await fromRandomAccessReaderPromise(new Reader(), file.size, { autoClose: false, decodeStrings: false });
-    for await (const entry of zip.eachEntry()) {
-      const path = getFileNameLowLevel(entry.generalPurposeBitFlag, entry.fileNameRaw, entry.extraFields, true);
-      if (path.endsWith(EXTENSION)) members.push({ name: path.slice(0, -EXTENSION.length), entry });
-    }
-    return { zip, members };
-  } catch (error) {
-    const bytes = await file.head(LOOKED_AT);
-    const kind = Buffer.from(bytes).toString('latin1').startsWith('PK') ? undefined : kindOf(bytes);
-    if (kind) throw fileFault(file.path, `${kind}. Expected a zip of .npy members, as numpy.savez writes.`);
-    throw zipFault(file.path, error);
-  }
+async function openArrays(file: InputFile): Promise<{ zip: Zip; members: readonly Member[] }> {
+  const zip = await openZip(file, 'a zip of .npy members, as numpy.savez writes');
+  const members = zip.entries
+    .filter(({ name }) => name.endsWith(EXTENSION))
+    .map(({ name, entry }) => ({ name: name.slice(0, -EXTENSION.length), entry }));
+  return { zip, members };
 }
 
 /** A fault of one member, with how the others are read. */
@@ -186,109 +154,10 @@ function byName(members: readonly Member[], path: string): Map<string, Entry> {
   throw fileFault(path, `two of its members are named ${twice.name}${EXTENSION}.`);
 }
 
-async function locate(file: InputFile, zip: ZipFile, name: string, entry: Entry): Promise<Located> {
+async function locate(file: InputFile, zip: Zip, name: string, entry: Entry): Promise<Located> {
   const where = `${file.path}:${name}`;
-  if (!entry.canDecodeFileData()) {
-    throw fileFault(where, 'it is encrypted or compressed by another method than deflate; expected what numpy.savez writes.');
-  }
-  if (entry.uncompressedSize > MOST_EXPANSION * file.size) {
-    throw fileFault(where, `it claims ${entry.uncompressedSize} bytes, more than a file of ${file.size} bytes can hold.`);
-  }
-  const compressed = entry.compressionMethod !== 0;
-  const start = compressed ? 0 : await storedStart(zip, entry, where);
-  const beginMember = async (): Promise<Pass> =>
-    compressed ? beginDeflated(zip, entry, where) : { fill: file.from(start), close() {} };
-  const head = await beginMember();
-  const stored = await npyLayout(head.fill, entry.uncompressedSize, where).finally(head.close);
-  const begin = async (): Promise<Pass> => {
-    const pass = checked(await beginMember(), entry, where, (await import('node:zlib')).crc32);
-    await pass.fill(new Uint8Array(stored.offset));
-    return pass;
-  };
-  return {
-    stored,
-    begin,
-    async seek() {
-      const elements = elementsOf(begin, storedBytes(stored));
-      if (compressed) return unpacked(elements);
-      for await (const _ of elements); // compares the checksum
-      return { file, offset: start + stored.offset, close: async () => {} };
-    },
-  };
-}
-
-/** Where the bytes of a stored member begin, which lie in the file as they are. */
-async function storedStart(zip: ZipFile, entry: Entry, where: string): Promise<number> {
-  const { fileDataStart } = await zip.readLocalFileHeaderPromise(entry, { minimal: true }).catch((error) => {
-    throw zipFault(where, error);
-  });
-  return fileDataStart;
-}
-
-/** Reads a deflated member from the stream of its inflated bytes. */
-async function beginDeflated(zip: ZipFile, entry: Entry, where: string): Promise<Pass> {
-  const stream = await zip.openReadStreamPromise(entry).catch((error) => {
-    throw zipFault(where, error);
-  });
-  return streamPass(stream, where, (error) => zipFault(where, error));
-}
-
-/** A pass over a member that compares its checksum when the last byte is read. */
-function checked({ fill, close }: Pass, entry: Entry, where: string, crc32: (bytes: Uint8Array, crc: number) => number): Pass {
-  let left = entry.uncompressedSize;
-  let crc = 0;
-  return {
-    close,
-    async fill(target) {
-      await fill(target);
-      left -= target.length;
-      crc = crc32(target, crc);
-      if (left === 0 && crc !== entry.crc32) {
-        throw fileFault(where, 'its data does not have the checksum (CRC-32) of its entry; the file is damaged.');
-      }
-    },
-  };
-}
-
-/** The bytes of a member's elements, in pieces. */
-async function* elementsOf(begin: () => Promise<Pass>, size: number): AsyncGenerator<Uint8Array> {
-  const pass = await begin();
-  try {
-    const piece = new Uint8Array(Math.min(PIECE, size));
-    for (let start = 0; start < size; start += PIECE) {
-      const bytes = piece.subarray(0, Math.min(PIECE, size - start));
-      await pass.fill(bytes);
-      yield bytes;
-    }
-  } finally {
-    pass.close();
-  }
-}
-
-/** Puts bytes into a temporary file that has no name, so that it is gone when it is closed. */
-async function unpacked(bytes: AsyncIterable<Uint8Array>): Promise<Seekable> {
-  const path = join(tmpdir(), `layerpeel-${randomBytes(12).toString('hex')}`);
-  const refuse = (error: unknown): never => {
-    throw fileError(path, 'written', error);
-  };
-  const handle = await open(path, 'wx', 0o600).catch(refuse);
-  try {
-    try {
-      for await (const piece of bytes) await writeAll(handle, piece).catch(refuse);
-    } finally {
-      await handle.close();
-    }
-    const file = await InputFile.open(path);
-    return { file, offset: 0, close: () => file.close() };
-  } finally {
-    await rm(path, { force: true });
-  }
-}
-
-/** What yauzl and zlib say, as the file's fault. */
-function zipFault(where: string, error: unknown): unknown {
-  if (error instanceof LayerpeelError) return error;
-  return new LayerpeelError('LP_FILE', `${where}: it cannot be read as a zip of .npy members: ${(error as Error).message}.`, {
-    cause: error,
-  });
+  const member = await locateMember(file, zip, entry, where, 'numpy.savez');
+  const head = await member.begin(0);
+  const stored = await npyLayout(head.fill, member.size, where).finally(head.close);
+  return locatedIn(member, stored);
 }

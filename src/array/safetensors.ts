@@ -18,6 +18,7 @@ import {
   decode,
   ELEMENTS,
   type Element,
+  extentOf,
   fileFault,
   type Located,
   locatedIn,
@@ -139,7 +140,7 @@ interface Header {
 }
 
 const locate = (file: InputFile, name: string, entry: Entry): Located =>
-  locatedIn(file, storedTensor(entry, `${file.path}:${name}`));
+  locatedIn(extentOf(file), storedTensor(entry, `${file.path}:${name}`));
 
 const elementOf = (dtype: string): Element | undefined => (Object.hasOwn(CODES, dtype) ? CODES[dtype] : undefined);
 

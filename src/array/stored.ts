@@ -191,11 +191,30 @@ export interface Seekable {
   close(): Promise<void>;
 }
 
-/** An array whose elements lie in a file as they are, from `stored.offset` on. */
-export const locatedIn = (file: InputFile, stored: Stored): Located => ({
+/** Bytes that lie in a file, as they are or deflated, ready to be read as often as wanted. */
+export interface Extent {
+  readonly size: number;
+  /** Starts to read at that byte of them. */
+  begin(offset: number): Promise<Pass>;
+  /** Makes them reachable at any position. */
+  seek(): Promise<Seekable>;
+}
+
+/** Bytes of a file as they are; by default all. */
+export const extentOf = (file: InputFile, start = 0, size = file.size): Extent => ({
+  size,
+  begin: async (offset) => ({ fill: file.from(start + offset), close() {} }),
+  seek: async () => ({ file, offset: start, close: async () => {} }),
+});
+
+/** An array whose elements lie there as they are, from `stored.offset` on. */
+export const locatedIn = (extent: Extent, stored: Stored): Located => ({
   stored,
-  begin: async () => ({ fill: file.from(stored.offset), close() {} }),
-  seek: async () => ({ file, offset: stored.offset, close: async () => {} }),
+  begin: () => extent.begin(stored.offset),
+  async seek() {
+    const found = await extent.seek();
+    return { ...found, offset: found.offset + stored.offset };
+  },
 });
 
 export interface Pass {
