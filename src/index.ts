@@ -19,6 +19,7 @@ export type { DType, Float, NDArray, State } from './array/ndarray.js';
 export { formatNpy, parseNpy, readNpy, writeNpy } from './array/npy.js';
 export { type ReadNpzOptions, readNpz, type WriteNpzOptions, writeNpz } from './array/npz.js';
 export { type ArraySource, openArray, type ReadArrayOptions, readArray, readFloats, readLabels } from './array/open.js';
+export { type PyTorchTensors, readPth } from './array/pth.js';
 // Random numbers
 export { type SeededRandom, seededRandom } from './array/random.js';
 export { formatSafetensors, parseSafetensors, readSafetensors, type Tensors, writeSafetensors } from './array/safetensors.js';

@@ -8,10 +8,20 @@ interface Kind {
   readonly words: string;
 }
 
+/** The member of a zip that only PyTorch's have: their pickle. */
+export const PICKLE = /^[^/]+\/data\.pkl$/;
+/** The beginnings of PyTorch's older files: a pickle of 0x1950a86a20f9469cfc6c in the protocols 2 to 5, in a frame from 4 on. */
+export const LEGACY = ['\x80\x02', '\x80\x03', '\x80\x04\x95\r\0\0\0\0\0\0\0', '\x80\x05\x95\r\0\0\0\0\0\0\0'].map(
+  (protocol) => `${protocol}\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.`,
+);
+export const PYTORCH = 'it is a file of PyTorch (torch.save); name it .pth';
+
 /** Beginnings as Latin-1. */
 const KINDS: readonly Kind[] = [
   { begins: ['\x1f\x8b'], words: 'it is compressed by gzip; decompress it (gunzip)' },
   { begins: ['\x93NUMPY'], words: 'it is a .npy file; name it so' },
+  { begins: /^PK[\s\S]{28}[^/]+\/data\.pkl/, words: PYTORCH },
+  { begins: LEGACY, words: PYTORCH },
   { begins: ['PK\x03\x04'], words: 'it is a zip, as .npz files are; name it .npz if numpy.savez wrote it' },
   { begins: ['\x89HDF\r\n\x1a\n'], words: 'it is HDF5; save its arrays with numpy.savez' },
   {
@@ -32,8 +42,8 @@ const KINDS: readonly Kind[] = [
   },
 ];
 
-/** How many bytes are enough; the first 12 tell most. */
-export const LOOKED_AT = 64;
+/** How many bytes are enough: the first member of a zip has its name among them. */
+export const LOOKED_AT = 320;
 
 /** The sentence's part that says what the file is, if it is something known. */
 export function kindOf(bytes: Uint8Array): string | undefined {

@@ -7,7 +7,7 @@
 import { types } from 'node:util';
 import { checkText, option } from '../check/options.js';
 import { type Fill, type InputFile, withFile, writeFileAtomic } from './files.js';
-import { kindOf } from './kinds.js';
+import { kindOf, LOOKED_AT } from './kinds.js';
 import { describe, showShape } from './ndarray.js';
 import {
   type AnyArray,
@@ -103,7 +103,7 @@ export class NpyWriter {
 export function parseNpy(bytes: Uint8Array, where = 'The .npy data'): AnyArray {
   checkText(where, option('where'), 'how messages name the bytes');
   if (!types.isUint8Array(bytes)) throw fileFault(where, `it is ${describe(bytes)}; expected a Uint8Array.`);
-  const { start, end } = headerSpan(bytes.subarray(0, PREFIX), bytes.length, where);
+  const { start, end } = headerSpan(bytes.subarray(0, LOOKED_AT), bytes.length, where);
   const stored = parseHeader(bytes.subarray(start, end), end, where);
   checkLength(stored, bytes.length);
   return decode(stored, bytes.subarray(stored.offset));
@@ -122,12 +122,12 @@ export async function locateNpy(file: InputFile): Promise<Located> {
  * @param size of the whole file, with which what the header claims is compared
  */
 export async function npyLayout(fill: Fill, size: number, where: string): Promise<Stored> {
-  const prefix = new Uint8Array(Math.min(PREFIX, size));
+  const prefix = new Uint8Array(Math.min(LOOKED_AT, size));
   await fill(prefix);
   const { start, end } = headerSpan(prefix, size, where);
-  const bytes = new Uint8Array(Math.max(end, PREFIX));
+  const bytes = new Uint8Array(Math.max(end, prefix.length));
   bytes.set(prefix);
-  await fill(bytes.subarray(PREFIX));
+  await fill(bytes.subarray(prefix.length));
   const stored = parseHeader(bytes.subarray(start, end), end, where);
   checkLength(stored, size);
   return stored;

@@ -8,6 +8,7 @@ import { LayerpeelError } from '../check/errors.js';
 import { checkBoolean, checkKeys, checkList, checkObject, checkPath, checkText, entry, option } from '../check/options.js';
 import { type InputFile, withFile, writeFileAtomic } from './files.js';
 import { MOST_EXPANSION } from './inflate.js';
+import { PICKLE, PYTORCH } from './kinds.js';
 import { npyLayout, npyPieces } from './npy.js';
 import { type AnyArray, checkName, fileFault, type Located, locatedIn, pick, readLocated } from './stored.js';
 import { locateMember, openZip, type Zip } from './zip.js';
@@ -136,6 +137,7 @@ async function openArrays(file: InputFile): Promise<{ zip: Zip; members: readonl
   const members = zip.entries
     .filter(({ name }) => name.endsWith(EXTENSION))
     .map(({ name, entry }) => ({ name: name.slice(0, -EXTENSION.length), entry }));
+  if (members.length === 0 && zip.entries.some(({ name }) => PICKLE.test(name))) throw fileFault(file.path, `${PYTORCH}.`);
   return { zip, members };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Arrays by the path of their file, whatever its kind: `.npy`, `.npz` and `.safetensors` by the extension. A file of several
+ * Arrays by the path of their file, whatever its kind: `.npy`, `.npz`, `.safetensors` and PyTorch's by the extension. A file of several
  * arrays is addressed by a name, in the options or after a colon: `features.npz:train`.
  */
 import { stat } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { kindOf, LOOKED_AT } from './kinds.js';
 import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
 import { locateNpz } from './npz.js';
+import { locatePth } from './pth.js';
 import { locateSafetensors } from './safetensors.js';
 import {
   type AnyArray,
@@ -28,7 +29,7 @@ import {
 } from './stored.js';
 
 export interface ReadArrayOptions {
-  /** The array's name in a `.npz` or `.safetensors` file; may be left out where the file holds one. */
+  /** The array's name in a file of several; may be left out where the file holds one. */
   readonly name?: string | undefined;
 }
 
@@ -87,7 +88,7 @@ export async function openArray(path: string, options: ReadArrayOptions = {}): P
   const address = await parseAddress(path, options);
   const file = await InputFile.open(address.path);
   try {
-    return makeSource(await locate(file, address), file);
+    return makeSource(await address.locate(file, address.name), file);
   } catch (error) {
     await file.close();
     throw error;
@@ -95,18 +96,21 @@ export async function openArray(path: string, options: ReadArrayOptions = {}): P
 }
 
 function makeSource(located: Located, file: InputFile): ArraySource {
-  const { shape, where, fortran } = located.stored;
+  const { shape, where } = located.stored;
   const dtype = floatType(located);
   if (shape.length !== 2) throw fileFault(where, `its shape is ${showShape(shape)}; expected two dimensions, [rows, columns].`);
   const [rows, columns] = shape as [number, number];
+  const { seek } = located;
   let found: Promise<Seekable> | undefined;
-  const seek = () => {
-    found ??= located.seek().catch((error) => {
-      found = undefined;
-      throw error;
+  const columnwise =
+    seek &&
+    (() => {
+      found ??= seek().catch((error) => {
+        found = undefined;
+        throw error;
+      });
+      return found;
     });
-    return found;
-  };
   const close = async () => {
     await (await found?.catch(() => undefined))?.close();
     await file.close();
@@ -116,7 +120,7 @@ function makeSource(located: Located, file: InputFile): ArraySource {
     dtype,
     chunks(rowsPerChunk = Math.max(1, Math.floor(PIECE / Math.max(1, columns * ELEMENTS[dtype].size)))) {
       checkNumber(rowsPerChunk, option('rowsPerChunk'), { min: 1, integer: true });
-      return fortran ? columnBlocks(located.stored, seek, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
+      return columnwise ? columnBlocks(located.stored, columnwise, dtype, rowsPerChunk) : rowBlocks(located, dtype, rowsPerChunk);
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -174,17 +178,33 @@ function floatType({ stored: { element, where } }: Located): DType {
 /** Finds an array and hands it to `use`; its file is open until that is done. */
 export async function withArray<T>(path: string, options: ReadArrayOptions, use: (located: Located) => Promise<T>): Promise<T> {
   const address = await parseAddress(path, options);
-  return withFile(address.path, async (file) => use(await locate(file, address)));
+  return withFile(address.path, async (file) => use(await address.locate(file, address.name)));
 }
+
+/** Finds the array of that name in a file, or the only one. */
+type Locate = (file: InputFile, name: string | undefined) => Promise<Located>;
 
 interface Address {
   readonly path: string;
-  readonly extension: string;
   readonly name: string | undefined;
+  readonly locate: Locate;
 }
 
-/** Where a path may end that an array's name follows. */
-const ENDS = /\.(?:npy|npz|safetensors)(?=:|$)/gi;
+/** The kinds of files of arrays, by how they end. */
+const KINDS: readonly (readonly [end: string, locate: Locate])[] = [
+  ['.npy', locateNpy],
+  ['.npz', locateNpz],
+  ['.safetensors', locateSafetensors],
+  ['.pth', locatePth],
+  ['.pt', locatePth],
+  ['.bin', locatePth],
+  ['.ckpt', locatePth],
+  ['.pth.tar', locatePth],
+];
+
+/** The end of the path of a file of arrays, where the name of one may follow. */
+export const ARRAY_FILE = new RegExp(`(?:${KINDS.map(([end]) => end.replaceAll('.', '\\.')).join('|')})(?=:|$)`, 'i');
+const ENDS = new RegExp(ARRAY_FILE, 'gi');
 
 /**
  * Anything may stand after the colon (`f.npz:params/kernel:0`), and a folder's name may hold one: of all the ways to read the
@@ -195,7 +215,7 @@ async function parseAddress(path: string, options: ReadArrayOptions): Promise<Ad
   if (options.name !== undefined) checkText(options.name, option('options.name'), 'the name of an array');
   const ends = typeof path === 'string' ? Array.from(path.matchAll(ENDS), ({ index, 0: end }) => index + end.length) : [];
   if (ends.length === 0) {
-    const expected = 'expected a path that ends in .npy, .npz or .safetensors.';
+    const expected = 'expected a path that ends in .npy, .npz, .safetensors, .pth, .pt, .bin or .ckpt.';
     const kind =
       typeof path === 'string' && /\.gz$/i.test(path)
         ? await withFile(path, async (file) => kindOf(await file.head(LOOKED_AT)))
@@ -205,12 +225,12 @@ async function parseAddress(path: string, options: ReadArrayOptions): Promise<Ad
   let end = ends[0] as number;
   for (const one of ends.length > 1 ? ends : []) if (await isFile(path.slice(0, one))) end = one;
   const file = path.slice(0, end);
-  const extension = file.slice(file.lastIndexOf('.')).toLowerCase();
+  const [, locate] = KINDS.find(([end]) => file.toLowerCase().endsWith(end)) as (typeof KINDS)[number];
   const name = options.name ?? (end < path.length ? path.slice(end + 1) : undefined);
-  if (extension === '.npy' && name !== undefined) {
+  if (locate === locateNpy && name !== undefined) {
     throw new LayerpeelError('LP_OPTION', `${file} holds one array without a name, but ${JSON.stringify(name)} is asked for.`);
   }
-  return { path: file, extension, name };
+  return { path: file, name, locate };
 }
 
 const isFile = (path: string): Promise<boolean> =>
@@ -218,8 +238,3 @@ const isFile = (path: string): Promise<boolean> =>
     (found) => found.isFile(),
     () => false,
   );
-
-function locate(file: InputFile, { extension, name }: Address): Promise<Located> {
-  if (extension === '.npy') return locateNpy(file);
-  return extension === '.npz' ? locateNpz(file, name) : locateSafetensors(file, name);
-}

@@ -178,8 +178,8 @@ export interface Located {
   readonly stored: Stored;
   /** Starts to read at the first element. */
   begin(): Promise<Pass>;
-  /** Makes the elements reachable at any position. */
-  seek(): Promise<Seekable>;
+  /** Makes the elements reachable at any position. Of a matrix in Fortran order, whose rows lie nowhere together. */
+  seek?(): Promise<Seekable>;
 }
 
 /** Elements that lie in a file as they are. */
@@ -211,10 +211,12 @@ export const extentOf = (file: InputFile, start = 0, size = file.size): Extent =
 export const locatedIn = (extent: Extent, stored: Stored): Located => ({
   stored,
   begin: () => extent.begin(stored.offset),
-  async seek() {
-    const found = await extent.seek();
-    return { ...found, offset: found.offset + stored.offset };
-  },
+  ...(stored.fortran && {
+    async seek() {
+      const found = await extent.seek();
+      return { ...found, offset: found.offset + stored.offset };
+    },
+  }),
 });
 
 export interface Pass {

@@ -4,6 +4,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
+import { ARRAY_FILE } from '../array/open.js';
 import type { Place } from '../check/options.js';
 import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
 import {
@@ -42,7 +43,7 @@ export const command: Command = {
     'convention of the positive class: max softmax, max logit and energy from logits, the feature norm from features, with the training\n' +
     'set (--train-features, --train-labels) KNN, Mahalanobis, relative Mahalanobis and NECO, with prototypes\n' +
     'too residual, ViM and NCI. Every number comes with a bootstrap interval. Several sets are named, and said to be near or far:\n' +
-    '--ood-features near:cifar100=c.npy,far:svhn=s.npy. An array in a .npz or .safetensors file is named after a colon: data.npz:test.\n' +
+    '--ood-features near:cifar100=c.npy,far:svhn=s.npy. An array in a .npz, .safetensors or .pth file is named after a colon: data.npz:test.\n' +
     'Of a run folder, RUN/arrays/logits.npy, labels.npy, features.npy and so on are taken, by the names of the options.',
   options: {
     labels: { value: 'FILE', help: 'Labels, integers 0 … C−1 (needed)' },
@@ -289,9 +290,6 @@ const TYPED: Place = {
   code: 'LP_OPTION',
   called: (key) => `--${Object.entries(evaluationNumbers).find(([, name]) => name === key)?.[0] ?? key}`,
 };
-
-/** The path of an array, with its name in the file if need be. */
-const ARRAY_FILE = /\.(npy|npz|safetensors)(:|$)/i;
 
 /** Names of classes as they are typed, or in a file; those of a run where none are given. */
 async function namesOf(given: string | undefined, run: string | undefined): Promise<readonly string[] | undefined> {

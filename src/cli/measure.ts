@@ -13,12 +13,12 @@ import { aligned, type Command, type Context, type Outcome, UsageError } from '.
 
 export const command: Command = {
   name: 'measure',
-  summary: 'Measure neural collapse of features in a .npy, .npz or .safetensors file',
+  summary: 'Measure neural collapse of features in a .npy, .npz, .safetensors or .pth file',
   positionals: ['FEATURES.npy'],
   description:
     'Measures features [n, p] with their labels [n], and prototypes [C, p] and biases [C] where they are given: every variant in\n' +
     'use by its name. The features are streamed, so they may be larger than memory. Writes a run folder with the table, the spectrum\n' +
-    'of Σ_W Σ_B⁺, the pairwise cosines and the norms. An array in a .npz or .safetensors file is named after a colon: data.npz:train.',
+    'of Σ_W Σ_B⁺, the pairwise cosines and the norms. An array in a .npz, .safetensors or .pth file is named after a colon: data.npz:train.',
   options: {
     labels: { value: 'FILE', help: 'Labels, integers 0 … C−1 (needed)' },
     prototypes: { value: 'FILE', help: 'Prototypes: the weights of the last layer' },
