@@ -25,7 +25,11 @@ test('every tensor as PyTorch reads it, all at once and one by one', async () =>
     const { tensors, unsupported } = await readPth(fixture(file));
     const kinds = Object.entries(expected).filter(([, value]) => typeof value === 'string');
     assert.equal(unsupported, Object.fromEntries(kinds), file);
-    assert.equal(Object.keys(tensors), Object.keys(expected).filter((name) => !Object.hasOwn(unsupported, name)), file);
+    assert.equal(
+      Object.keys(tensors),
+      Object.keys(expected).filter((name) => !Object.hasOwn(unsupported, name)),
+      file,
+    );
     for (const [name, tensor] of Object.entries(tensors)) {
       same(tensor, expected[name], `${file}:${name}`);
       same(await readArray(`${fixture(file)}:${name}`), expected[name], `${file}:${name}`);

@@ -23,18 +23,19 @@ async function ends(args, options) {
 }
 
 test('every reader refuses a pipe', async () => {
-  const pipes = ['p.npy', 'p.npz', 'p.safetensors', 'c.json', 'idx/train-images-idx3-ubyte', 'folder/train/a/0.png'];
+  const pipes = ['p.npy', 'p.npz', 'p.safetensors', 'p.pth', 'c.json', 'idx/train-images-idx3-ubyte', 'folder/train/a/0.png'];
   pipes.push('cifar/batches.meta.txt', 'stl/train_X.bin', 'svhn/train_32x32.mat');
   for (const name of ['idx', 'folder/train/a', 'cifar', 'stl', 'svhn']) mkdirSync(join(folder, name), { recursive: true });
   execFileSync('mkfifo', pipes, { cwd: folder });
   for (const name of ['idx/train-labels-idx1-ubyte', 'stl/train_y.bin']) writeFileSync(join(folder, name), '');
   for (let k = 1; k <= 5; k++) writeFileSync(join(folder, `cifar/data_batch_${k}.bin`), Buffer.alloc(3073));
   const calls = [
-    ...['npy', 'npz', 'safetensors'].map((kind) => `lp.readArray('p.${kind}')`),
-    ...['npy', 'npz', 'safetensors'].map((kind) => `lp.openArray('p.${kind}')`),
+    ...['npy', 'npz', 'safetensors', 'pth'].map((kind) => `lp.readArray('p.${kind}')`),
+    ...['npy', 'npz', 'safetensors', 'pth'].map((kind) => `lp.openArray('p.${kind}')`),
     "lp.readNpy('p.npy')",
     "lp.readNpz('p.npz')",
     "lp.readSafetensors('p.safetensors')",
+    "lp.readPth('p.pth')",
     "lp.loadCheckpoint('p.safetensors')",
     "lp.loadImages({ kind: 'idx', path: 'idx' })",
     "lp.loadImages({ kind: 'cifar10', path: 'cifar' })",

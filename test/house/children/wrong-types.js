@@ -4,7 +4,7 @@
  * the package; a value of a kind that the declaration does not have has to be refused, and a result must not have numbers that are
  * not finite where the honest one has finite ones alone. What is wrong is on standard output; the last call is on standard error.
  */
-import { mkdtempSync, writeFileSync, writeSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -57,6 +57,7 @@ for (const [name, bytes] of Object.entries({
   writeFileSync(name, bytes);
 }
 await layerpeel.writeNpz('h.npz', { h: matrix(4, 3) });
+copyFileSync(new URL('../../array/fixtures/single.pth', import.meta.url), 'h.pth');
 await layerpeel.saveCheckpoint('c.safetensors', checkpoint());
 const record = Buffer.alloc(3073);
 writeFileSync('data_batch_1.bin', record);
@@ -84,6 +85,7 @@ const honest = {
   writeNpy: () => ['out.npy', matrix(2, 3)],
   readNpz: () => ['h.npz'],
   writeNpz: () => ['out.npz', { h: matrix(2, 3) }, { compress: true }],
+  readPth: () => ['h.pth'],
   openArray: () => ['h.npz:h', {}],
   readArray: () => ['h.npy', {}],
   readFloats: () => ['h.safetensors', { name: 'h' }],
