@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
-import { checkReaders, mutated, seeds } from '../fuzz/mutations.js';
+import { checkReaders, mutated, mutatedPickles, seeds } from '../fuzz/mutations.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'layerpeel-hostile-'));
 test.after(() => rmSync(folder, { recursive: true }));
@@ -15,6 +15,13 @@ test('the seeds themselves', async () => {
 test('changed files are read as arrays that agree with themselves, or refused (npm run fuzz for longer)', async () => {
   await fc.assert(
     fc.asyncProperty(mutated, (file) => checkReaders(file, join(folder, 'file'))),
+    { numRuns: 1000 },
+  );
+});
+
+test('so are files whose pickles are changed', async () => {
+  await fc.assert(
+    fc.asyncProperty(mutatedPickles, (file) => checkReaders(file, join(folder, 'file'))),
     { numRuns: 1000 },
   );
 });

@@ -1,5 +1,5 @@
 /**
- * Fuzzes what is read from files: node test/fuzz/files.js [--seed N] [--count N | --seconds 60] [--kind arrays|archives|sets|configurations]
+ * Fuzzes what is read from files: node test/fuzz/files.js [--seed N] [--count N | --seconds 60] [--kind arrays|pickles|archives|sets|configurations]
  * The cases run in a process of their own: one that hangs, ends it or makes it write to standard error is a failure too. A failure is
  * printed with the seed that repeats it.
  */
@@ -18,6 +18,10 @@ const KINDS = {
   arrays: async () => {
     const { checkReaders, mutated } = await import('./mutations.js');
     return [mutated, (file, folder) => checkReaders(file, join(folder, 'file'))];
+  },
+  pickles: async () => {
+    const { checkReaders, mutatedPickles } = await import('./mutations.js');
+    return [mutatedPickles, (file, folder) => checkReaders(file, join(folder, 'file'))];
   },
   archives: async () => {
     const { checkArchive, archives } = await import('./archives.js');

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { extname } from 'node:path';
 import fc from 'fast-check';
-import { LayerpeelError, openArray, parseNpy, parseSafetensors, readNpy, readNpz, readSafetensors } from 'layerpeel';
+import { LayerpeelError, openArray, parseNpy, parseSafetensors, readNpy, readNpz, readPth, readSafetensors } from 'layerpeel';
 import * as assert from 'uvu/assert';
 
 const folder = new URL('../array/fixtures/', import.meta.url);
@@ -98,7 +98,53 @@ const change = fc.oneof({ arbitrary: inPlace, weight: 5 }, { arbitrary: moving, 
 export const changes = fc
   .array(change, { minLength: 1, maxLength: 4 })
   .map((list) => (bytes) => list.reduce((changed, apply) => apply(changed), bytes));
-const kinds = ['.npy', '.npz', '.safetensors'].map((kind) => fc.constantFrom(...seeds.filter((seed) => seed.kind === kind)));
+const kinds = ['.npy', '.npz', '.safetensors', '.pth'].map((kind) =>
+  fc.constantFrom(...seeds.filter((seed) => seed.kind === kind)),
+);
+
+/** Opcodes of pickles, and the small numbers that they take. */
+const opcode = fc.oneof(
+  fc.constantFrom(...Buffer.from('()NKMJG\x8a\x8bUTXCB]}aseutqrhj012cibRQ.\x80\x81\x85\x86\x87\x88\x89\x8f\x93\x94\x95', 'latin1')),
+  fc.nat(16),
+);
+
+/** Changes of the bytes of a pickle: other opcodes in the place of some, and what changes any file. */
+const pickled = fc.array(
+  fc.oneof(
+    fc.tuple(place, fc.array(opcode, { minLength: 1, maxLength: 6 })).map(
+      ([where, codes]) =>
+        (bytes) =>
+          overwritten(bytes, at(bytes, where), Buffer.from(codes)),
+    ),
+    inPlace,
+  ),
+  { minLength: 1, maxLength: 4 },
+);
+
+/**
+ * Where the pickle of one of PyTorch's files lies, and the file without checksums, which would refuse every change of it.
+ * In a zip it is the first member, whose data follows its name and extra field.
+ */
+function pickleIn(file) {
+  const bytes = Buffer.from(file);
+  if (!bytes.subarray(0, 2).equals(Buffer.from('PK')))
+    return { bytes, begin: 0, end: Math.min(bytes.length, bytes.indexOf('cpu') + 600) };
+  for (let entry = bytes.indexOf('PK\x01\x02'); entry >= 0; entry = bytes.indexOf('PK\x01\x02', entry + 4))
+    bytes.writeUInt32LE(0, entry + 16);
+  const begin = 30 + bytes.readUInt16LE(26) + bytes.readUInt16LE(28);
+  return { bytes, begin, end: begin + bytes.readUInt32LE(bytes.indexOf('PK\x01\x02') + 24) };
+}
+
+/** PyTorch's files with changes in their pickles, none of which a checksum tells. */
+export const mutatedPickles = fc.noBias(
+  fc
+    .tuple(fc.constantFrom(...seeds.filter(({ name }) => name.endsWith('.pth') && !name.startsWith('deflated'))), pickled)
+    .map(([seed, list]) => {
+      const { bytes, begin, end } = pickleIn(seed.bytes);
+      const changed = list.reduce((pickle, apply) => apply(pickle), bytes.subarray(begin, end));
+      return { name: seed.name, kind: seed.kind, bytes: spliced(bytes, begin, end, changed) };
+    }),
+);
 
 /** A seed with one to four changes. Unbiased, as changes of the very beginning would only show that the magic is missing. */
 export const mutated = fc.noBias(
@@ -112,6 +158,7 @@ export const mutated = fc.noBias(
 const readers = {
   '.npy': { parse: parseNpy, read: readNpy, arrays: (array) => [array] },
   '.npz': { read: readNpz, arrays: Object.values },
+  '.pth': { read: readPth, arrays: ({ tensors }) => Object.values(tensors) },
   '.safetensors': { parse: parseSafetensors, read: readSafetensors, arrays: ({ tensors }) => Object.values(tensors) },
 };
 
