@@ -48,7 +48,7 @@ test('what is not there, or not of the kind asked for', async () => {
   await rejects(readArray(fixture('all.safetensors:zzzzzzzzzz')), 'LP_OPTION', /it holds ints/);
   await rejects(readArray(fixture('little-f4.npy:features')), 'LP_OPTION', /one array without a name/);
   await rejects(readArray(fixture('little-f4.npy'), { nam: 'x' }), 'LP_OPTION', /did you mean name/);
-  await rejects(readArray('features.csv'), 'LP_FILE', /\.npy, \.npz or \.safetensors/);
+  await rejects(readArray('features.csv'), 'LP_FILE', /ends in \.npy, \.npz, \.safetensors, \.pth, \.pt, \.bin or \.ckpt/);
   await rejects(readArray(undefined), 'LP_FILE', /undefined is of an unknown kind/);
   await rejects(readArray(join(folder, 'none.npz')), 'LP_FILE', /none\.npz cannot be read: it does not exist/);
   await rejects(readFloats(fixture('little-i8.npy')), 'LP_FILE', /holds int64; expected floats/);
