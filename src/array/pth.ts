@@ -188,7 +188,7 @@ async function readLegacy(file: InputFile, bytes: Uint8Array): Promise<Checkpoin
   const version = next();
   if (version !== VERSION) throw fileFault(file.path, `it is of version ${show(version)} of PyTorch's files; expected ${VERSION}.`);
   next(); // the writer's system: whatever its byte order, elements are written little-endian
-  const root = next();
+  const tensors = tensorsOf(next(), file.path);
   const keys = next();
   if (!(keys instanceof List)) throw malformed(file.path, 'the keys of its storages are no list');
   const starts = new Map<string, number>();
@@ -212,7 +212,7 @@ async function readLegacy(file: InputFile, bytes: Uint8Array): Promise<Checkpoin
     at += size;
   }
   return {
-    tensors: tensorsOf(root, file.path),
+    tensors,
     littleEndian: true,
     async extent({ key, size }, where) {
       const start = starts.get(key);

@@ -1,20 +1,22 @@
 """Makes fixtures/*.pth with PyTorch itself, and pth.json with what PyTorch reads in them. Every file is below 16 kB.
 
-    python3 make-pth-fixtures.py     # with torch 2.13: all but torch1*.pth
-    python3 make-pth-fixtures.py     # with torch 1.13.1 and numpy 1: torch1*.pth alone (pip install torch==1.13.1 'numpy<2')
+    python3 make-pth-fixtures.py [FOLDER]     # with torch 2.13: all but torch1*.pth
+    python3 make-pth-fixtures.py [FOLDER]     # with torch 1.13.1 and numpy 1: torch1*.pth alone (pip install torch==1.13.1 'numpy<2')
 
 pth.json maps each file to its tensors by name: dtype, shape and values, or what the tensor is where layerpeel does not read it.
+In another folder they are made for a test.
 """
 
 import collections
 import json
 import os
+import sys
 import zipfile
 
 import torch
 
 here = os.path.dirname(os.path.abspath(__file__))
-folder = os.path.join(here, "fixtures")
+folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, "fixtures")
 FIRST = torch.__version__.startswith("1.")
 FLOATS = [0.0, -1.5, 2.0, 0.15625, -64.0, 1.0078125, 3.0, -0.5, 100.0, 6.5, -7.25, 12.0]
 INTS = [0, 1, 2, 3, 100, 127]
@@ -132,7 +134,7 @@ def replaced(source, target, change):
 
 
 os.chdir(folder)
-path = os.path.join(here, "pth.json")
+path = os.path.abspath("pth.json" if len(sys.argv) > 1 else "../pth.json")
 expected = json.load(open(path)) if os.path.exists(path) else {}
 written = []
 

@@ -2,23 +2,18 @@
 // parameters and BatchNorm's statistics, as float64 has it. Left out with a printed reason where the libtorch in use is not that
 // of a Python environment.
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSafetensors } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
-import { buildFolder } from '../../lib/training/engine.js';
+import { python, withoutPython } from '../python.js';
 import { patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
 const test = torchSuite('networks beside PyTorch');
-
-const cache = await readFile(join(buildFolder, 'CMakeCache.txt'), 'utf8').catch(() => '');
-const libtorch = /^LIBTORCH:PATH=(.*)$/m.exec(cache)?.[1];
-const python = libtorch && resolve(libtorch, '../../../../bin/python');
 
 const models = [
   { kind: 'resnet20' },
@@ -39,7 +34,7 @@ for (const channelsLast of [true, false]) {
   for (const { size = 12, large, ...model } of models) {
     if (large && !channelsLast) continue;
     test(`${model.kind}, ${channelsLast ? 'channels last' : 'channels first'}`, async () => {
-      if (!python || !existsSync(python)) return console.log(`Left out: there is no Python beside libtorch (${libtorch}).`);
+      if (!python) return console.log(`Left out: ${withoutPython}`);
       const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
       try {
         await compare(folder, model, { size, large, channelsLast });
