@@ -32,7 +32,7 @@ export interface Meaning {
 export class CutOff extends Error {}
 
 /** Opcodes of one pickle: each makes a value of a hundred bytes at most, beside the bytes of its text. */
-const MOST_STEPS = 2 ** 22;
+const MOST_STEPS = 2 ** 21;
 
 /** Opcodes that run code, or ask what only running it can tell. */
 const RUNNING: Readonly<Record<number, string>> = {
@@ -94,8 +94,8 @@ export function unpickle(bytes: Uint8Array, start: number, meaning: Meaning, whe
     return stack.splice(mark);
   };
   const tuple = (count: number): void => {
-    const items = Array.from({ length: count }, pop).reverse();
-    stack.push(items);
+    if (stack.length - count < (marks.at(-1) ?? 0)) throw malformed('its stack is empty');
+    stack.push(stack.splice(stack.length - count));
   };
   const append = (items: readonly unknown[]): void => {
     const list = top();
