@@ -2,22 +2,25 @@
  * `layerpeel evaluate`: accuracy, calibration and out-of-distribution detection of a classifier's output in files.
  */
 import { stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import { ARRAY_FILE } from '../array/open.js';
 import type { Place } from '../check/options.js';
 import { checkSettings, type Evaluation, type EvaluationOptions, startEvaluation, startScores } from '../evaluation/evaluate.js';
 import {
   checkSetNames,
+  classNamesOf,
   type Distance,
   distances,
   type EvaluationFiles,
   evaluationFiles,
   evaluationNumbers,
   filesOfRun,
+  readClassNames,
   readEvaluation,
   readScores,
   type SetFiles,
+  setsOfRun,
 } from '../evaluation/files.js';
 import type { Column } from '../report/figure.js';
 import {
@@ -28,7 +31,7 @@ import {
   scoresColumns,
   scoresPage,
 } from '../report/pages/evaluation.js';
-import { classNamesFile, readClassNames, runIn } from '../report/run-folder.js';
+import { runIn } from '../report/run-folder.js';
 import type { OutputsPart } from '../training/outputs.js';
 import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
 
@@ -101,14 +104,16 @@ export const command: Command = {
     if (before && before.status !== 'complete')
       context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
     const counts = listOf(options.counts);
-    const sets = setsOf(options);
+    const given = setsOf(options);
+    const plainly = options['ood-logits'] ?? options['ood-features'];
+    const sets: NamedSet[] | undefined = given ?? (run && !plainly ? await setsOfRun(path) : undefined);
     if (options['ood-images'] && !run)
       throw new UsageError('--ood-images needs RUN: a run folder of layerpeel train, whose network is given them.');
     const ignored = sets ? ['ood-logits', 'ood-features'] : [];
     const names = evaluationFiles.filter((name) => !ignored.includes(name) && options[name]);
-    const given = Object.fromEntries(names.map((name) => [name, options[name]]));
+    const asked = Object.fromEntries(names.map((name) => [name, options[name]]));
     const found: EvaluationFiles = run ? await filesOfRun(path) : { logits: path };
-    const files: EvaluationFiles = { ...found, ...(sets && { 'ood-logits': undefined, 'ood-features': undefined }), ...given };
+    const files: EvaluationFiles = { ...found, ...(sets && { 'ood-logits': undefined, 'ood-features': undefined }), ...asked };
     for (const [one, other] of [
       ['train-features', 'train-labels'],
       ['train-labels', 'train-features'],
@@ -293,7 +298,7 @@ const TYPED: Place = {
 
 /** Names of classes as they are typed, or in a file; those of a run where none are given. */
 async function namesOf(given: string | undefined, run: string | undefined): Promise<readonly string[] | undefined> {
-  if (given === undefined) return run === undefined ? undefined : readClassNames(join(run, classNamesFile));
+  if (given === undefined) return run === undefined ? undefined : classNamesOf(run);
   if (!/\.json$/i.test(given)) return given.split(',');
   const names = await readClassNames(given);
   if (!names) throw new UsageError(`--classes is ${given}; expected a JSON list of names in it.`);

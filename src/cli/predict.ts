@@ -6,6 +6,7 @@ import type { NpyWriter } from '../array/npy.js';
 import { fitImages } from '../data/fit.js';
 import type { ImageSet } from '../data/images.js';
 import { type ImageSource, loadImagesAt, sourceAt } from '../data/load.js';
+import { classNamesFile } from '../evaluation/files.js';
 import { formatNumber } from '../report/ticks.js';
 import { type Network, type OutputsPart, outputs, readNetwork } from '../training/outputs.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
@@ -67,7 +68,7 @@ export const command: Command = {
     const arrays = { predicted: integers(predicted), prototypes, ...(biases && { biases }), counts: integers(network.counts) };
     for (const [name, array] of Object.entries({ ...arrays, ...(labels && { labels: integers(labels) }) }))
       await folder.array(name, array);
-    await folder.classNames(network.classes);
+    await folder.json(classNamesFile, network.classes);
     const named = (classes: Int32Array) => Array.from(classes, (c) => network.classes[c] as string);
     await folder.metrics(
       {

@@ -10,6 +10,7 @@
  */
 import { basename, dirname, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
+import { classNamesFile, setsFile } from '../evaluation/files.js';
 import { EventWriter } from '../report/events.js';
 import { theoryColumns, trainingPage } from '../report/pages/training.js';
 import type { RunFolder } from '../report/run-folder.js';
@@ -129,7 +130,7 @@ class Records {
     if (epoch.epoch > this.about.history.length) await this.write(epoch.measures);
     const { epochs } = this.about.config;
     const ended = epoch.epoch === epochs;
-    if (ended) await keepArrays(epoch, this.folder);
+    if (ended) await keepArrays(epoch, this.about.config, this.folder);
     // A page takes as long to draw as many a small epoch: such epochs share one.
     if (ended || performance.now() - this.drawn > 10 * this.drawing) await this.draw();
   }
@@ -168,8 +169,15 @@ async function freshEvents(folder: RunFolder): Promise<EventWriter> {
 
 async function readConfig(path: string, settings: readonly string[]): Promise<TrainingConfig> {
   const config = (await readConfigFile(path, settings)) as TrainingConfig & { data?: { path?: unknown } };
-  if (typeof config?.data?.path !== 'string') return config;
-  return { ...config, data: { ...config.data, path: resolve(dirname(path), config.data.path) } } as TrainingConfig;
+  const { data } = config ?? {};
+  if (typeof data !== 'object' || data === null) return config;
+  const from = <T extends { path?: unknown }>(source: T): T =>
+    typeof source?.path === 'string' ? { ...source, path: resolve(dirname(path), source.path) } : source;
+  const outside = data.outOfDistribution;
+  return {
+    ...config,
+    data: { ...from(data), ...(Array.isArray(outside) && { outOfDistribution: outside.map(from) }) },
+  } as TrainingConfig;
 }
 
 function columnsOf(history: Epoch['history']): Record<string, number[]> {
@@ -191,7 +199,7 @@ function line({ epoch, measures }: Epoch, epochs: number): string {
 }
 
 /** What `layerpeel evaluate` takes of a run folder. */
-async function keepArrays(epoch: Epoch, folder: RunFolder): Promise<void> {
+async function keepArrays(epoch: Epoch, { data }: TrainingConfig, folder: RunFolder): Promise<void> {
   const { features, logits, labels } = await epoch.output(epoch.splits.includes('test') ? 'test' : 'train');
   const { prototypes, biases } = await epoch.classifier();
   const outside = epoch.splits.includes('heldOut') ? await epoch.output('heldOut') : undefined;
@@ -203,7 +211,17 @@ async function keepArrays(epoch: Epoch, folder: RunFolder): Promise<void> {
     ...(outside && { 'ood-logits': outside.logits, 'ood-features': outside.features }),
   };
   for (const [name, array] of Object.entries(arrays)) await folder.array(name, array);
-  await folder.classNames(epoch.classes);
+  await folder.json(classNamesFile, epoch.classes);
+  const sets = data.outOfDistribution ?? [];
+  for (const { name } of sets) {
+    const { logits, features } = await epoch.output(`ood:${name}`);
+    for (const [kind, array] of Object.entries({ logits, features })) await folder.array(`ood-${kind}-${name}`, array);
+  }
+  if (sets.length > 0)
+    await folder.json(
+      setsFile,
+      sets.map(({ name, distance }) => ({ name, ...(distance && { distance }) })),
+    );
 }
 
 /** Mean feature `[p]` of features `[n, p]`. */

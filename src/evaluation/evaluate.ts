@@ -56,6 +56,7 @@ import {
   type OutOfDistributionArrays,
   type OutOfDistributionSet,
   readEvaluation,
+  setsOfRun,
 } from './files.js';
 import { adjusted, checkTau, nearest, normalized } from './imbalanced.js';
 import { checkLabelled, checkLogits, type LabelledRows, type Logits, labelledRows, type Rows, softmaxRows } from './rows.js';
@@ -186,7 +187,7 @@ export interface Evaluation extends Accuracies {
 export async function evaluate(input: EvaluationInput | string, options: EvaluationOptions = {}): Promise<Evaluation> {
   const { signal } = checkOptions(options, optionKeys);
   if (typeof input !== 'string') return drive(evaluationSteps(input, options, keep), { signal });
-  return startEvaluation(await readEvaluation(await filesOfRun(input)), options)();
+  return startEvaluation(await readEvaluation(await filesOfRun(input), await setsOfRun(input)), options)();
 }
 
 /** `evaluate` of arrays that nobody else writes to, in two: what is checked before anything is computed, and the rest when called. */

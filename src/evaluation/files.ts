@@ -4,6 +4,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { textIfAny } from '../array/files.js';
 import { dtypeOf, type NDArray, showShape, withDtype } from '../array/ndarray.js';
 import { readArray, readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -123,6 +124,44 @@ export async function filesOfRun(run: string): Promise<EvaluationFiles> {
     'LP_FILE',
     `${run} is no run folder that can be evaluated; expected arrays/labels.npy in it, and arrays/logits.npy or features.npy with prototypes.npy.`,
   );
+}
+
+/** Files of a run folder beside its arrays, `<name>.json`: the names of its classes, and its sets out of distribution. */
+export const classNamesFile = 'classes';
+export const setsFile = 'out-of-distribution';
+
+/** What JSON of a file gives where it is there and fits; else undefined. */
+async function jsonIn<T>(path: string, fits: (value: unknown) => value is T): Promise<T | undefined> {
+  try {
+    const value: unknown = JSON.parse(await textIfAny(path));
+    return fits(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names of classes in a file; undefined where there is no such list. */
+export const readClassNames = (path: string): Promise<readonly string[] | undefined> =>
+  jsonIn(path, (value): value is string[] => Array.isArray(value) && value.every((name) => typeof name === 'string'));
+
+/** Names of a run's classes. */
+export const classNamesOf = (run: string): Promise<readonly string[] | undefined> =>
+  readClassNames(join(run, `${classNamesFile}.json`));
+
+/** The sets out of distribution that a training kept, and with them what it held out; undefined where it had none with names. */
+export async function setsOfRun(run: string): Promise<SetFiles[] | undefined> {
+  const named = await jsonIn(
+    join(run, `${setsFile}.json`),
+    (value): value is Pick<SetFiles, 'name' | 'distance'>[] =>
+      Array.isArray(value) && value.every((set) => typeof set?.name === 'string'),
+  );
+  const file = (name: string) => join(run, 'arrays', `${name}.npy`);
+  const found: readonly string[] = await readdir(join(run, 'arrays')).catch(() => []);
+  const heldOut = found.includes('ood-logits.npy') ? [{ name: 'held-out', ending: '' }] : [];
+  const sets = named?.map((set) => ({ ...set, ending: `-${set.name}` }));
+  return sets
+    ?.concat(heldOut)
+    .map(({ ending, ...set }) => ({ ...set, logits: file(`ood-logits${ending}`), features: file(`ood-features${ending}`) }));
 }
 
 /** @param sets out of distribution, in place of `ood-logits` and `ood-features` */

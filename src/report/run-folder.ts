@@ -165,9 +165,9 @@ export class RunFolder {
     await writeNpy(await this.add(`arrays/${safe(name)}.npy`), array);
   }
 
-  /** Keeps the names of classes, in the order of their numbers, for evaluations. */
-  async classNames(names: readonly string[]): Promise<void> {
-    await this.write(classNamesFile, `${toJson(names)}\n`);
+  /** Writes `<name>.json`. */
+  async json(name: string, value: unknown): Promise<void> {
+    await this.write(`${safe(name)}.json`, `${toJson(value)}\n`);
   }
 
   /** An array of float32 `[n, columns]` of which the rows come piece by piece. */
@@ -234,14 +234,6 @@ export class RunFolder {
 const safe = (name: string): string => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^\.+/, '') || 'unnamed';
 
 const FOLDERS = ['figures', 'arrays'] as const;
-
-export const classNamesFile = 'classes.json';
-
-/** Names of classes in a file; undefined where there is no such list. */
-export async function readClassNames(path: string): Promise<readonly string[] | undefined> {
-  const names = parsed(await textIfAny(path));
-  return Array.isArray(names) && names.every((name) => typeof name === 'string') ? names : undefined;
-}
 
 /** What `run.json` says of the run in a folder; undefined where there was none. */
 export async function runIn(path: string): Promise<Run | undefined> {

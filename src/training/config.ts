@@ -4,16 +4,36 @@
  */
 import { least } from '../array/extremes.js';
 import { LayerpeelError } from '../check/errors.js';
-import { type Complete, checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import {
+  type Complete,
+  checkBoolean,
+  checkChoice,
+  checkKeys,
+  checkList,
+  checkNumber,
+  entry,
+  inside,
+  type Place,
+  show,
+} from '../check/options.js';
 import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
 import { type Augmentation, checkAugmentation } from '../data/augment.js';
-import type { ImageSet } from '../data/images.js';
-import { type ImageSource, sourceKeys } from '../data/load.js';
+import { checkImages, type ImageSet } from '../data/images.js';
+import { checkSource, type ImageSource, sourceKeys } from '../data/load.js';
 import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
+import { checkSetNames, type Distance, distances } from '../evaluation/files.js';
 import { checkLoss, type Loss, lossKinds, type Regularization } from '../losses/losses.js';
 import type { NetworkLossPlan } from './engine.js';
 import type { Model } from './models.js';
+
+/** Images of kinds that the network is not trained on: files, a source of `loadImages`, or a set in memory. They are made to fit. */
+export type OutOfDistribution = {
+  /** Letters, digits, `-` and `_`. */
+  readonly name: string;
+  /** Whether they are close to the training set in kind, such as CIFAR-100 to CIFAR-10, or far from it, such as MNIST. */
+  readonly distance?: Distance | undefined;
+} & (ImageSource | { readonly set: ImageSet });
 
 /** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */
 export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
@@ -24,10 +44,12 @@ export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
   readonly augmentation?: Augmentation | undefined;
   /** Mean and standard deviation of each channel, of values in 0 … 1. @default those of the training images */
   readonly normalization?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
+  /** What else the network is given at the end. @default none */
+  readonly outOfDistribution?: readonly OutOfDistribution[] | undefined;
 }
 
 /** Images in memory. */
-export interface DataSets extends Pick<DataFiles, 'augmentation' | 'normalization'> {
+export interface DataSets extends Pick<DataFiles, 'augmentation' | 'normalization' | 'outOfDistribution'> {
   readonly train: ImageSet;
   readonly test?: ImageSet | undefined;
 }
@@ -126,7 +148,7 @@ const keys = [
   ...['data', 'model', 'loss', 'reweighting', 'regularization', 'rescaled', 'optimizer', 'epochs', 'batch', 'accumulate'],
   ...['ema', 'seed', 'device', 'threads', 'precision', 'channelsLast', 'tf32', 'collapseEvery', 'globalMean', 'tensorboard'],
 ];
-const dataKeys = ['augmentation', 'normalization'];
+const dataKeys = ['augmentation', 'normalization', 'outOfDistribution'];
 const setKeys = ['train', 'test', ...dataKeys];
 const decayed = ['weights', 'prototypes', 'biases', 'norms'] as const;
 const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', ...dataKeys];
@@ -203,7 +225,28 @@ export const inMemory = (data: DataFiles | DataSets): data is DataSets => 'train
 
 function checkData(given: unknown, place: Place): DataFiles | DataSets {
   const sets = typeof given === 'object' && given !== null && 'train' in given;
-  return checkKeys(given, sets ? setKeys : fileKeys, place) as unknown as DataFiles | DataSets;
+  const data = checkKeys(given, sets ? setKeys : fileKeys, place);
+  checkOutside(data.outOfDistribution ?? [], inside(place, 'outOfDistribution'));
+  return data as unknown as DataFiles | DataSets;
+}
+
+function checkOutside(given: unknown, place: Place): void {
+  const list = checkList(given, place).map((each, i) =>
+    checkKeys(each, ['name', 'distance', 'set', ...sourceKeys], entry(place, i)),
+  );
+  checkSetNames(
+    list.map(({ name }) => name),
+    place,
+  );
+  for (const [i, { name: _, distance, set, ...source }] of list.entries()) {
+    const here = entry(place, i);
+    if (distance !== undefined) checkChoice(distance, distances, inside(here, 'distance'));
+    if (set === undefined) checkSource(source as unknown as ImageSource, here);
+    else {
+      checkKeys(source, [], here);
+      checkImages(set as ImageSet, inside(here, 'set').path);
+    }
+  }
 }
 
 /** The source of a split, and what is selected of the training split. */

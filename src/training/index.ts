@@ -8,6 +8,7 @@ export type {
   DataFiles,
   DataSets,
   Optimizer,
+  OutOfDistribution,
   TrainingConfig,
   TrainingLoss,
   WeightDecays,

@@ -5,11 +5,12 @@ import { least, most } from '../array/extremes.js';
 import type { NDArray, State } from '../array/ndarray.js';
 import { type Control, checkCallback, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
-import { inside, option } from '../check/options.js';
+import { entry, inside, option } from '../check/options.js';
 import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
+import { fitImages } from '../data/fit.js';
 import { checkImages, classCounts, type ImageSet } from '../data/images.js';
-import { checkSource, loadImagesAt } from '../data/load.js';
+import { checkSource, type ImageSource, loadImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { run } from '../engine/run.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining } from './checkpoint.js';
@@ -77,7 +78,7 @@ export interface Epoch {
   /** Writes the state to a `.safetensors` file, whole or not at all. */
   save(path: string): Promise<void>;
   readonly splits: readonly Split[];
-  /** What the network makes of the training images, the test images, or those of classes held out: once an epoch, then the same. */
+  /** What the network makes of the images of a split, those of classes held out or out of distribution among them: once an epoch, then the same. */
   output(split: Split): Promise<NetworkOutput>;
   /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
   theory(): Promise<Comparison | string>;
@@ -242,13 +243,42 @@ interface Sets {
   readonly test?: ImageSet | undefined;
   /** Images of classes that are held out: of the test split where there is one. */
   readonly heldOut?: ImageSet | undefined;
+  /** Sets out of distribution by their names. */
+  readonly outside: ReadonlyMap<string, ImageSet>;
 }
 
-export type Split = keyof Sets;
+/** `ood:` and a name: a set out of distribution. */
+export type Split = 'train' | 'test' | 'heldOut' | `ood:${string}`;
 
-const splitsOf = (sets: Sets): Split[] => (['train', 'test', 'heldOut'] as const).filter((split) => sets[split]);
+const setOf = (sets: Sets, split: Split): ImageSet | undefined =>
+  split === 'train' || split === 'test' || split === 'heldOut' ? sets[split] : sets.outside.get(split.slice('ood:'.length));
 
-async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOptions): Promise<Sets> {
+const splitsOf = (sets: Sets): Split[] => [
+  ...(['train', 'test', 'heldOut'] as const).filter((split) => sets[split]),
+  ...Array.from(sets.outside.keys(), (name) => `ood:${name}` as const),
+];
+
+async function loadSets(config: TrainingConfig, options: TrainOptions): Promise<Sets> {
+  const sets = await loadSplits(config, options);
+  const [, height, width, channels] = sets.train.shape;
+  const outside = new Map<string, ImageSet>();
+  for (const [i, { name, distance: _, ...given }] of (config.data.outOfDistribution ?? []).entries()) {
+    const here = entry(inside(inside(place, 'data'), 'outOfDistribution'), i);
+    // Of a folder each image may have a size of its own.
+    const load = (source: ImageSource) =>
+      loadImagesAt(here, source.kind === 'folder' ? { size: [height, width], ...source } : source, controlOf(options, name));
+    const images = 'set' in given ? given.set : await load(given);
+    outside.set(name, await fitImages(images, { height, width, channels }, { signal: options.signal }));
+  }
+  return { ...sets, outside };
+}
+
+const controlOf = ({ signal, onStage }: TrainOptions, what: string) => ({
+  ...(signal && { signal }),
+  ...(onStage && { onProgress: (share: number) => onStage(0, `reading ${what}: ${Math.round(100 * share)}%`) }),
+});
+
+async function loadSplits({ data }: TrainingConfig, options: TrainOptions): Promise<Omit<Sets, 'outside'>> {
   if (inMemory(data)) {
     checkImages(data.train, 'config.data.train');
     if (data.test) checkImages(data.test, 'config.data.test');
@@ -256,14 +286,7 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
   }
   const { source, selection } = partsOf(data);
   const load = (split: string, more: object = {}) =>
-    loadImagesAt(
-      inside(place, 'data'),
-      { ...source(split), ...more },
-      {
-        ...(signal && { signal }),
-        ...(onStage && { onProgress: (share: number) => onStage(0, `reading ${split}: ${Math.round(100 * share)}%`) }),
-      },
-    );
+    loadImagesAt(inside(place, 'data'), { ...source(split), ...more }, controlOf(options, split));
   const whole = await load(data.split ?? 'train');
   const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
   // Of a class that is held out there may be no image.
@@ -277,7 +300,7 @@ async function loadSets({ data }: TrainingConfig, { signal, onStage }: TrainOpti
   return matching({ train, test: tested.images, ...some(tested.heldOut) });
 }
 
-function matching(sets: Sets): Sets {
+function matching(sets: Omit<Sets, 'outside'>): Omit<Sets, 'outside'> {
   const { train, test } = sets;
   if (test && String(test.shape.slice(1)) !== String(train.shape.slice(1))) {
     throw new LayerpeelError(
@@ -305,9 +328,9 @@ function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
 /** The configuration as a checkpoint keeps it: without images in memory. */
 function describe(config: TrainingConfig): Record<string, unknown> {
   const { data, ...rest } = config;
-  if (!inMemory(data)) return JSON.parse(JSON.stringify(config));
-  const { train, test, ...more } = data;
-  return JSON.parse(JSON.stringify({ ...rest, data: { ...more, train: train.source, test: test?.source } }));
+  const outside = data.outOfDistribution?.map((each) => ('set' in each ? { ...each, set: each.set.source } : each));
+  const sets = inMemory(data) && { train: data.train.source, test: data.test?.source };
+  return JSON.parse(JSON.stringify({ ...rest, data: { ...data, ...(outside && { outOfDistribution: outside }), ...sets } }));
 }
 
 /** What may differ when a run goes on: where it stands and runs, how far it goes and what is watched. */
@@ -321,7 +344,7 @@ function checkSame(
   file: string,
 ): void {
   const strip = (data: unknown) =>
-    typeof data === 'object' && data !== null ? { ...data, path: undefined, cache: undefined } : data;
+    typeof data === 'object' && data !== null ? { ...data, path: undefined, cache: undefined, outOfDistribution: undefined } : data;
   const differs = [...new Set([...Object.keys(config), ...Object.keys(now)])].find((key) => {
     if (FREE.includes(key)) return false;
     const [before, after] = [config[key], now[key]].map((value) => JSON.stringify(key === 'data' ? strip(value) : value));
@@ -372,8 +395,8 @@ function checkVariance({ headNorm, architecture }: Pick<TrainerPlan, 'headNorm' 
 /** Labels of classes that the network does not have stand for nothing. */
 const engineSplits = (sets: Sets): EngineSplit[] =>
   splitsOf(sets).map((split) => {
-    const set = sets[split] as ImageSet;
-    return split === 'heldOut' ? splitOf(set) : splitOf(set, set.labels);
+    const set = setOf(sets, split) as ImageSet;
+    return split === 'train' || split === 'test' ? splitOf(set, set.labels) : splitOf(set);
   });
 
 interface Running {
@@ -470,7 +493,7 @@ class Evaluations {
 
   of(split: Split): Promise<Evaluated> {
     const { images, plan } = this.about;
-    const few = (images[split]?.labels.length ?? 0) * plan.classes <= KEPT;
+    const few = (setOf(images, split)?.labels.length ?? 0) * plan.classes <= KEPT;
     const made = this.made.get(split) ?? this.make(split, few);
     this.made.set(split, made);
     return made;
@@ -484,7 +507,7 @@ class Evaluations {
 
   private async make(split: Split, withLogits: boolean): Promise<Evaluated> {
     const { handle, images, plan, epoch, control } = this.about;
-    const set = images[split];
+    const set = setOf(images, split);
     if (!set) throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
     const samples = set.labels.length;
     const { classes } = plan;

@@ -267,4 +267,18 @@ test('classes of equal means have no spread between them: Infinity or NaN, never
   }
 });
 
+test('two classes of one mean among others are no distance apart, whatever the order of their sums', () => {
+  for (const Type of [Float32Array, Float64Array]) {
+    for (const rows of [4, 7, 50]) {
+      const each = Array.from({ length: rows }, (_, i) => Array.from({ length: 8 }, (_, j) => Math.sin(1.7 * i + j + 0.3) + 1e3));
+      const others = each.map((row) => row.map((x, j) => x + Math.cos(3 * j)));
+      const data = Type.from([...each, ...each.toReversed(), ...others].flat());
+      const labels = Int32Array.from({ length: 3 * rows }, (_, i) => Math.floor(i / rows));
+      const { nc1Cdnv, nc1 } = collapseSync({ features: { shape: [3 * rows, 8], data }, labels });
+      assert.is(nc1Cdnv, Number.POSITIVE_INFINITY);
+      assert.ok(Number.isFinite(nc1));
+    }
+  }
+});
+
 test.run();

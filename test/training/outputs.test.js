@@ -1,7 +1,7 @@
 // What a trained network makes of any images, from its checkpoint: what training itself saw of them, and files of it.
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fitImages, matmulSync, readNpy, readSafetensors, writeSafetensors } from 'layerpeel';
+import { evaluate, fitImages, matmulSync, readNpy, readSafetensors, writeSafetensors } from 'layerpeel';
 import { outputs, readNetwork, train } from 'layerpeel/torch';
 import sharp from 'sharp';
 import * as assert from 'uvu/assert';
@@ -108,6 +108,48 @@ test('a checkpoint says what its network is; other images are refused, or made t
     await refuses('LP_FILE', /does not say what images its network takes; .*--resume/, () => readNetwork(path));
   }));
 
+test('sets out of distribution are given to the network at every epoch, made to fit', () =>
+  withFolder({}, async (path) => {
+    const grey = patterns({ classes: 7, size: 12, channels: 1, perClass: 2 });
+    const data = { ...config.data, outOfDistribution: [{ name: 'grey', set: grey }] };
+    for await (const epoch of train({ ...config, data, epochs: 1 })) {
+      assert.equal(epoch.splits, ['train', 'test', 'ood:grey']);
+      await epoch.save(join(path, 'checkpoint.safetensors'));
+      const { logits, features } = await epoch.output('ood:grey');
+      const seen = await whole(path, await fitImages(grey, { height: 8, width: 8, channels: 3 }));
+      assert.equal([...logits.data], seen.logits);
+      assert.equal([...features.data], seen.features);
+      await refuses('LP_OPTION', /no ood:other images/, () => epoch.output('ood:other'));
+    }
+    // What else is looked at may differ when a run goes on.
+    const more = train({ ...config, epochs: 1 }, { resume: path });
+    assert.is((await more.next()).value.epoch, 1);
+    await more.return();
+    for (const [outOfDistribution, pattern] of [
+      [[{ name: 'a' }], /data\.outOfDistribution\[0\]\.kind/],
+      [[{ name: 'a/b', set: grey }], /outOfDistribution\[0\]\.name is "a\/b"; expected letters/],
+      [
+        [
+          { name: 'a', set: grey },
+          { name: 'a', set: grey },
+        ],
+        /the name of another set/,
+      ],
+      [[{ name: 'a', set: grey, distance: 'close' }], /distance is "close"; expected one of 'near', 'far'/],
+      [[{ name: 'a', set: grey, path: 'x' }], /outOfDistribution\[0\]\.path/],
+      [[{ name: 'a', set: { ...grey, labels: new Int32Array(1) } }], /outOfDistribution\[0\]\.set has 1 labels/],
+      [{}, /outOfDistribution is/],
+    ]) {
+      let thrown;
+      await train({ ...config, data: { ...config.data, outOfDistribution } })
+        .next()
+        .catch((error) => {
+          thrown = error;
+        });
+      assert.match(String(thrown?.message), pattern);
+    }
+  }));
+
 /** Writes images as files, by their classes or all in one folder. */
 async function files(path, set, { flat = false } = {}) {
   const [count, height, width, channels] = set.shape;
@@ -128,7 +170,8 @@ test('layerpeel predict: arrays and predictions of a folder, which evaluate take
     await files(join(path, 'train'), patterns());
     await files(join(path, 'test'), set);
     await files(join(path, 'other'), patterns({ seed: 3, classes: 1, size: 9 }), { flat: true });
-    const file = { ...config, data: { kind: 'folder', path: '.' }, epochs: 3 };
+    const outOfDistribution = [{ name: 'other', distance: 'far', kind: 'folder', path: 'other', split: false, cache: false }];
+    const file = { ...config, data: { kind: 'folder', path: '.', outOfDistribution }, epochs: 3 };
     await writeFile(join(path, 'run.json'), JSON.stringify(file));
     const at = { cwd: path };
     assert.is((await run(['train', 'run.json', '--out', 'run'], at)).code, 0);
@@ -161,9 +204,14 @@ test('layerpeel predict: arrays and predictions of a folder, which evaluate take
     assert.is(await array('apart', 'labels').catch(({ code }) => code), 'LP_FILE');
 
     const evaluated = async (...more) =>
-      JSON.parse((await run(['evaluate', 'run', '--json', ...more], at)).stdout).outOfDistribution;
+      JSON.parse((await run(['evaluate', 'run', '--json', ...more], at)).stdout).outOfDistributionSets;
     const byArrays = ['--ood-logits', 'far:other=apart/arrays/logits.npy', '--ood-features', 'other=apart/arrays/features.npy'];
-    assert.equal(await evaluated('--ood-images', 'far:other=other', '--out', 'a'), await evaluated(...byArrays, '--out', 'b'));
+    const sets = await evaluated('--out', 'a');
+    assert.is(sets.other.distance, 'far');
+    assert.equal(await evaluated('--ood-images', 'far:other=other', '--out', 'b'), sets);
+    assert.equal(await evaluated(...byArrays, '--out', 'c'), sets);
+    // In a folder of its own, from elsewhere: paths are the configuration's.
+    assert.equal((await evaluate(join(path, 'run'), { resamples: 0 })).outOfDistributionSets.other.distance, 'far');
     for (const [args, pattern] of [
       [['evaluate', 'run/arrays/logits.npy', '--labels', 'run/arrays/labels.npy', '--ood-images', 'other'], /needs RUN/],
       [['evaluate', 'run', '--ood-images', 'a=other', '--ood-logits', 'a=x.npy'], /the set a twice/],
