@@ -68,6 +68,8 @@ export interface WeightDecays {
 export interface Optimizer {
   /** A number, or a rate object whose times (`period`, `milestones`, `warmup`) are epochs. @default 0.1 */
   readonly learningRate?: Exclude<Rate, (time: number) => number> | undefined;
+  /** Whether the rate changes at every step, or once an epoch, as PyTorch's schedulers do that are stepped so. @default 'step' */
+  readonly ratePer?: 'step' | 'epoch' | undefined;
   /** Below 1, at which velocities never fade. @default 0.9 */
   readonly momentum?: number | undefined;
   /** @default false */
@@ -188,7 +190,11 @@ export function checkSettings(given: unknown, place: Place): Settings {
   const count = { min: 1, max: 1e6, integer: true };
   const epochs = checkNumber(config.epochs, inside(place, 'epochs'), count);
   const here = inside(place, 'optimizer');
-  const optimizer = checkKeys(config.optimizer ?? {}, ['learningRate', 'momentum', 'nesterov', 'weightDecay'], here) as Optimizer;
+  const optimizer = checkKeys(
+    config.optimizer ?? {},
+    ['learningRate', 'ratePer', 'momentum', 'nesterov', 'weightDecay'],
+    here,
+  ) as Optimizer;
   const momentum = checkMomentum(optimizer.momentum ?? 0.9, inside(here, 'momentum'));
   const nesterov = checkBoolean(optimizer.nesterov ?? false, inside(here, 'nesterov'));
   if (nesterov && momentum === 0) {
@@ -217,7 +223,7 @@ export function checkSettings(given: unknown, place: Place): Settings {
     nesterov,
     decay: checkWeightDecay(optimizer.weightDecay, decayed, inside(here, 'weightDecay')),
     augmentation: checkAugmentation(data.augmentation ?? {}, inside(place, 'data.augmentation')),
-    rates: checkLearningRate(optimizer.learningRate ?? 0.1, epochs, inside(here, 'learningRate')),
+    rates: checkLearningRate(optimizer, epochs, here),
   };
 }
 
@@ -259,14 +265,16 @@ export function partsOf(data: DataFiles): { source: (split: string) => ImageSour
 }
 
 /** Times are in epochs; a schedule that cannot be run as it stands is refused. */
-function checkLearningRate(given: unknown, epochs: number, place: Place): Settings['rates'] {
+function checkLearningRate({ learningRate: given = 0.1, ratePer }: Optimizer, epochs: number, optimizer: Place): Settings['rates'] {
+  const place = inside(optimizer, 'learningRate');
+  const each = checkChoice(ratePer ?? 'step', ['step', 'epoch'], inside(optimizer, 'ratePer'));
   if (typeof given === 'function') {
     throw new LayerpeelError(
       place.code,
       `${place.path} is a function; expected a number or a rate object, so that the run is a file.`,
     );
   }
-  checkRate(given, place);
+  const checked = checkRate(given, place);
   if (typeof given === 'number') return (_, steps) => new Float64Array(steps).fill(given);
   const rate = given as { kind: string; period?: number; milestones?: number[]; warmup?: number; timescale?: number };
   const late = rate.milestones?.find((epoch) => epoch >= epochs);
@@ -279,6 +287,7 @@ function checkLearningRate(given: unknown, epochs: number, place: Place): Settin
           ? `has period ${rate.period}, after which it is 0, but the run has ${epochs} epochs`
           : undefined;
   if (fault) throw new LayerpeelError(place.code, `${place.path} ${fault}.`);
+  if (each === 'epoch') return (epoch, steps) => new Float64Array(steps).fill(checked.steps(epoch, 1)[0] as number);
   return (epoch, steps) => {
     const times = Object.fromEntries(
       (['period', 'timescale', 'warmup'] as const).flatMap((key) => (rate[key] === undefined ? [] : [[key, rate[key] * steps]])),

@@ -42,6 +42,7 @@ export interface ArchitecturePlan {
   readonly height: number;
   readonly width: number;
   readonly depth: number;
+  /** Of the layers of an MLP; of a ResNet of CIFAR that of its first stage. */
   readonly widths: Float64Array;
   readonly imagenetStem: boolean;
   readonly growth: number;

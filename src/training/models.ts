@@ -34,10 +34,12 @@ export interface Classifier {
 
 export interface Model {
   readonly kind: keyof typeof kinds;
-  /** Of `resnet18`, `resnet34`, `resnet50`: `small` is a 3×3 convolution, `imagenet` a 7×7 of stride 2 and a pooling. @default 'small' */
+  /** Of `resnet18`, `resnet34`, `resnet50`, `resnet101`: `small` is a 3×3 convolution, `imagenet` a 7×7 of stride 2 and a pooling. @default 'small' */
   readonly stem?: 'small' | 'imagenet' | undefined;
   /** Of `mlp`: the layers' widths, the last one that of the features. @default [512, 512] */
   readonly widths?: readonly number[] | undefined;
+  /** Of `resnet20` to `resnet56`: channels of the first stage; the next ones have twice and four times as many. @default 16 */
+  readonly width?: number | undefined;
   /** Of `densenet`. @default 150 */
   readonly depth?: number | undefined;
   /** Of `densenet`: channels that a layer adds. @default 12 */
@@ -53,10 +55,11 @@ const kinds = {
   resnet18: { kind: 'resnet', depth: 18, keys: ['stem'] },
   resnet34: { kind: 'resnet', depth: 34, keys: ['stem'] },
   resnet50: { kind: 'resnet', depth: 50, keys: ['stem'] },
-  resnet20: { kind: 'cifar-resnet', depth: 20, keys: [] },
-  resnet32: { kind: 'cifar-resnet', depth: 32, keys: [] },
-  resnet44: { kind: 'cifar-resnet', depth: 44, keys: [] },
-  resnet56: { kind: 'cifar-resnet', depth: 56, keys: [] },
+  resnet101: { kind: 'resnet', depth: 101, keys: ['stem'] },
+  resnet20: { kind: 'cifar-resnet', depth: 20, keys: ['width'] },
+  resnet32: { kind: 'cifar-resnet', depth: 32, keys: ['width'] },
+  resnet44: { kind: 'cifar-resnet', depth: 44, keys: ['width'] },
+  resnet56: { kind: 'cifar-resnet', depth: 56, keys: ['width'] },
   vgg13: { kind: 'vgg', depth: 13, keys: [] },
   densenet: { kind: 'densenet', depth: 150, keys: ['depth', 'growth', 'reduction'] },
 } as const;
@@ -89,7 +92,7 @@ export function checkModel(
   if (!Array.isArray(widths) || widths.length === 0) {
     throw new LayerpeelError(place.code, `${place.path}.widths is ${show(widths)}; expected a list of at least one width.`);
   }
-  const number = (key: 'depth' | 'growth' | 'reduction', fallback: number, bounds: Parameters<typeof checkNumber>[2]) =>
+  const number = (key: 'width' | 'depth' | 'growth' | 'reduction', fallback: number, bounds: Parameters<typeof checkNumber>[2]) =>
     checkNumber(model[key] ?? fallback, inside(place, key), bounds);
   const classifier = checkClassifier(model.classifier ?? {}, seed, biases, inside(place, 'classifier'));
   const here = inside(place, 'head');
@@ -102,9 +105,12 @@ export function checkModel(
     height: images.height,
     width: images.width,
     depth: kind === 'densenet' ? number('depth', depth, { min: 10, max: 1000, integer: true }) : depth,
-    widths: Float64Array.from(widths, (width, i) =>
-      checkNumber(width, inside(place, `widths[${i}]`), { min: 1, max: 1e6, integer: true }),
-    ),
+    widths:
+      kind === 'cifar-resnet'
+        ? Float64Array.of(number('width', 16, { min: 1, max: 4096, integer: true }))
+        : Float64Array.from(widths, (width, i) =>
+            checkNumber(width, inside(place, `widths[${i}]`), { min: 1, max: 1e6, integer: true }),
+          ),
     imagenetStem: checkChoice(model.stem ?? 'small', ['small', 'imagenet'], inside(place, 'stem')) === 'imagenet',
     growth: number('growth', 12, { min: 1, max: 1024, integer: true }),
     reduction: number('reduction', 0.5, { above: 0, max: 1 }),
@@ -151,8 +157,8 @@ function checkClassifier(given: unknown, seed: number, biases: boolean, place: P
 /** Dimension `p` of the last features. */
 export function featureDimension({ kind, depth, widths, growth, reduction }: ArchitecturePlan): number {
   if (kind === 'mlp') return widths[widths.length - 1] as number;
-  if (kind === 'cifar-resnet') return 64;
-  if (kind === 'resnet') return depth === 50 ? 2048 : 512;
+  if (kind === 'cifar-resnet') return 4 * (widths[0] as number);
+  if (kind === 'resnet') return depth >= 50 ? 2048 : 512;
   if (kind === 'vgg') return 512;
   const added = Math.floor((depth - 4) / 6) * growth;
   return [0, 1].reduce((channels) => Math.floor((channels + added) * reduction), 2 * growth) + added;

@@ -37,9 +37,11 @@ const counts = [
   [{ kind: 'resnet18', stem: 'imagenet' }, thousand, 11_689_512, 512],
   [{ kind: 'resnet34', stem: 'imagenet' }, thousand, 21_797_672, 512],
   [{ kind: 'resnet50', stem: 'imagenet' }, thousand, 25_557_032, 2048],
+  [{ kind: 'resnet101', stem: 'imagenet' }, thousand, 44_549_160, 2048],
   [{ kind: 'resnet18' }, cifar, 11_173_962, 512],
   [{ kind: 'resnet20' }, cifar, 269_722, 64],
   [{ kind: 'resnet32' }, cifar, 464_154, 64],
+  [{ kind: 'resnet32', width: 32 }, hundred, 1_861_508, 128], // by PyTorch's count of the same layers
   [{ kind: 'resnet44' }, cifar, 658_586, 64],
   [{ kind: 'resnet56' }, cifar, 853_018, 64],
   [{ kind: 'vgg13' }, cifar, 9_416_010, 512],
@@ -49,7 +51,7 @@ const counts = [
 ];
 
 for (const [model, set, parameters, dim] of counts) {
-  test(`${model.kind}${model.depth ?? ''} of ${set.classes.length} classes has ${parameters} parameters`, async () => {
+  test(`${model.kind}${model.depth ?? ''}${model.width ? `, ${model.width} wide,` : ''} of ${set.classes.length} classes has ${parameters} parameters`, async () => {
     const ready = await about({ model }, set);
     assert.is(ready.parameters, parameters);
     assert.is(ready.dim, dim);

@@ -123,11 +123,11 @@ class DenseNet(nn.Module):
         return relu(self.bn1(self.block3(x))).mean((2, 3))
 
 
-def network(model, channels=3, depth=0, growth=0):
+def network(model, channels=3, depth=0, growth=0, width=16):
     return {
         "resnet18": lambda: ResNet(channels, 64, [2, 2, 2, 2], False, False, False),
         "resnet50": lambda: ResNet(channels, 64, [3, 4, 6, 3], True, False, True),
-        "resnet20": lambda: ResNet(channels, 16, [3, 3, 3], False, True, False),
+        "resnet20": lambda: ResNet(channels, width, [3, 3, 3], False, True, False),
         "vgg13": lambda: Vgg(channels),
         "densenet": lambda: DenseNet(channels, depth, growth),
     }[model]()

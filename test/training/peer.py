@@ -1,6 +1,6 @@
 """One training step of a network in PyTorch, from a state in files: what native/torch is held to.
 
-usage: peer.py FOLDER     job.json: {"model", "depth", "growth", "shape", "classes", "rate", "momentum", "decay", "tensors": {name: shape}}
+usage: peer.py FOLDER     job.json: {"model", "depth", "growth", "width", "shape", "classes", "rate", "momentum", "decay", "tensors": {name: shape}}
                           before/NAME, x, y: raw float32 and int32; writes loss, features (of the evaluated state before), and the state
                           after as float64 has it: after/NAME
 """
@@ -20,7 +20,7 @@ from networks import network as make_network
 torch.set_num_threads(1)
 folder = sys.argv[1]
 job = json.load(open(os.path.join(folder, "job.json")))
-network = make_network(job["model"], job["shape"][1], job["depth"], job["growth"])
+network = make_network(job["model"], job["shape"][1], job["depth"], job["growth"], job["width"])
 
 
 def read(name, dtype=torch.float32):

@@ -17,6 +17,7 @@ const test = torchSuite('networks beside PyTorch');
 
 const models = [
   { kind: 'resnet20' },
+  { kind: 'resnet20', width: 5, large: true },
   { kind: 'resnet18', large: true },
   { kind: 'resnet50', stem: 'imagenet', size: 32, large: true },
   { kind: 'vgg13', size: 28, large: true },
@@ -33,7 +34,7 @@ function off(found, wanted) {
 for (const channelsLast of [true, false]) {
   for (const { size = 12, large, ...model } of models) {
     if (large && !channelsLast) continue;
-    test(`${model.kind}, ${channelsLast ? 'channels last' : 'channels first'}`, async () => {
+    test(`${model.kind}${model.width ? `, ${model.width} wide` : ''}, ${channelsLast ? 'channels last' : 'channels first'}`, async () => {
       if (!python) return console.log(`Left out: ${withoutPython}`);
       const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
       try {
@@ -81,7 +82,8 @@ async function compare(folder, model, { size, large, channelsLast }) {
   await writeFile(join(folder, 'y'), bytes(set.labels));
   for (const [name, { data }] of Object.entries(before)) await writeFile(join(folder, 'before', name), bytes(data));
   const tensors = Object.fromEntries(Object.entries(before).map(([name, { shape }]) => [name, shape]));
-  const job = { model: model.kind, depth: model.depth ?? 0, growth: model.growth ?? 0, classes: 3, rate, momentum, decay, tensors };
+  const { kind, ...sizes } = { depth: 0, growth: 0, width: 16, ...model };
+  const job = { ...sizes, model: kind, classes: 3, rate, momentum, decay, tensors };
   await writeFile(join(folder, 'job.json'), JSON.stringify({ ...job, shape: [n, channels, height, width] }));
   execFileSync(python, [fileURLToPath(new URL('peer.py', import.meta.url)), folder], { stdio: ['ignore', 'inherit', 'pipe'] });
   const read = async (name) => {

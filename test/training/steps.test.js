@@ -270,6 +270,15 @@ const cases = {
     { batch: 2, optimizer: { learningRate: { kind: 'cosine', value: 0.2, period: 8, warmup: 2 } } },
     { rates: (k, steps) => 0.1 * (1 + Math.cos((Math.PI * k) / (8 * steps))) * Math.min(1, (k + 1) / (2 * steps)) },
   ],
+  'a cosine with warm-up, once an epoch': [
+    { batch: 2, optimizer: { learningRate: { kind: 'cosine', value: 0.2, period: 8, warmup: 2 }, ratePer: 'epoch' } },
+    {
+      rates: (k, steps) => {
+        const epoch = Math.floor(k / steps);
+        return 0.1 * (1 + Math.cos((Math.PI * epoch) / 8)) * Math.min(1, (epoch + 1) / 2);
+      },
+    },
+  ],
   'steps at milestones': [
     { batch: 3, optimizer: { learningRate: { kind: 'steps', value: 0.2, milestones: [1, 3], factor: 0.5 } } },
     { rates: (k, steps) => 0.2 * 0.5 ** ((k >= steps) + (k >= 3 * steps)) },

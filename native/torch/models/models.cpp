@@ -240,8 +240,10 @@ std::shared_ptr<Network> make_network(const Architecture& given) {
     return std::make_shared<ResNet>(given, 64, std::vector<Index>{2, 2, 2, 2}, false, false);
   if (given.kind == "resnet" && (depth == 34 || depth == 50))
     return std::make_shared<ResNet>(given, 64, std::vector<Index>{3, 4, 6, 3}, depth == 50, false);
-  if (given.kind == "cifar-resnet" && depth >= 8 && depth % 6 == 2)
-    return std::make_shared<ResNet>(given, 16, std::vector<Index>(3, (depth - 2) / 6), false, true);
+  if (given.kind == "resnet" && depth == 101)
+    return std::make_shared<ResNet>(given, 64, std::vector<Index>{3, 4, 23, 3}, true, false);
+  if (given.kind == "cifar-resnet" && depth >= 8 && depth % 6 == 2 && given.widths.size() == 1)
+    return std::make_shared<ResNet>(given, given.widths[0], std::vector<Index>(3, (depth - 2) / 6), false, true);
   if (given.kind == "vgg" && depth == 13) return std::make_shared<Vgg>(given);
   if (given.kind == "densenet" && depth >= 10) return std::make_shared<DenseNet>(given);
   throw Error("LP_OPTION", "There is no " + given.kind + " of depth " + std::to_string(depth) + ".");

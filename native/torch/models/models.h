@@ -3,9 +3,9 @@
 // CIFAR implementations.
 //
 //   mlp           linear layers of the given widths, a ReLU after each
-//   resnet        18, 34 (basic blocks) or 50 (bottlenecks, stride on the 3×3), torchvision's; the stem `imagenet` is
-//                 7×7 of stride 2 and a pooling, `small` is 3×3                                (He et al. 2016, §4.1)
-//   cifar-resnet  6 m + 2 layers of 16, 32, 64 channels, shortcuts without parameters (option A)         (… §4.2)
+//   resnet        18, 34 (basic blocks), 50 or 101 (bottlenecks, stride on the 3×3), torchvision's; the stem `imagenet`
+//                 is 7×7 of stride 2 and a pooling, `small` is 3×3                             (He et al. 2016, §4.1)
+//   cifar-resnet  6 m + 2 layers of w, 2 w, 4 w channels (w = 16), shortcuts without parameters (option A)   (… §4.2)
 //   vgg           13: 10 convolutions with BatchNorm, pooled to one pixel                   (Simonyan, Zisserman, B)
 //   densenet      bottleneck blocks, (depth − 4)/6 in each of three, transitions that keep a share `reduction` of the
 //                 channels                                                                    (Huang et al. 2017, -BC)
@@ -27,7 +27,7 @@ struct Architecture {
   std::string kind;
   Index channels = 3, height = 32, width = 32;
   Index depth = 20;
-  std::vector<Index> widths;  // mlp
+  std::vector<Index> widths;  // of an mlp's layers; of a cifar-resnet's first stage
   bool imagenet_stem = false;
   Index growth = 12;
   double reduction = 0.5;
