@@ -93,6 +93,41 @@ export function imageSubset(set: ImageSet, indices: ArrayLike<number>): ImageSet
   return { ...set, images, labels, shape: [chosen.length, height, width, channels] };
 }
 
+/** The images of several sets, one set after another. @throws LP_SHAPE for sizes, LP_LABEL for classes that differ; LP_MEMORY */
+export function joinImages(sets: readonly ImageSet[]): ImageSet {
+  const [first, ...others] = checkList(sets, option('sets'), 'a list of image sets') as [ImageSet, ...ImageSet[]];
+  if (first === undefined) throw new LayerpeelError('LP_OPTION', 'sets is empty; expected at least one image set.');
+  const counts = [first, ...others].map((set, i) => checkImages(set, `sets[${i}]`).count);
+  for (const [i, { shape, classes }] of others.entries()) {
+    if (String(shape.slice(1)) !== String(first.shape.slice(1))) {
+      throw new LayerpeelError(
+        'LP_SHAPE',
+        `sets[${i + 1}] has images of ${shape.slice(1).join('×')}, the first of ${first.shape.slice(1).join('×')}; expected one size.`,
+      );
+    }
+    if (classes.length !== first.classes.length || classes.some((name, c) => name !== first.classes[c])) {
+      throw new LayerpeelError(
+        'LP_LABEL',
+        `sets[${i + 1}] has other classes than the first; expected the same, in the same order.`,
+      );
+    }
+  }
+  const bytes = first.images.length / (counts[0] as number);
+  const total = counts.reduce((sum, count) => sum + count);
+  const images = sharedBytes(total * bytes, 'The images of all sets');
+  const labels = new Int32Array(total);
+  let at = 0;
+  for (const [i, set] of [first, ...others].entries()) {
+    images.set(set.images, at * bytes);
+    labels.set(set.labels, at);
+    at += counts[i] as number;
+  }
+  const skipped = [first, ...others].flatMap((set) => set.skipped ?? []);
+  const source = [first, ...others].map((set) => set.source).join('; ');
+  const [, height, width, channels] = first.shape;
+  return { ...first, images, labels, source, shape: [total, height, width, channels], ...(skipped.length > 0 && { skipped }) };
+}
+
 /** Indices of images, each in `0 … count − 1`. */
 export const checkIndices = (indices: unknown, count: number, code: ErrorCode): Int32Array =>
   Int32Array.from(checkNumbers(indices, { path: 'indices', code }, { min: 0, max: count - 1, integer: true }));

@@ -37,8 +37,8 @@ export type OutOfDistribution = {
 
 /** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */
 export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
-  /** The training split. @default 'train' */
-  readonly split?: string | undefined;
+  /** The training split, or several that are joined, such as SVHN's `['train', 'extra']`. @default 'train' */
+  readonly split?: string | readonly string[] | undefined;
   /** The split that is tested on after each epoch; `false` tests on none. @default 'test' */
   readonly test?: string | false | undefined;
   readonly augmentation?: Augmentation | undefined;
@@ -255,11 +255,17 @@ function checkOutside(given: unknown, place: Place): void {
   }
 }
 
-/** The source of a split, and what is selected of the training split. */
-export function partsOf(data: DataFiles): { source: (split: string) => ImageSource; selection: Selection } {
+/** The source of a split, the training splits, and what is selected of these. */
+export function partsOf(data: DataFiles): {
+  source: (split: string) => ImageSource;
+  training: readonly string[];
+  selection: Selection;
+} {
+  const { split = 'train' } = data;
   const take = (names: readonly string[]) => Object.fromEntries(Object.entries(data).filter(([key]) => names.includes(key)));
   return {
     source: (split) => ({ ...take(sourceKeys), split }) as unknown as ImageSource,
+    training: Array.isArray(split) ? split : [split as string],
     selection: take(['heldOut', 'imbalance', 'labelNoise']) as Selection,
   };
 }

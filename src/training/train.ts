@@ -9,7 +9,7 @@ import { entry, inside, option } from '../check/options.js';
 import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { fitImages } from '../data/fit.js';
-import { checkImages, classCounts, type ImageSet } from '../data/images.js';
+import { checkImages, classCounts, type ImageSet, joinImages } from '../data/images.js';
 import { checkSource, type ImageSource, loadImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { run } from '../engine/run.js';
@@ -226,8 +226,12 @@ const ANY_IMAGES = { count: 1e6, height: 1024, width: 1024, channels: 3 };
 /** Finds what is wrong with a configuration whatever its images are, before the first of them is read. */
 function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Settings): void {
   const here = inside(place, 'data');
-  const { source, selection } = partsOf(data);
-  checkSource(source(data.split ?? 'train'), here);
+  const { source, training, selection } = partsOf(data);
+  if (new Set(training).size < Math.max(1, training.length)) {
+    const fault = training.length === 0 ? 'no split' : 'a split twice';
+    throw new LayerpeelError('LP_CONFIG', `${here.path}.split names ${fault}; expected a split, or a list of different ones.`);
+  }
+  for (const split of training) checkSource(source(split), here);
   if (data.test !== false) checkSource(source(data.test ?? 'test'), here);
   checkSelection(selection, here);
   const { kind, classWeights } = (config.loss ?? {}) as { kind?: string; classWeights?: { length?: number } };
@@ -284,16 +288,19 @@ async function loadSplits({ data }: TrainingConfig, options: TrainOptions): Prom
     if (data.test) checkImages(data.test, 'config.data.test');
     return matching({ train: data.train, ...(data.test && { test: data.test }) });
   }
-  const { source, selection } = partsOf(data);
+  const { source, training, selection } = partsOf(data);
   const load = (split: string, more: object = {}) =>
     loadImagesAt(inside(place, 'data'), { ...source(split), ...more }, controlOf(options, split));
-  const whole = await load(data.split ?? 'train');
+  const [begin, ...more] = training as [string, ...string[]];
+  let whole = await load(begin);
+  // What comes after is numbered as the first split is.
+  const numbered = ['idx', 'folder', 'npy', 'npz'].includes(data.kind) ? { classes: whole.classes } : {};
+  for (const split of more) whole = joinImages([whole, await load(split, numbered)]);
   const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
   // Of a class that is held out there may be no image.
   const some = (set: ImageSet | undefined) => (set && set.labels.length > 0 ? { heldOut: set } : {});
   if (data.test === false) return { train, ...some(heldOut) };
-  // Numbered as the training set is, and without the classes held out.
-  const numbered = ['idx', 'folder', 'npy', 'npz'].includes(data.kind) ? { classes: whole.classes } : {};
+  // Without the classes held out.
   const tested = selectImagesAt(inside(place, 'data'), await load(data.test ?? 'test', numbered), {
     heldOut: selection.heldOut ?? [],
   });

@@ -1,5 +1,5 @@
 // Images made to fit a network: their size by sharp, grey ones in every channel.
-import { fitImages, loadImages } from 'layerpeel';
+import { fitImages, joinImages, loadImages } from 'layerpeel';
 import sharp from 'sharp';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -78,6 +78,19 @@ test('a folder of images alone is one class, by its name', async () => {
       loadImages({ kind: 'folder', path: `${path}/flowers`, split: false, classes: ['a'] }),
     );
   });
+});
+
+test('sets are joined, one after another', async () => {
+  const [a, b] = [made(3, 6, 5, 4), { ...made(3, 6, 5, 2), labels: Int32Array.of(0, 0), source: 'more', skipped: ['x.png'] }];
+  const whole = joinImages([a, b]);
+  assert.equal([whole.shape, whole.source, whole.skipped], [[6, 6, 5, 3], 'made; more', ['x.png']]);
+  assert.equal([...whole.images], [...a.images, ...b.images]);
+  assert.equal([...whole.labels], [...a.labels, ...b.labels]);
+  assert.equal(joinImages([a]).images, a.images);
+  await refuses('LP_SHAPE', /sets\[1\] has images of 6×6×3, the first of 6×5×3/, () => joinImages([a, made(3, 6, 6)]));
+  await refuses('LP_LABEL', /sets\[1\] has other classes/, () => joinImages([a, { ...b, classes: ['b'] }]));
+  await refuses('LP_OPTION', /sets is empty/, () => joinImages([]));
+  await refuses('LP_OPTION', /sets/, () => joinImages(a));
 });
 
 test.run();

@@ -150,6 +150,27 @@ test('sets out of distribution are given to the network at every epoch, made to 
     }
   }));
 
+test('several splits are one training set', () =>
+  withFolder({}, async (path) => {
+    for (const [split, seed] of [
+      ['train', 0],
+      ['extra', 5],
+      ['test', 1],
+    ])
+      await files(join(path, split), patterns({ seed, perClass: 3 }));
+    const counts = async (split) => {
+      const run = train({ ...config, data: { kind: 'folder', path, split, cache: false }, epochs: 1 });
+      const { value } = await run.next();
+      await run.return();
+      return [...value.counts];
+    };
+    assert.equal(await counts(['train', 'extra']), [6, 6, 6, 6]);
+    assert.equal(await counts('extra'), [3, 3, 3, 3]);
+    await refuses('LP_CONFIG', /data\.split names a split twice/, () => counts(['train', 'train']));
+    await refuses('LP_CONFIG', /data\.split names no split/, () => counts([]));
+    await refuses('LP_CONFIG', /data\.split/, () => counts(['train', 5]));
+  }));
+
 /** Writes images as files, by their classes or all in one folder. */
 async function files(path, set, { flat = false } = {}) {
   const [count, height, width, channels] = set.shape;

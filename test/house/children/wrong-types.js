@@ -100,6 +100,7 @@ const honest = {
   channelStatistics: () => [pictures(), {}],
   classCounts: () => [pictures()],
   imageSubset: () => [pictures(), [1, 4]],
+  joinImages: () => [[pictures(), pictures()]],
   fitImages: () => [pictures(), { height: 9, width: 9, channels: 3 }, {}],
   longTailedCounts: () => [4, 100, 10],
   stepCounts: () => [4, 100, 10],
