@@ -281,4 +281,37 @@ test('two classes of one mean among others are no distance apart, whatever the o
   }
 });
 
+test('classes far smaller than another are as far apart, and as wide, as by themselves', () => {
+  const [rows, p] = [6, 8];
+  for (const [Type, size, precision] of [
+    [Float32Array, 2 ** -70, 1e-5],
+    [Float64Array, 2 ** -300, 1e-12],
+  ]) {
+    const features = Type.from({ length: 3 * rows * p }, (_, i) => {
+      const [row, j] = [Math.floor(i / p), i % p];
+      const label = Math.floor(row / rows);
+      return (label === 0 ? 1 : size) * (Math.cos(3 * label + j) + 0.5 * Math.sin(1.7 * row + 5 * j));
+    });
+    const labels = Int32Array.from({ length: 3 * rows }, (_, i) => Math.floor(i / rows));
+    const mean = (c) =>
+      Array.from({ length: p }, (_, j) => {
+        let sum = 0;
+        for (let i = 0; i < rows; i++) sum += features[(c * rows + i) * p + j];
+        return sum / rows;
+      });
+    const square = (x, y, of) => x.reduce((sum, value, j) => sum + ((value - y[j]) / of) ** 2, 0);
+    const means = [0, 1, 2].map(mean);
+    const spread = (c, of) => {
+      let sum = 0;
+      for (let i = 0; i < rows; i++)
+        sum += square([...features.subarray((c * rows + i) * p, (c * rows + i + 1) * p)], means[c], of);
+      return sum / rows;
+    };
+    const pair = (c, d, of) => (spread(c, of) + spread(d, of)) / (2 * square(means[c], means[d], of));
+    const expected = (pair(0, 1, 1) + pair(0, 2, 1) + pair(1, 2, size)) / 3;
+    const { nc1Cdnv } = collapseSync({ features: { shape: [3 * rows, p], data: features }, labels });
+    assert.ok(Math.abs(nc1Cdnv / expected - 1) < precision, `${Type.name}: ${nc1Cdnv} for ${expected}`);
+  }
+});
+
 test.run();

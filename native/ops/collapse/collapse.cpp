@@ -555,7 +555,10 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
   auto& measures = result.measures;
   const double trace = rank_ > 0 ? all.trace / n : kNaN;
   double within = 0, between = 0, distance_normalized = 0;
-  const double least = std::pow(rounding_of(std::scalbn(largest_, -exponent_), p), 2);
+  // A mean is rounded by the size of its own class's features, which may be far below that of others.
+  std::vector<double> roundings(C);
+  for (Index c = 0; c < C; c++)
+    roundings[c] = rounding_of(std::sqrt(all.within[c] / counts_[c] + squared_norm(&means_[c * p], p)), p);
   for_each_product(centered_, centered_, p, control, [&](Index first, Matrix<const double> products) {
     for (Index c = first; c < first + products.rows; c++) {
       within += all.within[c] / n;
@@ -566,7 +569,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
         if (square < 1e-3 * lengths) {  // close means: the difference of lengths has lost its digits
           square = 0;
           for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
-          if (square <= least) square = 0;
+          if (square <= std::pow(std::max(roundings[c], roundings[d]), 2)) square = 0;
         }
         distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
       }
