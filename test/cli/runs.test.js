@@ -233,10 +233,12 @@ test('a reader that goes away does not end a run', async () => {
   assert.is((await ended).code, 0);
   assert.is(await statusOf('r'), 'complete');
   // One that fails says so by its code nevertheless.
-  const failing = start(['simulate', 'none.json', '--out', 'f'], { cwd: folder });
-  failing.child.stderr.destroy();
-  failing.child.stdout.destroy();
-  assert.is((await failing.ended).code, 1);
+  for (const more of [[], ['--json']]) {
+    const failing = start(['simulate', 'none.json', '--out', 'f', ...more], { cwd: folder });
+    failing.child.stderr.destroy();
+    failing.child.stdout.destroy();
+    assert.is((await failing.ended).code, 1);
+  }
 });
 
 test('two runs in one folder: the second is refused; what is killed is interrupted, and finished by a resumption', async () => {
