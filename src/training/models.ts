@@ -38,7 +38,7 @@ export interface Model {
   readonly stem?: 'small' | 'imagenet' | undefined;
   /** Of `mlp`: the layers' widths, the last one that of the features. @default [512, 512] */
   readonly widths?: readonly number[] | undefined;
-  /** Of `resnet20` to `resnet56`: channels of the first stage; the next ones have twice and four times as many. @default 16 */
+  /** Of `resnet20` to `resnet56`: channels of the first stage, an even number; the next ones have twice and four times as many. @default 16 */
   readonly width?: number | undefined;
   /** Of `densenet`. @default 150 */
   readonly depth?: number | undefined;
@@ -107,7 +107,7 @@ export function checkModel(
     depth: kind === 'densenet' ? number('depth', depth, { min: 10, max: 1000, integer: true }) : depth,
     widths:
       kind === 'cifar-resnet'
-        ? Float64Array.of(number('width', 16, { min: 1, max: 4096, integer: true }))
+        ? Float64Array.of(evenWidth(number('width', 16, { min: 2, max: 4096, integer: true }), place))
         : Float64Array.from(widths, (width, i) =>
             checkNumber(width, inside(place, `widths[${i}]`), { min: 1, max: 1e6, integer: true }),
           ),
@@ -134,6 +134,12 @@ export function checkModel(
       prototypes: simplexETF(classes, dim, { ...classifier.simplex, dtype: 'float32' }).data as Float32Array,
     }),
   };
+}
+
+/** A shortcut adds as many channels on one side as on the other. */
+function evenWidth(width: number, place: Place): number {
+  if (width % 2 === 0) return width;
+  throw new LayerpeelError(place.code, `${inside(place, 'width').path} is ${width}; expected an even number.`);
 }
 
 function checkClassifier(given: unknown, seed: number, biases: boolean, place: Place) {

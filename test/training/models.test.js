@@ -140,6 +140,9 @@ const mlp = { kind: 'mlp', widths: [6] };
 const faults = [
   [{ model: { kind: 'resnet21' } }, 'LP_CONFIG', /model\.kind is "resnet21".*resnet/],
   [{ model: { ...mlp, stem: 'small' } }, 'LP_CONFIG', /model\.stem is not known/],
+  [{ model: { kind: 'resnet20', width: 5 } }, 'LP_CONFIG', /model\.width is 5; expected an even number/],
+  [{ model: { ...mlp, width: 16 } }, 'LP_CONFIG', /model\.width is not known/],
+  [{ model: mlp, optimizer: { ratePer: 'batch' } }, 'LP_CONFIG', /optimizer\.ratePer is "batch"; expected one of 'step', 'epoch'/],
   [{ model: { kind: 'mlp', widths: [2], classifier: { kind: 'fixed-etf' } } }, 'LP_CONFIG', /2 dimensions.*needs 3/],
   [{ model: { ...mlp, classifier: { scale: 2 } } }, 'LP_CONFIG', /scale belongs to a simplex/],
   [{ model: mlp, loss: { kind: 'dot-regression', prototypes: 'fixed' } }, 'LP_CONFIG', /'fixed', but the classifier is not/],

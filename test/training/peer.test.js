@@ -17,7 +17,7 @@ const test = torchSuite('networks beside PyTorch');
 
 const models = [
   { kind: 'resnet20' },
-  { kind: 'resnet20', width: 5, large: true },
+  { kind: 'resnet20', width: 6, large: true },
   { kind: 'resnet18', large: true },
   { kind: 'resnet50', stem: 'imagenet', size: 32, large: true },
   { kind: 'vgg13', size: 28, large: true },

@@ -242,7 +242,8 @@ std::shared_ptr<Network> make_network(const Architecture& given) {
     return std::make_shared<ResNet>(given, 64, std::vector<Index>{3, 4, 6, 3}, depth == 50, false);
   if (given.kind == "resnet" && depth == 101)
     return std::make_shared<ResNet>(given, 64, std::vector<Index>{3, 4, 23, 3}, true, false);
-  if (given.kind == "cifar-resnet" && depth >= 8 && depth % 6 == 2 && given.widths.size() == 1)
+  if (given.kind == "cifar-resnet" && depth >= 8 && depth % 6 == 2 && given.widths.size() == 1 &&
+      given.widths[0] % 2 == 0)
     return std::make_shared<ResNet>(given, given.widths[0], std::vector<Index>(3, (depth - 2) / 6), false, true);
   if (given.kind == "vgg" && depth == 13) return std::make_shared<Vgg>(given);
   if (given.kind == "densenet" && depth >= 10) return std::make_shared<DenseNet>(given);
