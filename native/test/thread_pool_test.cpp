@@ -191,7 +191,7 @@ void threads_go_when_they_rest(int others) {
 
 int main() {
   const int others = lp::threads_alive();  // a BLAS may have some
-  lp::loops_and_jobs_without_threads();  // first: later there are threads that wait
+  lp::loops_and_jobs_without_threads();    // first: later there are threads that wait
   threads_left = 1 << 20;
   lp::loops_visit_each_item_once();
   lp::loops_end_by_an_exception();
