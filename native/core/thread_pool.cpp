@@ -112,7 +112,7 @@ struct Loop {
 // part. A job begins at once while fewer jobs run than processors take part, else as soon as it has waited for
 // kPatience: long jobs share the processors with it then, instead of keeping it waiting until they are done. Bursts of
 // short jobs end within that time and never crowd. Threads beyond those that take part, which waiting jobs called for,
-// go when they have had nothing to do for kRest.
+// go when nobody has called for any for kRest.
 class Pool {
  public:
   static Pool& instance() {
@@ -190,6 +190,7 @@ class Pool {
     }
     workers_++;
     idle_++;
+    if (workers_ > threads) crowded_ = Time::clock::now();
     return true;
   }
 
@@ -206,9 +207,9 @@ class Pool {
       if (changes_ != seen) continue;
       if (!halted_ && !jobs_.empty() && running_ < kMostJobs) {
         wait_until(lock, turn());
-      } else if (workers_ > threads) {
-        const bool rested = wait_until(lock, Time::clock::now() + kRest) == std::cv_status::timeout;
-        if (rested && !halted_ && jobs_.empty() && open_.empty() && workers_ > threads) break;
+      } else if (!halted_ && workers_ > threads && jobs_.empty() && open_.empty()) {
+        if (Time::clock::now() >= crowded_ + kRest) break;
+        wait_until(lock, crowded_ + kRest);
       } else {
         ready_.wait(lock);
       }
@@ -218,8 +219,8 @@ class Pool {
   }
 
   // By the wall clock: to wait by the steady one takes glibc 2.30. Where it is put back, a wait is longer.
-  std::cv_status wait_until(std::unique_lock<std::mutex>& lock, Time::clock::time_point time) {
-    return ready_.wait_until(lock, std::chrono::system_clock::now() + (time - Time::clock::now()));
+  void wait_until(std::unique_lock<std::mutex>& lock, Time::clock::time_point time) {
+    ready_.wait_until(lock, std::chrono::system_clock::now() + (time - Time::clock::now()));
   }
 
   // When the first waiting job begins beside those that run.
@@ -257,6 +258,7 @@ class Pool {
   void leave(std::unique_lock<std::mutex>& lock) noexcept {
     idle_--;
     busy_++;
+    if (busy_ > threads) crowded_ = Time::clock::now();
     const bool watched = jobs_.empty() || running_ >= kMostJobs;
     if (!watched && idle_ == 0 && workers_ < threads + kMostJobs) start_worker();
     lock.unlock();
@@ -284,6 +286,7 @@ class Pool {
   std::vector<Loop*> open_;  // the newest last: a loop inside another's chunk is finished first
   std::deque<Job> jobs_;
   Time admitted_{};
+  Time crowded_{};                  // when more threads than take part were last called for
   std::atomic<Index> changes_ = 0;  // of open_ and jobs_, for looking without the lock
   int workers_ = 0;                 // = idle_ + busy_
   int idle_ = 0;
