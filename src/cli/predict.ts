@@ -6,7 +6,9 @@ import type { NpyWriter } from '../array/npy.js';
 import { fitImages } from '../data/fit.js';
 import type { ImageSet } from '../data/images.js';
 import { type ImageSource, loadImagesAt, sourceAt } from '../data/load.js';
+import { drive } from '../engine/run.js';
 import { classNamesFile } from '../evaluation/files.js';
+import { softmaxRows } from '../evaluation/rows.js';
 import { formatNumber } from '../report/ticks.js';
 import { type Network, type OutputsPart, outputs, readNetwork } from '../training/outputs.js';
 import { aligned, type Command, type Context, type Outcome, UsageError } from './command.js';
@@ -55,7 +57,10 @@ export const command: Command = {
           for (const [name, { shape }] of Object.entries({ features, logits }))
             writers.push(await folder.rows(name, [count, shape[1] as number]));
         }
-        decide(logits.data, first, predicted, confidences, network.classes.length);
+        const [samples, classes] = logits.shape as [number, number];
+        const rows = await drive(softmaxRows({ data: logits.data, samples, classes }, 1, 'logits'), { signal });
+        predicted.set(rows.predicted, first);
+        confidences.set(rows.confidence, first);
         for (const [i, { data }] of [features, logits].entries()) await (writers[i] as NpyWriter).append(data);
       }
       for (const writer of writers) await writer.end();
@@ -108,14 +113,4 @@ export async function imagesOf(
 function labelsOf({ labels, classes }: ImageSet, { classes: known }: Network): Int32Array | undefined {
   const numbers = classes.map((name) => known.indexOf(name));
   return numbers.includes(-1) ? undefined : labels.map((label) => numbers[label] as number);
-}
-
-/** The class of the largest logit, of equals the lowest, and its share of the softmax. */
-function decide(logits: Float32Array, first: number, predicted: Int32Array, confidences: Float64Array, classes: number): void {
-  for (let row = 0; row * classes < logits.length; row++) {
-    const z = logits.subarray(row * classes, (row + 1) * classes);
-    const best = z.reduce((at, value, c) => (value > (z[at] as number) ? c : at), 0);
-    predicted[first + row] = best;
-    confidences[first + row] = 1 / z.reduce((sum, value) => sum + Math.exp(value - (z[best] as number)), 0);
-  }
 }
