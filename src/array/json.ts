@@ -13,3 +13,12 @@ export const toJson = (value: unknown, indent?: number): string =>
     },
     indent,
   );
+
+/** What a text says as JSON; undefined where it is none. */
+export function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

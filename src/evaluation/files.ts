@@ -5,6 +5,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { textIfAny } from '../array/files.js';
+import { fromJson } from '../array/json.js';
 import { dtypeOf, type NDArray, showShape, withDtype } from '../array/ndarray.js';
 import { readArray, readFloats, readLabels } from '../array/open.js';
 import { LayerpeelError } from '../check/errors.js';
@@ -132,12 +133,8 @@ export const setsFile = 'out-of-distribution';
 
 /** What JSON of a file gives where it is there and fits; else undefined. */
 async function jsonIn<T>(path: string, fits: (value: unknown) => value is T): Promise<T | undefined> {
-  try {
-    const value: unknown = JSON.parse(await textIfAny(path));
-    return fits(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+  const value = fromJson(await textIfAny(path).catch(() => ''));
+  return fits(value) ? value : undefined;
 }
 
 /** Names of classes in a file; undefined where there is no such list. */

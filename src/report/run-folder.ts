@@ -14,7 +14,7 @@ import { lstat, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promis
 import { dirname, join, resolve, sep } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { clearTemporaries, isTemporary, makeFolder, reasonOf, textIfAny, writeFileAtomic } from '../array/files.js';
-import { toJson } from '../array/json.js';
+import { fromJson, toJson } from '../array/json.js';
 import type { NDArray } from '../array/ndarray.js';
 import { NpyWriter, writeNpy } from '../array/npy.js';
 import type { IntArray } from '../array/stored.js';
@@ -105,7 +105,7 @@ export class RunFolder {
   async isComplete(config: unknown): Promise<boolean> {
     if (!this.goesOn || this.earlier?.status !== 'complete') return false;
     const before = await textIfAny(join(this.path, 'config.json'));
-    return isDeepStrictEqual(parsed(before), parsed(toJson(config)));
+    return isDeepStrictEqual(fromJson(before), fromJson(toJson(config)));
   }
 
   /** Writes `config.json`, and removes what a run before wrote, unless this one goes on with it. */
@@ -242,7 +242,7 @@ export async function runIn(path: string): Promise<Run | undefined> {
 }
 
 async function readRun(path: string): Promise<Run | undefined> {
-  const { layerpeel, command, status, files, error } = Object(parsed(await textIfAny(join(path, 'run.json'))));
+  const { layerpeel, command, status, files, error } = Object(fromJson(await textIfAny(join(path, 'run.json'))));
   if (typeof layerpeel !== 'string') return undefined;
   const within = (file: unknown) => typeof file === 'string' && resolve(path, file).startsWith(resolve(path) + sep);
   return {
@@ -251,14 +251,6 @@ async function readRun(path: string): Promise<Run | undefined> {
     files: Array.isArray(files) ? files.filter(within) : [],
     ...(typeof error === 'string' && { error }),
   };
-}
-
-function parsed(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
 }
 
 /** @throws LP_FILE for a run that is complete, or can go on */
