@@ -143,11 +143,12 @@ export const command: Command = {
       signal,
       onProgress: (share) => progress(share, 'evaluating'),
     });
+    const classes = input.logits ? input.logits.shape[1] : input.prototypes?.shape[0];
+    if (classNames && classNames.length !== classes)
+      throw new UsageError(`--classes has ${classNames.length} names; expected ${classes}, one a class.`);
     await folder.begin(config);
     const result = await evaluate();
     const trainingCounts = counts ?? input.counts;
-    if (classNames && classNames.length !== result.classes)
-      throw new UsageError(`--classes has ${classNames.length} names; expected ${result.classes}, one a class.`);
     const about = { ...(classNames && { classNames }), ...(trainingCounts && { trainingCounts }) };
     const columns = evaluationColumns(result, about);
     for (const [file, table] of Object.entries(columns)) await folder.metrics(table, file);
