@@ -164,6 +164,12 @@ export type { TrainingSet } from './evaluation/trained.js';
 export { type CurvatureOptions, type TangentCurvature, tangentCurvature, tangentCurvatureSync } from './losses/curvature.js';
 // Losses
 export {
+  type GradientShares,
+  type GradientSharesOptions,
+  gradientShares,
+  gradientSharesSync,
+} from './losses/gradient-shares.js';
+export {
   type DotRegression,
   type Loss,
   type LossAndGradient,

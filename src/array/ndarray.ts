@@ -286,6 +286,17 @@ export function countLabels(labels: Int32Array, classes: number): Int32Array {
   return counts;
 }
 
+/** The samples of each class, in their order. */
+export function indicesByClass(labels: Int32Array, classes: number): Int32Array[] {
+  const lists = Array.from(countLabels(labels, classes), (count) => new Int32Array(count));
+  const filled = new Int32Array(classes);
+  for (const [i, label] of labels.entries()) {
+    (lists[label] as Int32Array)[filled[label] as number] = i;
+    filled[label] = (filled[label] as number) + 1;
+  }
+  return lists;
+}
+
 /** Checks that arrays share one dtype and returns it. */
 export function checkSameType(arrays: Readonly<Record<string, { readonly dtype: DType } | undefined>>): DType {
   let first: [string, DType] | undefined;

@@ -3,7 +3,7 @@
  */
 
 import { least } from '../array/extremes.js';
-import { checkLabelVector } from '../array/ndarray.js';
+import { checkLabelVector, indicesByClass } from '../array/ndarray.js';
 import { seededRandom } from '../array/random.js';
 import { LayerpeelError } from '../check/errors.js';
 import {
@@ -92,14 +92,6 @@ export function imbalancedIndices(labels: Int32Array, counts: ArrayLike<number>,
     for (const index of own.subarray(0, wanted[c])) chosen.push(index);
   }
   return Int32Array.from(chosen);
-}
-
-function indicesByClass(labels: Int32Array, classes: number): Int32Array[] {
-  const lists: number[][] = Array.from({ length: classes }, () => []);
-  for (const [i, label] of labels.entries()) {
-    (lists[label] as number[]).push(i);
-  }
-  return lists.map((list) => Int32Array.from(list));
 }
 
 /**

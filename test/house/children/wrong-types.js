@@ -143,6 +143,7 @@ const honest = {
   ],
   tangentCurvature: () => [state(), { steps: 5 }],
   lossAndGradient: () => [{ kind: 'cross-entropy', labelSmoothing: 0.1 }, state(), { regularization: { weight: 0.1 }, out: out() }],
+  gradientShares: () => [{ kind: 'cross-entropy', labelSmoothing: 0.1 }, state(), { regularization: { weight: 0.1 } }],
   kktCertificate: () => [separated(), {}],
   margins: () => [state(), {}],
   loadCheckpoint: () => ['c.safetensors'],
@@ -243,8 +244,8 @@ const wrong = [
   Object.create(null),
 ].map((entry) => (Array.isArray(entry) && entry.length === 2 && typeof entry[1] === 'string' ? entry : [entry, 'object']));
 
-/** What computes with any number, carries it as it is, or says that it may leave the range of a double. */
-const CARRIES = /^(matmul|format|parse|write|Trajectory\.measure)/;
+/** What computes with any number, carries it as it is, or says that it may leave the range of a double or have no value. */
+const CARRIES = /^(matmul|format|parse|write|Trajectory\.measure|gradientShares)/;
 
 /** Whether any number in a result is not finite. */
 function finite(value, depth = 0) {
