@@ -33,6 +33,7 @@ export {
   type CollapseDetails,
   type CollapseInput,
   type CollapseOptions,
+  type CollapseReference,
   collapse,
   collapseSync,
   type FeatureSource,

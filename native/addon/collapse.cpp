@@ -1,6 +1,7 @@
 // A measurement of collapse, in steps: see ops/collapse.
-//   collapseBegin({ dtype, classes, dim, prototypes?, biases?, meanOfSamples, ddof, cosines }) → handle
-//   collapseSum(mode, handle, { features, labels, rows })       the first sweep, chunk by chunk
+//   collapseBegin({ dtype, classes, dim, prototypes?, biases?, means?, counts?, meanOfSamples, ddof, cosines })
+//   → handle
+//   collapseSum(mode, handle, { features, labels, rows })       the first sweep, chunk by chunk; not with means
 //   collapseCenter(mode, handle)
 //   collapseMeasure(mode, handle, { features, labels, rows })   the second sweep, over the same rows, or none
 //   collapseResult(mode, handle) → { measures, spectrum, … }    the last step
@@ -61,6 +62,12 @@ std::shared_ptr<Measurement> begin(const Argument& given) {
   measurement->dim = dim;
   measurement->collapse =
       std::make_unique<Collapse<T>>(classes, dim, memory(prototypes, classes * dim), memory(biases, classes), options);
+  if (const Argument means = given["means"]; means.given()) {
+    const auto* counts = static_cast<const int32_t*>(locate(given["counts"], kArrayType<int32_t>, classes));
+    const auto* data = static_cast<const double*>(locate(means, kArrayType<double>, classes * dim));
+    std::get<std::unique_ptr<Collapse<T>>>(measurement->collapse)->refer({data, classes, dim}, counts);
+    measurement->stage = Stage::summed;
+  }
   measurement->weigh();
   return measurement;
 }

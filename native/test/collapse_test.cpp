@@ -44,7 +44,8 @@ struct Sample {
 };
 
 template <class T>
-CollapseResult fast(const State<const T>& state, CollapseOptions options, Index chunk) {
+CollapseResult fast(const State<const T>& state, CollapseOptions options, Index chunk,
+                    const CollapseResult* reference = nullptr, const int32_t* counts = nullptr) {
   const Control control;
   Collapse<T> collapse(state.classes(), state.dim(), state.prototypes.data, state.biases, options);
   const auto sweep = [&](auto step) {
@@ -53,7 +54,10 @@ CollapseResult fast(const State<const T>& state, CollapseOptions options, Index 
       (collapse.*step)({state.features.row(row), rows, state.dim()}, state.labels + row, control);
     }
   };
-  sweep(&Collapse<T>::sum);
+  if (reference)
+    collapse.refer({reference->class_means.data(), state.classes(), state.dim()}, counts);
+  else
+    sweep(&Collapse<T>::sum);
   collapse.center(control);
   sweep(&Collapse<T>::measure);
   return collapse.result(control);
@@ -184,6 +188,42 @@ void extremes() {
   }
 }
 
+// Against the means of other samples.
+template <class T>
+void referred() {
+  const double tolerance = sizeof(T) == 4 ? 1e-6 : 1e-11;
+  for (const auto& [n, classes, p] :
+       {std::tuple<Index, Index, Index>{7, 2, 3}, {131, 7, 33}, {90, 30, 13}, {2000, 1500, 6}}) {
+    const Sample<T> sample(n, classes, p, 0.5, 0), other(n + classes + 1, classes, p, 0.7, 0.2);
+    std::vector<int32_t> counts(classes);
+    for (int32_t label : other.labels) counts[label]++;
+    const auto state = sample.state(), origin = other.state();
+    for (bool of_samples : {false, true}) {
+      const CollapseOptions options{of_samples, 0};
+      const auto plain = collapse_ref(state, options, &origin), means = collapse_ref(origin, options);
+      const auto result = fast(state, options, 13, &means, counts.data());
+      for (const auto& [name, expected] : plain.measures)
+        check_close(result.measures.at(name), expected, tolerance * std::abs(expected) + 1e-13,
+                    name + " against others of C = " + std::to_string(classes));
+      compare(result.spectrum, plain.spectrum, tolerance * plain.spectrum[0], "spectrum against others");
+    }
+  }
+  // A class that is not among them has no spread; what is not finite is found without a first sweep.
+  Sample<T> sample(40, 3, 5, 1, 0);
+  const auto means = collapse_ref(sample.state(), {});
+  const int32_t counts[] = {10, 20, 10};
+  for (auto& label : sample.labels) label = label == 1 ? 0 : label;
+  const auto result = fast(sample.state(), {}, 40, &means, counts);
+  check(std::isnan(result.measures.at("nc1Cdnv")) && result.measures.at("nc1") > 0, "a class that is not there");
+  sample.features[17 * 5 + 3] = static_cast<T>(NAN);
+  try {
+    fast(sample.state(), {}, 10, &means, counts);
+    check(false, "passed: a feature that is no number");
+  } catch (const Error& error) {
+    check(std::string(error.what()).starts_with("features[17, 3] is NaN"), error.what());
+  }
+}
+
 // The same number of threads gives the same bits.
 template <class T>
 void repeats() {
@@ -232,6 +272,8 @@ int main() {
   all<float>();
   extremes();
   all<double>();
+  referred<float>();
+  referred<double>();
   repeats<float>();
   repeats<double>();
   refuses<float>();

@@ -23,7 +23,7 @@ import {
 import { PIECE } from '../array/stored.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkNames, checkNumber, option } from '../check/options.js';
+import { checkBoolean, checkChoice, checkNames, checkNumber, checkNumbers, option } from '../check/options.js';
 import { type Engine, engine, type Handle, type Mode, type Result } from '../engine/load.js';
 import { driveSync, run, runSync, type Steps, step } from '../engine/run.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo, type PrototypeMeasure } from './measures.js';
@@ -47,6 +47,14 @@ export interface CollapseInput<F = NDArray | FeatureSource> {
   readonly biases?: NDArray | undefined;
 }
 
+/** Samples that others are held against: their means, and how many there are of each class. A result with `classMeans` is one. */
+export interface CollapseReference {
+  /** `[C, p]`, of either dtype. */
+  readonly classMeans?: NDArray | undefined;
+  /** `[C]`, each at least 1. */
+  readonly counts: Int32Array;
+}
+
 export interface CollapseOptions<Name extends CollapseMeasure = CollapseMeasure> extends Control {
   /** Number of classes. @default that of prototypes, or else the largest label + 1 */
   readonly classes?: number | undefined;
@@ -56,6 +64,11 @@ export interface CollapseOptions<Name extends CollapseMeasure = CollapseMeasure>
   readonly ddof?: 0 | 1 | undefined;
   /** The measures wanted; where none of them needs the second sweep it is left out. @default all */
   readonly only?: readonly Name[] | undefined;
+  /**
+   * Other samples, whose means are `μ_c` and `h̄` in place of those of the features: what a network makes of test images, against
+   * the means of its training images. Features need not have every class then. @default the features themselves
+   */
+  readonly reference?: CollapseReference | undefined;
   /** Whether the result has `classMeans`. @default false */
   readonly classMeans?: boolean | undefined;
   /** Whether the result has the matrices `featureCosines` and `prototypeCosines`. @default up to 2048 classes */
@@ -119,7 +132,8 @@ export type CollapseOf<Input, Name extends CollapseMeasure> = Input extends { re
  * Measures neural collapse. Of streamed features one chunk is in memory at a time, and the source is read twice (once if
  * `only` names no measure that needs the second sweep).
  *
- * A measure that is not defined is NaN: `nc1` when all class means are equal, cosines with a mean or a prototype of length 0.
+ * A measure that is not defined is NaN: `nc1` when all class means are equal, cosines with a mean or a prototype of length 0,
+ * `nc1Cdnv` where a class of the reference has no sample among the features.
  * Eigenvalues of `Σ_B` below `max(C, p)` roundings of the largest count as 0: `Σ_B⁺` leaves their directions out.
  *
  * @throws `LP_BALANCE` for a class without samples; `LP_NOT_FINITE`, `LP_SHAPE`, `LP_LABEL`, `LP_DTYPE`, `LP_DETACHED`,
@@ -139,10 +153,10 @@ export function startCollapse<Name extends CollapseMeasure, Input extends Collap
 ): () => Promise<CollapseOf<Input, Name>> {
   const problem = prepare(input, options);
   const { signal, onProgress } = options;
-  const { samples, steps, secondSweep } = problem;
+  const { samples, steps, firstSweep, secondSweep } = problem;
   // The caller may write to its labels while this runs.
   const labels = problem.labels.slice();
-  const total = samples * (secondSweep ? 2 : 1);
+  const total = samples * (Number(firstSweep) + Number(secondSweep));
   let done = 0;
   const sweep = async (step: Sweep) => {
     const stage = stager();
@@ -160,7 +174,7 @@ export function startCollapse<Name extends CollapseMeasure, Input extends Collap
   };
   return async () => {
     try {
-      await sweep('collapseSum');
+      if (firstSweep) await sweep('collapseSum');
       await run(steps.center, { signal });
       if (secondSweep) await sweep('collapseMeasure');
       return problem.present(await run(steps.result, { signal })) as CollapseOf<Input, Name>;
@@ -183,12 +197,12 @@ export function* collapseSteps<Name extends CollapseMeasure = CollapseMeasure>(
   input: CollapseInput<NDArray>,
   options: CollapseOptions<Name> = {},
 ): Steps<Collapse<Name>> {
-  const { features, labels, samples, steps, secondSweep, present } = prepare(input, options);
+  const { features, labels, samples, steps, firstSweep, secondSweep, present } = prepare(input, options);
   if (!ArrayBuffer.isView(features)) {
     throw new LayerpeelError('LP_OPTION', 'features are a source, which cannot be read synchronously; await collapse(…) instead.');
   }
   try {
-    yield* step(steps.add('collapseSum', features, samples, labels));
+    if (firstSweep) yield* step(steps.add('collapseSum', features, samples, labels));
     yield* step(steps.center);
     if (secondSweep) yield* step(steps.add('collapseMeasure', features, samples, labels));
     return present(yield* step(steps.result));
@@ -219,6 +233,9 @@ interface CollapsePlan {
   readonly dim: number;
   readonly prototypes: Float | undefined;
   readonly biases: Float | undefined;
+  /** `[C, p]`, and samples of each class: in place of the first sweep. */
+  readonly means?: Float64Array | undefined;
+  readonly counts?: Int32Array | undefined;
   readonly meanOfSamples: boolean;
   readonly ddof: number;
   readonly cosines: boolean;
@@ -251,6 +268,7 @@ interface Problem {
   readonly labels: Int32Array;
   readonly samples: number;
   readonly dim: number;
+  readonly firstSweep: boolean;
   readonly secondSweep: boolean;
   readonly steps: ReturnType<typeof begin>;
   /** The public result. */
@@ -259,7 +277,7 @@ interface Problem {
 }
 
 function prepare(input: CollapseInput, options: CollapseOptions): Problem {
-  checkOptions(options, ['classes', 'globalMean', 'ddof', 'only', 'classMeans', 'cosines']);
+  checkOptions(options, ['classes', 'globalMean', 'ddof', 'only', 'reference', 'classMeans', 'cosines']);
   const globalMean = checkChoice(options.globalMean ?? 'classes', ['classes', 'samples'], option('options.globalMean'));
   const ddof = checkNumber(options.ddof ?? 0, option('options.ddof'), { min: 0, max: 1, integer: true });
   const withMeans = checkBoolean(options.classMeans ?? false, option('options.classMeans'));
@@ -272,7 +290,14 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
       `features have ${dim} columns and prototypes are ${showShape(prototypes.shape)}; both need the same number of columns.`,
     );
   }
-  const classes = numberOfClasses(options.classes, prototypes?.shape[0], input.labels);
+  const reference = options.reference === undefined ? undefined : checkReference(options.reference, dim);
+  const classes = numberOfClasses(options.classes, prototypes?.shape[0] ?? reference?.counts.length, input.labels);
+  if (reference && reference.counts.length !== classes) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `options.reference has ${reference.counts.length} classes; expected ${classes}, one a ${prototypes ? 'prototype' : 'class'}.`,
+    );
+  }
   if (biases && biases.shape[0] !== classes) {
     throw new LayerpeelError('LP_SHAPE', `biases are ${showShape(biases.shape)}; expected [${classes}], one a class.`);
   }
@@ -291,12 +316,12 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
     }
   }
   const cosines = checkBoolean(options.cosines ?? classes <= MOST_CLASSES, option('options.cosines'));
-  if (classes > samples) {
+  if (classes > samples && !reference) {
     throw new LayerpeelError('LP_BALANCE', `There are ${samples} samples for ${classes} classes; every class needs at least one.`);
   }
   const { labels, counts } = checkLabels(input.labels, samples, classes);
   const empty = counts.indexOf(0);
-  if (empty !== -1) {
+  if (empty !== -1 && !reference) {
     throw new LayerpeelError('LP_BALANCE', `Class ${empty} of ${classes} has no samples; every class needs at least one.`);
   }
   const names = wantedNames(options.only, prototypes !== undefined);
@@ -306,9 +331,10 @@ function prepare(input: CollapseInput, options: CollapseOptions): Problem {
     labels,
     samples,
     dim,
+    firstSweep: reference === undefined,
     secondSweep: names.some((name) => (collapseMeasures[name] as MeasureInfo).secondSweep),
     steps: begin({
-      ...{ dtype, classes, dim, prototypes: prototypes?.data, biases: biases?.data },
+      ...{ dtype, classes, dim, prototypes: prototypes?.data, biases: biases?.data, ...reference },
       ...{ meanOfSamples: globalMean === 'samples', ddof, cosines },
     }),
     present: (raw) => present(raw, names, { samples, classes, dim, counts }, { withMeans, cosines }),
@@ -342,6 +368,23 @@ function checkFeatures(features: unknown) {
     dtype: checkChoice(source.dtype, ['float32', 'float64'], { path: 'features.dtype', code: 'LP_DTYPE' }),
     ...checkExtents(source.shape),
   };
+}
+
+function checkReference(given: unknown, dim: number): { means: Float64Array; counts: Int32Array } {
+  const { classMeans, counts } = Object(given) as Partial<CollapseReference>;
+  const { shape, data } = checkArray(classMeans, 'options.reference.classMeans', 2);
+  if (shape[1] !== dim) {
+    throw new LayerpeelError(
+      'LP_SHAPE',
+      `options.reference.classMeans are ${showShape(shape)}; expected ${dim} columns, as features have.`,
+    );
+  }
+  const place = option('options.reference.counts');
+  const sizes = checkNumbers(counts, place, { min: 1, max: 2 ** 31 - 1, integer: true });
+  if (sizes.length !== shape[0]) {
+    throw new LayerpeelError(place.code, `${place.path} has ${sizes.length} numbers; expected ${shape[0]}, one a class.`);
+  }
+  return { means: Float64Array.from(data), counts: Int32Array.from(sizes) };
 }
 
 function checkExtents(shape: readonly number[]) {

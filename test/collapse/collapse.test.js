@@ -78,6 +78,56 @@ test('every variant and option equals its definition, for odd sizes and labels i
   );
 });
 
+test('against the means of other samples, in memory and streamed, in every chunk', async () => {
+  for (const [dtype, tolerance] of [
+    ['float32', 1e-4],
+    ['float64', 1e-8],
+  ]) {
+    for (const globalMean of ['classes', 'samples']) {
+      const trained = sample({ counts: [9, 4, 7], dim: 5, dtype, seed: 3 });
+      const tested = { ...sample({ counts: [3, 8, 2], dim: 5, dtype, seed: 4 }), prototypes: trained.prototypes };
+      const options = { globalMean, reference: collapseSync(trained, { classMeans: true }) };
+      const found = collapseSync(tested, options);
+      const expected = reference(tested, { globalMean }, trained);
+      for (const [name, value] of Object.entries(expected)) close(found[name], value, tolerance, `${dtype} ${globalMean} ${name}`);
+      assert.equal(Array.from(found.counts), [3, 8, 2]);
+      const streamed = await collapse({ ...tested, features: sourceOf(tested.features, [1, 4]) }, options);
+      for (const name of Object.keys(expected)) close(streamed[name], found[name], 1e-6, `streamed ${name}`);
+    }
+  }
+});
+
+test('a reference: its own samples change nothing, a class may be missing, and what does not fit is refused', async () => {
+  const state = sample({ counts: [9, 4, 7], dim: 5 });
+  const measured = collapseSync(state, { classMeans: true });
+  const again = collapseSync(state, { reference: measured });
+  for (const name of Object.keys(collapseMeasures)) close(again[name], measured[name], 1e-12, name);
+  const heard = [];
+  await collapse(state, { reference: measured, onProgress: (share) => heard.push(share) });
+  assert.is(heard.at(-1), 1);
+  const lacking = { ...state, labels: state.labels.map((label) => (label === 1 ? 0 : label)) };
+  const found = collapseSync(lacking, { reference: measured });
+  assert.ok(Number.isNaN(found.nc1Cdnv));
+  assert.ok(found.nc1 > measured.nc1);
+  assert.equal(Array.from(found.counts), [13, 0, 7]);
+  const { classMeans, counts } = measured;
+  const means = classMeans.data;
+  for (const [code, pattern, wrong] of [
+    ['LP_SHAPE', /classMeans/, { counts }],
+    ['LP_SHAPE', /5 columns/, { counts, classMeans: { shape: [5, 3], data: means } }],
+    ['LP_OPTION', /counts has 2 numbers; expected 3/, { counts: counts.slice(1), classMeans }],
+    ['LP_OPTION', /counts\[1\] is 0/, { counts: Int32Array.of(9, 0, 7), classMeans }],
+    ['LP_SHAPE', /2 classes; expected 3/, { counts: counts.slice(1), classMeans: { shape: [2, 5], data: means.slice(5) } }],
+    ['LP_NOT_FINITE', /classMeans/, { counts, classMeans: { shape: [3, 5], data: means.map(() => Number.NaN) } }],
+  ]) {
+    await refuses(code, pattern, () => collapse(state, { reference: wrong }));
+  }
+  state.features.data[5 * 17 + 2] = Number.NaN;
+  await refuses('LP_NOT_FINITE', /features\[17, 2\]/, () =>
+    collapse({ ...state, features: sourceOf(state.features, [10]) }, { reference: measured }),
+  );
+});
+
 test('collapsed to the last digits, far from the origin, in float32: the exact value', () => {
   // Means e_c + 64 and samples ± δ e_j around them, all exact: Σ_W = δ²/p I, Σ_B⁺ = C (I − 11ᵀ/C), nc1 = δ² (C−1)/p.
   const [classes, dim] = [4, 6];

@@ -61,20 +61,26 @@ function variation(rows, ddof) {
   return Math.sqrt(norms.reduce((sum, x) => sum + (x - center) ** 2, 0) / (rows.length - ddof)) / center;
 }
 
-/** The measures that golden cases do not have, and those that options change. */
-export function reference({ features, labels, prototypes, biases }, { globalMean = 'classes', ddof = 0 } = {}) {
+/** The measures that golden cases do not have, and those that options change; against the means of another state, if there is one. */
+export function reference(state, { globalMean = 'classes', ddof = 0 } = {}, other = state) {
+  const { features, labels, prototypes, biases } = state;
   const h = rowsOf(features);
   const w = rowsOf(prototypes);
   const classes = w.length;
   const members = w.map((_, c) => h.filter((_, i) => labels[i] === c));
-  const means = members.map(mean);
-  const center = mean(globalMean === 'classes' ? means : h);
+  const origins = rowsOf(other.features);
+  const means = w.map((_, c) => mean(origins.filter((_, i) => other.labels[i] === c)));
+  const center = mean(globalMean === 'classes' ? means : origins);
+  const decided = (scores) => scores.indexOf(Math.max(...scores));
   const centered = means.map((row) => minus(row, center));
   const residuals = h.map((row, i) => minus(row, means[labels[i]]));
   const spreads = members.map((rows, c) => average(rows.map((row) => norm(minus(row, means[c])) ** 2)));
   const pairs = means.flatMap((x, c) => means.slice(0, c).map((y, d) => (spreads[c] + spreads[d]) / (2 * norm(minus(x, y)) ** 2)));
   const trace = tracePseudoInverse(covariance(residuals), covariance(centered), Math.min(classes - 1, features.shape[1]));
   const bias = biases ? Array.from(biases.data) : w.map(() => 0);
+  const apart = h.filter(
+    (row) => decided(w.map((v, c) => dot(v, row) + bias[c])) !== decided(means.map((point) => -norm(minus(row, point)))),
+  );
   return {
     nc1: trace / classes,
     nc1Papyan: trace,
@@ -85,6 +91,7 @@ export function reference({ features, labels, prototypes, biases }, { globalMean
     prototypeNormVariation: variation(w, ddof),
     nc2Zhu: simplexDistance(w, w),
     nc3Zhu: simplexDistance(w, centered),
+    nc4: apart.length / h.length,
     nc4Zhu: norm(w.map((row, c) => dot(row, center) + bias[c])),
   };
 }

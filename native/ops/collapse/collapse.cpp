@@ -183,7 +183,8 @@ struct Collapse<T>::Part {
         recent(rank * rank),
         square(block),
         second(rank * rank),
-        within(classes) {}
+        within(classes),
+        counts(classes) {}
 
   // Of the rows at hand; r and q are padded.
   Buffer<T> residuals;    // (panel, p) r
@@ -195,13 +196,14 @@ struct Collapse<T>::Part {
   Index recent_rows = 0;
   std::vector<double> second;  // (rank, rank) Σ q qᵀ, lower triangle
   std::vector<double> within;  // (C) Σ ‖r‖² of each class
+  std::vector<Index> counts;   // (C) its rows
   double trace = 0;            // Σ ‖q‖²
   double to_class = 0;         // Σ ‖r‖
   double to_global = 0;        // Σ ‖h − h̄‖
   Decisions decisions;
   Index samples = 0, disagree = 0;
 
-  size_t bytes() const { return bytes_of(residuals, whitened, logits, near, recent, square, second, within); }
+  size_t bytes() const { return bytes_of(residuals, whitened, logits, near, recent, square, second, within, counts); }
 
   void flush(Index rank) {
     for (Index i = 0; i < rank && recent_rows > 0; i++)
@@ -253,6 +255,16 @@ void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Con
 }
 
 template <class T>
+void Collapse<T>::refer(Matrix<const double> means, const int32_t* counts) {
+  check_finite(means, "reference.classMeans");
+  means_.assign(means.data, means.data + means.size());
+  counts_.assign(counts, counts + classes_);
+  samples_ = std::accumulate(counts_.begin(), counts_.end(), Index{0});
+  largest_ = lp::largest_of(means_);
+  referred_ = true;
+}
+
+template <class T>
 void Collapse<T>::center(const Control& control) {
   const Index C = classes_, p = dim_;
   // means_ (C, p): S_c → μ_c; global_ (p): h̄.
@@ -260,13 +272,13 @@ void Collapse<T>::center(const Control& control) {
   shift(means_, -exponent_);
   global_.assign(p, 0);
   for (Index c = 0; c < C; c++) {
-    if (counts_[c] == 0) {
+    if (counts_[c] <= 0) {
       throw Error("LP_BALANCE", "Class " + std::to_string(c) + " of " + std::to_string(C) +
                                     " has no samples; every class needs at least one.");
     }
     const double share = options_.global_mean_of_samples ? static_cast<double>(counts_[c]) / samples_ : 1.0 / C;
     for (Index j = 0; j < p; j++) {
-      means_[c * p + j] /= counts_[c];
+      if (!referred_) means_[c * p + j] /= counts_[c];
       global_[j] += share * means_[c * p + j];
     }
   }
@@ -365,6 +377,9 @@ void Collapse<T>::tabulate(std::vector<Index> classes, const Control& control) {
 
 template <class T>
 void Collapse<T>::measure(Matrix<const T> features, const int32_t* labels, const Control& control) {
+  // Rows that no first sweep has seen.
+  if (referred_) check_finite(features, "features", measured_);
+  measured_ += features.rows;
   const Index most = rows_at_a_time(classes_);
   std::vector<Index> classes, rows;
   if (classes_ <= most) {  // one table for all, made once
@@ -451,6 +466,7 @@ void Collapse<T>::measure_block(Part& part, Index panel, Index rows, Matrix<cons
     const T *logits = &part.logits[i * class_row], *near = &part.near[i * class_row];
     // ‖r‖, and ‖h − h̄‖² = ‖r + M_y‖² = ‖r‖² + 2 r·M_y + ‖M_y‖².
     part.within[y] += part.square[i];
+    part.counts[y]++;
     part.to_class += std::sqrt(part.square[i]);
     part.to_global += std::sqrt(std::max(0.0, part.square[i] + 2.0 * near[y] + squares_[y]));
     if (!has_prototypes_) continue;
@@ -534,7 +550,10 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
     if (!part) continue;
     part->flush(rank_);
     for (Index i = 0; i < rank_ * rank_; i++) all.second[i] += part->second[i];
-    for (Index c = 0; c < C; c++) all.within[c] += part->within[c];
+    for (Index c = 0; c < C; c++) {
+      all.within[c] += part->within[c];
+      all.counts[c] += part->counts[c];
+    }
     all.trace += part->trace;
     all.to_class += part->to_class;
     all.to_global += part->to_global;
@@ -558,7 +577,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
   // A mean is rounded by the size of its own class's features, which may be far below that of others.
   std::vector<double> roundings(C);
   for (Index c = 0; c < C; c++)
-    roundings[c] = rounding_of(std::sqrt(all.within[c] / counts_[c] + squared_norm(&means_[c * p], p)), p);
+    roundings[c] = rounding_of(std::sqrt(all.within[c] / all.counts[c] + squared_norm(&means_[c * p], p)), p);
   for_each_product(centered_, centered_, p, control, [&](Index first, Matrix<const double> products) {
     for (Index c = first; c < first + products.rows; c++) {
       within += all.within[c] / n;
@@ -571,7 +590,7 @@ void Collapse<T>::add_sweep_measures(CollapseResult& result, const Control& cont
           for (Index j = 0; j < p; j++) square += std::pow(means_[c * p + j] - means_[d * p + j], 2);
           if (square <= std::pow(std::max(roundings[c], roundings[d]), 2)) square = 0;
         }
-        distance_normalized += (all.within[c] / counts_[c] + all.within[d] / counts_[d]) / (2 * square);
+        distance_normalized += (all.within[c] / all.counts[c] + all.within[d] / all.counts[d]) / (2 * square);
       }
     }
   });

@@ -61,7 +61,9 @@ struct CollapseResult {
 };
 
 // The measurement of one set of features. Calls in order: sum for each chunk, center, measure for each chunk of the
-// same rows (left out, the measures that need it are absent), result.
+// same rows (left out, the measures that need it are absent), result. Or refer in place of the sums: then μ are the
+// means of other samples, such as those that a network is trained on, and the rows that are measured, whose classes
+// need not all be there, are held against them.
 template <class T>
 class Collapse {
  public:
@@ -70,6 +72,8 @@ class Collapse {
   ~Collapse();
 
   void sum(Matrix<const T> features, const int32_t* labels, const Control& control);
+  // Means (C, p) of so many samples each (C).
+  void refer(Matrix<const double> means, const int32_t* counts);
   void center(const Control& control);
   void measure(Matrix<const T> features, const int32_t* labels, const Control& control);
   CollapseResult result(const Control& control);
@@ -93,9 +97,10 @@ class Collapse {
   const CollapseOptions options_;
   bool has_prototypes_;
   std::vector<double> prototypes_, biases_;  // biases are 0 where none are given
-  Index samples_ = 0;                        // of the first sweep
+  Index samples_ = 0, measured_ = 0;         // of the first sweep, and of the second
   std::vector<Index> counts_;
-  double largest_ = 0;  // |h| of the first sweep
+  double largest_ = 0;     // |h| of the first sweep
+  bool referred_ = false;  // whether means_ are means from the beginning
   // Features are over 2^exponent_, prototypes over 2^head_exponent_, logits, which biases belong to, over
   // 2^logit_exponent_.
   int exponent_ = 0, head_exponent_ = 0, logit_exponent_ = 0;
@@ -115,9 +120,10 @@ class Collapse {
   std::vector<std::unique_ptr<Part>> parts_;  // of the second sweep, one a thread
 };
 
-// Plain loops over the definitions: the oracle. All measures.
+// Plain loops over the definitions: the oracle. All measures; against the means of another state where one is given.
 template <class T>
-CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options);
+CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options,
+                            const State<const T>* reference = nullptr);
 
 // The largest of some sums over the classes.
 struct Best {

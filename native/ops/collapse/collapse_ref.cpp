@@ -121,14 +121,19 @@ Vector spectrum(const Rows& residuals, const Rows& centered) {
 }  // namespace
 
 template <class T>
-CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options) {
+CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options, const State<const T>* reference) {
   const Index n = state.samples(), classes = state.classes();
   const Rows features = to_rows(state.features), prototypes = to_rows(state.prototypes);
   std::vector<Rows> members(classes);
   for (Index i = 0; i < n; i++) members[state.labels[i]].push_back(features[i]);
+  // Of the state's own samples, or of those that it is held against.
+  const State<const T>& other = reference ? *reference : state;
+  const Rows sources = to_rows(other.features);
+  std::vector<Rows> origins(classes);
+  for (Index i = 0; i < other.samples(); i++) origins[other.labels[i]].push_back(sources[i]);
   Rows means;
-  for (const Rows& rows : members) means.push_back(mean_of(rows));
-  const Vector global = options.global_mean_of_samples ? mean_of(features) : mean_of(means);
+  for (const Rows& rows : origins) means.push_back(mean_of(rows));
+  const Vector global = options.global_mean_of_samples ? mean_of(sources) : mean_of(means);
   const Rows centered = centered_at(means, global), heads = centered_at(prototypes, mean_of(prototypes));
 
   Rows residuals;
@@ -210,7 +215,7 @@ CollapseResult collapse_ref(const State<const T>& state, CollapseOptions options
   return result;
 }
 
-template CollapseResult collapse_ref(const State<const float>&, CollapseOptions);
-template CollapseResult collapse_ref(const State<const double>&, CollapseOptions);
+template CollapseResult collapse_ref(const State<const float>&, CollapseOptions, const State<const float>*);
+template CollapseResult collapse_ref(const State<const double>&, CollapseOptions, const State<const double>*);
 
 }  // namespace lp

@@ -99,7 +99,7 @@ for (const dtype of ['float32', 'float64']) {
   kktCertificateSync({ ...state, features: etfOptimum(simplex, labels), prototypes: simplex });
   marginsSync(state);
   tangentCurvatureSync(state, { steps: 3 });
-  collapseSync({ ...state, biases });
+  collapseSync({ ...state, biases }, { reference: collapseSync(state, { classMeans: true }) });
   const decayed = { gamma: 0.1, weightDecay: 0.01 };
   for (const trajectory of [
     gradientFlowSync({ ...state, biases }, { ...decayed, rates: { features: 1, prototypes: 2 } }),

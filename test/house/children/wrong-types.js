@@ -95,7 +95,10 @@ const honest = {
   parseSafetensors: () => [files['h.safetensors'], 'h'],
   readSafetensors: () => ['h.safetensors'],
   writeSafetensors: () => ['out.safetensors', { h: matrix(2, 3) }, { kind: 'test' }],
-  collapse: () => [state(), { only: ['nc1', 'nc2'] }],
+  collapse: () => [
+    state(),
+    { only: ['nc1', 'nc2'], reference: { classMeans: state().prototypes, counts: Int32Array.of(1, 2, 3) } },
+  ],
   augment: () => [pictures(), [0, 3], { padding: 1, mean: [0.5], std: [0.2] }],
   channelStatistics: () => [pictures(), {}],
   classCounts: () => [pictures()],
