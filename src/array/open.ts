@@ -10,9 +10,9 @@ import { InputFile, showPath, withFile } from './files.js';
 import { kindOf, LOOKED_AT } from './kinds.js';
 import { allocate, type DType, type Float, type NDArray, showShape } from './ndarray.js';
 import { locateNpy } from './npy.js';
-import { locateNpz } from './npz.js';
-import { locatePth } from './pth.js';
-import { locateSafetensors } from './safetensors.js';
+import { locateNpz, readNpz } from './npz.js';
+import { locatePth, readPth } from './pth.js';
+import { locateSafetensors, readSafetensors, type Tensors } from './safetensors.js';
 import {
   type AnyArray,
   decodeInto,
@@ -181,25 +181,43 @@ export async function withArray<T>(path: string, options: ReadArrayOptions, use:
   return withFile(address.path, async (file) => use(await address.locate(file, address.name)));
 }
 
+/**
+ * Reads every array of a file of named ones, as `readSafetensors` gives them; `name` is what stands after the colon of its path.
+ * @throws LP_FILE for a missing, truncated, malformed or unsupported file, and for a `.npy`
+ */
+export async function readTensors(path: string): Promise<Tensors & { readonly file: string; readonly name: string | undefined }> {
+  const { path: file, name, readAll } = await parseAddress(path, {});
+  if (readAll) return { file, name, ...(await readAll(file)) };
+  throw new LayerpeelError(
+    'LP_FILE',
+    `${file} holds one array without a name; expected a .npz, .safetensors or .pth file of several.`,
+  );
+}
+
 /** Finds the array of that name in a file, or the only one. */
 type Locate = (file: InputFile, name: string | undefined) => Promise<Located>;
+type ReadAll = (path: string) => Promise<Tensors>;
 
 interface Address {
   readonly path: string;
   readonly name: string | undefined;
   readonly locate: Locate;
+  readonly readAll?: ReadAll | undefined;
 }
 
+const allOfNpz: ReadAll = async (path) => ({ tensors: await readNpz(path), metadata: {}, unsupported: {} });
+const allOfPth: ReadAll = async (path) => ({ metadata: {}, ...(await readPth(path)) });
+
 /** The kinds of files of arrays, by how they end. */
-const KINDS: readonly (readonly [end: string, locate: Locate])[] = [
+const KINDS: readonly (readonly [end: string, locate: Locate, readAll?: ReadAll])[] = [
   ['.npy', locateNpy],
-  ['.npz', locateNpz],
-  ['.safetensors', locateSafetensors],
-  ['.pth', locatePth],
-  ['.pt', locatePth],
-  ['.bin', locatePth],
-  ['.ckpt', locatePth],
-  ['.pth.tar', locatePth],
+  ['.npz', locateNpz, allOfNpz],
+  ['.safetensors', locateSafetensors, readSafetensors],
+  ['.pth', locatePth, allOfPth],
+  ['.pt', locatePth, allOfPth],
+  ['.bin', locatePth, allOfPth],
+  ['.ckpt', locatePth, allOfPth],
+  ['.pth.tar', locatePth, allOfPth],
 ];
 
 /** The end of the path of a file of arrays, where the name of one may follow. */
@@ -225,12 +243,12 @@ async function parseAddress(path: string, options: ReadArrayOptions): Promise<Ad
   let end = ends[0] as number;
   for (const one of ends.length > 1 ? ends : []) if (await isFile(path.slice(0, one))) end = one;
   const file = path.slice(0, end);
-  const [, locate] = KINDS.find(([end]) => file.toLowerCase().endsWith(end)) as (typeof KINDS)[number];
+  const [, locate, readAll] = KINDS.find(([end]) => file.toLowerCase().endsWith(end)) as (typeof KINDS)[number];
   const name = options.name ?? (end < path.length ? path.slice(end + 1) : undefined);
   if (locate === locateNpy && name !== undefined) {
     throw new LayerpeelError('LP_OPTION', `${file} holds one array without a name, but ${JSON.stringify(name)} is asked for.`);
   }
-  return { path: file, name, locate };
+  return { path: file, name, locate, readAll };
 }
 
 const isFile = (path: string): Promise<boolean> =>

@@ -8,7 +8,7 @@
  * Columns, report and a checkpoint are written after every epoch, so that a run that is stopped or killed goes on with
  * `--resume` from its folder.
  */
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import { classNamesFile, setsFile } from '../evaluation/files.js';
 import { EventWriter } from '../report/events.js';
@@ -17,7 +17,7 @@ import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile } from '../state/checkpoint.js';
 import { checkSpace } from '../training/checkpoint.js';
-import type { TrainingConfig } from '../training/config.js';
+import { type TrainingConfig, withPathsFrom } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
 import { aligned, type Command, type Context, endOf, kept, type Outcome, SET } from './command.js';
@@ -167,18 +167,8 @@ async function freshEvents(folder: RunFolder): Promise<EventWriter> {
   return events;
 }
 
-async function readConfig(path: string, settings: readonly string[]): Promise<TrainingConfig> {
-  const config = (await readConfigFile(path, settings)) as TrainingConfig & { data?: { path?: unknown } };
-  const { data } = config ?? {};
-  if (typeof data !== 'object' || data === null) return config;
-  const from = <T extends { path?: unknown }>(source: T): T =>
-    typeof source?.path === 'string' ? { ...source, path: resolve(dirname(path), source.path) } : source;
-  const outside = data.outOfDistribution;
-  return {
-    ...config,
-    data: { ...from(data), ...(Array.isArray(outside) && { outOfDistribution: outside.map(from) }) },
-  } as TrainingConfig;
-}
+const readConfig = async (path: string, settings: readonly string[]) =>
+  withPathsFrom(dirname(path), await readConfigFile(path, settings)) as TrainingConfig;
 
 function columnsOf(history: Epoch['history']): Record<string, number[]> {
   const names = Object.keys(history[0] ?? {});

@@ -8,7 +8,7 @@ import { checkKeys, inside, show } from '../check/options.js';
 import { CONFIG } from '../configuration/file.js';
 import { checkIteration, checkOptionsOf, makeTrajectory, StateMemory } from '../configuration/simulation.js';
 import { evaluationFiles, evaluationNumbers } from '../evaluation/files.js';
-import type { TrainingConfig } from '../training/config.js';
+import { type TrainingConfig, withPathsFrom } from '../training/config.js';
 import { checkTraining } from '../training/train.js';
 import type { Plan } from './config.js';
 
@@ -86,7 +86,7 @@ export const studied: Readonly<Record<Plan['command'], StudiedCommand>> = {
     args: (_, file) => [file],
   },
   train: {
-    prepared: (config, folder) => ({ ...config, data: locatedIn(config.data, ['path'], folder) }),
+    prepared: (config, folder) => withPathsFrom(folder, config) as Config,
     checker: () => async (config) => void checkTraining(config as unknown as TrainingConfig),
     measures: (base) =>
       objectOf(base.data).test === false ? ['trainAccuracy', 'trainLoss', 'nc1'] : ['testAccuracy', 'testLoss', 'nc1'],

@@ -38,6 +38,9 @@ export interface TrainingProgress {
 
 const THEORY = 'theory.';
 
+/** Whether a file of that metadata is a checkpoint of training. */
+export const isTraining = ({ layerpeel }: Readonly<Record<string, string>>): boolean => layerpeel === 'training';
+
 /** The tensors of a trainer by name, copied. */
 export async function tensorsOf(handle: Trainer, names: readonly string[]): Promise<Float32Array[]> {
   return run({ call: (_, mode) => torchEngine().trainerState(mode, handle, { names }), wrap: (data: Float32Array[]) => data });
@@ -65,7 +68,7 @@ export async function readTraining(path: string) {
   const file = folder ? join(path, checkpointFile) : path;
   const { tensors, metadata } = await readSafetensors(file);
   try {
-    if (metadata.layerpeel !== 'training') throw new Error('its metadata does not name a training');
+    if (!isTraining(metadata)) throw new Error('its metadata does not name a training');
     const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
     const numbers = <Row extends object>(rows: readonly Row[]) =>
       rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value ?? Number.NaN)])) as Row);
@@ -99,9 +102,15 @@ export async function restoreTraining(handle: Trainer, { file, tensors }: Checkp
       : `${extra} is not in this network`;
     throw new LayerpeelError('LP_FILE', `${file} is a checkpoint of another architecture: ${reason}.`);
   }
-  const state = layout.map(({ name }) => Float32Array.from((tensors[name] as { data: ArrayLike<number> }).data));
-  await run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, { state }), wrap: () => undefined });
+  await restoreTensors(
+    handle,
+    layout.map(({ name }) => Float32Array.from((tensors[name] as { data: ArrayLike<number> }).data)),
+  );
 }
+
+/** @param state all tensors of a trainer, in the order of its layout */
+export const restoreTensors = (handle: Trainer, state: readonly Float32Array[]): Promise<void> =>
+  run({ call: (_, mode) => torchEngine().trainerRestore(mode, handle, { state }), wrap: () => undefined });
 
 /**
  * @param log hears where nobody knows how much room there is: mounts over the network and of user space report no free blocks, or

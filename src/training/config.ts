@@ -2,6 +2,7 @@
  * What a training run is told: a plain object, so that a run is a JSON file. Every fault is found before training starts and
  * named with its place.
  */
+import { resolve } from 'node:path';
 import { least } from '../array/extremes.js';
 import { LayerpeelError } from '../check/errors.js';
 import {
@@ -154,6 +155,24 @@ const dataKeys = ['augmentation', 'normalization', 'outOfDistribution'];
 const setKeys = ['train', 'test', ...dataKeys];
 const decayed = ['weights', 'prototypes', 'biases', 'norms'] as const;
 const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', ...dataKeys];
+
+/** A configuration whose paths, relative to a folder, are found from anywhere; nothing is checked yet. */
+export function withPathsFrom(folder: string, config: unknown): unknown {
+  const at = (path: unknown) => (typeof path === 'string' ? resolve(folder, path) : path);
+  const inEntry = (value: unknown, key: string) => changed(value, key, at);
+  const data = (value: unknown) =>
+    changed(inEntry(value, 'path'), 'outOfDistribution', (sets) =>
+      Array.isArray(sets) ? sets.map((set) => inEntry(set, 'path')) : sets,
+    );
+  const weights = (value: unknown) => (typeof value === 'string' ? at(value) : inEntry(value, 'file'));
+  return changed(changed(config, 'data', data), 'model', (model) => changed(model, 'weights', weights));
+}
+
+/** An object with one entry made another, where it has it. */
+const changed = (value: unknown, key: string, change: (entry: unknown) => unknown): unknown =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && key in value
+    ? { ...value, [key]: change((value as Record<string, unknown>)[key]) }
+    : value;
 
 /** Of a run, by name, with defaults filled in. */
 export interface Settings {

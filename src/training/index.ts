@@ -15,7 +15,16 @@ export type {
 } from './config.js';
 export { type InstallOptions, installTorch } from './install.js';
 export { findLibtorch, type Libtorch } from './libtorch.js';
-export { type Classifier, type Head, type Model, modelKinds } from './models.js';
-export { type Network, type OutputsOptions, type OutputsPart, outputs, readNetwork } from './outputs.js';
+export { type Classifier, type Head, type Model, modelKinds, type Weights } from './models.js';
+export {
+  type FeaturesPart,
+  type Network,
+  type OutputsOptions,
+  type OutputsPart,
+  outputs,
+  type Pretrained,
+  readNetwork,
+} from './outputs.js';
 export { type TorchState, torchState } from './state.js';
 export { type Epoch, type NetworkOutput, type TrainOptions, train } from './train.js';
+export { torchWeights } from './weights.js';

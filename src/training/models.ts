@@ -2,8 +2,19 @@
  * The networks that can be trained, their feature heads and classifiers: how they are asked for, what they need, and what the
  * extension is told. See native/torch/models.
  */
+import type { AnyArray } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
-import { checkBoolean, checkChoice, checkKeys, checkNumber, inside, type Place, show } from '../check/options.js';
+import {
+  checkBoolean,
+  checkChoice,
+  checkKeys,
+  checkNumber,
+  checkObject,
+  checkPath,
+  inside,
+  type Place,
+  show,
+} from '../check/options.js';
 import type { ImageSizes } from '../data/images.js';
 import { simplexETF } from '../theory/simplex-etf.js';
 import type { ArchitecturePlan } from './engine.js';
@@ -32,6 +43,19 @@ export interface Classifier {
   readonly seed?: number | undefined;
 }
 
+/** What a network begins with; the path of a file alone stands for `{ file }`. */
+export interface Weights {
+  /**
+   * A `.safetensors`, `.pth` (`.pt`, `.bin`, `.ckpt`) or `.npz` file, of which a part may be named after a colon
+   * (`net.ckpt:state_dict`); or a run folder, or the checkpoint in one.
+   */
+  readonly file?: string | undefined;
+  /** In place of a file: arrays of floats by PyTorch's names. */
+  readonly tensors?: Readonly<Record<string, AnyArray>> | undefined;
+  /** Whether the classifier begins with theirs too, which must then fit. @default false */
+  readonly classifier?: boolean | undefined;
+}
+
 export interface Model {
   readonly kind: keyof typeof kinds;
   /** Of `resnet18`, `resnet34`, `resnet50`, `resnet101`: `small` is a 3×3 convolution, `imagenet` a 7×7 of stride 2 and a pooling. @default 'small' */
@@ -48,6 +72,8 @@ export interface Model {
   readonly reduction?: number | undefined;
   readonly head?: Head | undefined;
   readonly classifier?: Classifier | undefined;
+  /** What to begin with: the path of a file, or `Weights`. @default as PyTorch begins */
+  readonly weights?: string | Weights | undefined;
 }
 
 const kinds = {
@@ -63,6 +89,9 @@ const kinds = {
   vgg13: { kind: 'vgg', depth: 13, keys: [] },
   densenet: { kind: 'densenet', depth: 150, keys: ['depth', 'growth', 'reduction'] },
 } as const;
+
+/** The kind of architecture that a network is of. */
+export const familyOf = (kind: Model['kind']): ArchitecturePlan['kind'] => kinds[kind].kind;
 
 /** The names of the networks. */
 export const modelKinds = Object.keys(kinds) as (keyof typeof kinds)[];
@@ -87,7 +116,7 @@ export function checkModel(
 ): CheckedModel {
   const name = checkChoice((given as { kind?: unknown } | undefined)?.kind, modelKinds, inside(place, 'kind'));
   const { kind, depth, keys } = kinds[name];
-  const model = checkKeys(given, ['kind', ...keys, 'head', 'classifier'], place) as Partial<Model>;
+  const model = checkKeys(given, ['kind', ...keys, 'head', 'classifier', 'weights'], place) as Partial<Model>;
   const widths = model.widths ?? [512, 512];
   if (!Array.isArray(widths) || widths.length === 0) {
     throw new LayerpeelError(place.code, `${place.path}.widths is ${show(widths)}; expected a list of at least one width.`);
@@ -95,6 +124,7 @@ export function checkModel(
   const number = (key: 'width' | 'depth' | 'growth' | 'reduction', fallback: number, bounds: Parameters<typeof checkNumber>[2]) =>
     checkNumber(model[key] ?? fallback, inside(place, key), bounds);
   const classifier = checkClassifier(model.classifier ?? {}, seed, biases, inside(place, 'classifier'));
+  if (model.weights !== undefined) checkWeights(model.weights, classifier.simplex !== undefined, inside(place, 'weights'));
   const here = inside(place, 'head');
   const head = checkKeys(model.head ?? {}, ['relu', 'batchNorm', 'normalize', 'scale'], here) as Head;
   const scale = checkNumber(head.scale ?? 1, inside(here, 'scale'), { above: 0 });
@@ -158,6 +188,36 @@ function checkClassifier(given: unknown, seed: number, biases: boolean, place: P
             seed: checkNumber(classifier.seed ?? seed, inside(place, 'seed'), { min: 0, integer: true }),
           },
   };
+}
+
+/** The entry of a model, checked but for what the file holds. */
+export interface CheckedWeights {
+  readonly file?: string | undefined;
+  readonly tensors?: Readonly<Record<string, AnyArray>> | undefined;
+  readonly classifier: boolean;
+}
+
+/** @param simplex whether the classifier begins as one */
+export function checkWeights(given: unknown, simplex: boolean, place: Place): CheckedWeights {
+  const weights =
+    typeof given === 'string' ? { file: given } : (checkKeys(given, ['file', 'tensors', 'classifier'], place) as Weights);
+  const { file, tensors } = weights;
+  if ((file === undefined) === (tensors === undefined)) {
+    throw new LayerpeelError(
+      place.code,
+      `${place.path} has ${file === undefined ? 'neither' : 'both'} file and tensors; expected one of them.`,
+    );
+  }
+  if (file !== undefined) checkPath(file, inside(place, 'file'), 'the path of a file of weights');
+  if (tensors !== undefined) checkObject(tensors, inside(place, 'tensors'));
+  const classifier = checkBoolean(weights.classifier ?? false, inside(place, 'classifier'));
+  if (classifier && simplex) {
+    throw new LayerpeelError(
+      place.code,
+      `${place.path}.classifier is true, but the classifier begins as a simplex; leave it out, or take a learnable classifier.`,
+    );
+  }
+  return { file, tensors, classifier };
 }
 
 /** Dimension `p` of the last features. */

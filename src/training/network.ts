@@ -20,6 +20,9 @@ export const place: Place = { path: 'config', code: 'LP_CONFIG' };
 /** Samples that go through the network in one call. */
 export const CHUNK = 4096;
 
+/** Images on which every network can be built. */
+export const ANY_IMAGES = { count: 1e6, height: 1024, width: 1024, channels: 3 };
+
 /** Whether a classifier of this loss has biases unless told otherwise. */
 export const hasBiases = (loss: string | undefined): boolean => loss !== 'dot-regression' && loss !== 'ldam';
 
@@ -49,8 +52,12 @@ export async function planOf(config: TrainingConfig, settings: Settings, images:
   return { ...plan, beginning };
 }
 
-export function checkNormalization(given: unknown, channels: number): { mean: Float64Array; std: Float64Array } {
-  const here = inside(place, 'data.normalization');
+/** Mean and standard deviation of each channel. */
+export function checkNormalization(
+  given: unknown,
+  channels: number,
+  here: Place = inside(place, 'data.normalization'),
+): { mean: Float64Array; std: Float64Array } {
   const { mean, std } = checkKeys(given, ['mean', 'std'], here);
   const list = (values: unknown, key: string, least: number) => {
     if (!Array.isArray(values) || values.length !== channels) {

@@ -1,16 +1,18 @@
 /**
- * What a trained network makes of any images: features `h` and logits `W h + b`, in evaluation mode, from a checkpoint. The images are
- * normalized as those that it was trained on.
+ * What a trained network makes of any images: features `h` and logits `W h + b`, in evaluation mode, from a checkpoint or from weights
+ * that were trained elsewhere. The images are normalized as those that it was trained on.
  */
 import type { NDArray } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
-import { checkNumber, checkPath, option } from '../check/options.js';
+import { checkKeys, checkList, checkNumber, checkPath, checkText, entry, inside, option } from '../check/options.js';
 import { checkImages, type ImageSet, type ImageSizes } from '../data/images.js';
 import { type Checkpoint, readTraining, restoreTraining } from './checkpoint.js';
 import { checkSettings, type TrainingConfig } from './config.js';
-import { torchEngine } from './engine.js';
-import { begin, CHUNK, classifierOf, pass, place, planOf, splitOf } from './network.js';
+import { type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { checkModel, type Model } from './models.js';
+import { ANY_IMAGES, begin, CHUNK, checkNormalization, classifierOf, pass, place, planOf, splitOf } from './network.js';
+import { beginWith, classesOf, readWeights } from './weights.js';
 
 /** A trained network. */
 export interface Network {
@@ -24,6 +26,16 @@ export interface Network {
   readonly counts: Int32Array;
   /** Size of the images that it takes. */
   readonly images: Omit<ImageSizes, 'count'>;
+}
+
+/** A network that was trained elsewhere. */
+export interface Pretrained {
+  /** With its `weights`. */
+  readonly model: Model;
+  /** Mean and standard deviation of each channel, of values in 0 … 1, by which the images were normalized that it was trained on. */
+  readonly normalization: { readonly mean: readonly number[]; readonly std: readonly number[] };
+  /** Names of the classes, where `model.weights.classifier` is true. @default '0', '1', … */
+  readonly classes?: readonly string[] | undefined;
 }
 
 export interface OutputsOptions extends Control {
@@ -56,42 +68,60 @@ export async function readNetwork(checkpoint: string): Promise<Network> {
   return networkOf(await readCheckpoint(checkpoint));
 }
 
+/** The same, where the classifier may not be known. */
+export type FeaturesPart = Pick<OutputsPart, 'first' | 'features'> & Partial<OutputsPart>;
+
+/** A network that is about to be given images. */
+interface Planned {
+  readonly plan: TrainerPlan;
+  /** Epochs that it was trained for. */
+  readonly epochs: number;
+  /** Whether its classifier is known. */
+  readonly classified: boolean;
+  restore(handle: Trainer): Promise<void>;
+}
+
 /**
- * Yields what the network of a checkpoint, or of the one in a run folder, makes of images, part by part, in their order; of labels nothing
- * is asked. `fitImages` makes images of another size those that the network takes.
+ * Yields what a network makes of images, part by part, in their order; of labels nothing is asked. The network is that of a checkpoint, or
+ * of the one in a run folder, whose size `fitImages` makes images; or one with weights that were trained elsewhere, of images of any size
+ * that it can take. There logits, prototypes and biases come where `model.weights.classifier` is true.
  *
- * @throws `LP_FILE` for the checkpoint; `LP_SHAPE` for images of another size; `LP_NOT_BUILT`, `LP_OPTION`, `LP_DEVICE`, `LP_MEMORY`,
- *   `LP_ABORTED`
+ * @throws `LP_FILE` for the checkpoint or the weights; `LP_SHAPE` for images of another size, and weights; `LP_CONFIG` for the network;
+ *   `LP_NOT_BUILT`, `LP_OPTION`, `LP_NOT_FINITE`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
+export function outputs(network: string, images: ImageSet, options?: OutputsOptions): AsyncGenerator<OutputsPart, void, undefined>;
+export function outputs(
+  network: string | Pretrained,
+  images: ImageSet,
+  options?: OutputsOptions,
+): AsyncGenerator<FeaturesPart, void, undefined>;
 export async function* outputs(
-  checkpoint: string,
+  network: string | Pretrained,
   images: ImageSet,
   options: OutputsOptions = {},
-): AsyncGenerator<OutputsPart, void, undefined> {
+): AsyncGenerator<FeaturesPart, void, undefined> {
   checkOptions(options, ['part', 'threads', 'device']);
   const part = checkNumber(options.part ?? CHUNK, option('options.part'), { min: 1, max: 1e6, integer: true });
   const { count } = checkImages(images);
   torchEngine();
-  const from = await readCheckpoint(checkpoint);
-  checkFit(images, networkOf(from));
+  const { plan, epochs, classified, restore } =
+    typeof network === 'object' && network !== null
+      ? await planPretrained(network, images, options)
+      : await planTrained(network, images, options);
   const { signal, onProgress } = options;
   const control = signal ? { signal } : {};
-  const { config, counts, normalization, epochs } = from.progress;
-  const { threads = config.threads, device = config.device } = options;
-  const whole = { ...config, data: { train: images, normalization }, threads, device } as unknown as TrainingConfig;
-  const plan = await planOf(whole, checkSettings(whole, place), images, Int32Array.from(counts));
   const handle = await begin(plan, [splitOf(images)], control);
   try {
-    await restoreTraining(handle, from);
-    const classifier = await classifierOf(handle, plan);
+    await restore(handle);
+    const classifier = classified ? await classifierOf(handle, plan) : {};
     for (let first = 0; first < count; first += part) {
       if (signal?.aborted) throw aborted(signal);
       const rows = Math.min(part, count - first);
-      const { features, logits } = await pass(handle, 0, { first, count: rows }, epochs - 1, true, control);
+      const { features, logits } = await pass(handle, 0, { first, count: rows }, epochs - 1, classified, control);
       yield {
         first,
         features: { shape: [rows, features.length / rows], data: features },
-        logits: { shape: [rows, plan.classes], data: logits as Float32Array },
+        ...(logits && { logits: { shape: [rows, plan.classes], data: logits } }),
         ...classifier,
       };
       onProgress?.((first + rows) / count);
@@ -99,6 +129,48 @@ export async function* outputs(
   } finally {
     torchEngine().dispose(handle);
   }
+}
+
+async function planTrained(checkpoint: string, images: ImageSet, options: OutputsOptions): Promise<Planned> {
+  const from = await readCheckpoint(checkpoint);
+  checkFit(images, networkOf(from));
+  const { config, counts, normalization, epochs } = from.progress;
+  const { threads = config.threads, device = config.device } = options;
+  const whole = { ...config, data: { train: images, normalization }, threads, device } as unknown as TrainingConfig;
+  const plan = await planOf(whole, checkSettings(whole, place), images, Int32Array.from(counts));
+  return { plan, epochs, classified: true, restore: (handle) => restoreTraining(handle, from) };
+}
+
+async function planPretrained(network: Pretrained, images: ImageSet, options: OutputsOptions): Promise<Planned> {
+  const { model, normalization } = checkPretrained(network);
+  const weights = await readWeights(model, inside(place, 'model'));
+  if (!weights)
+    throw new LayerpeelError('LP_CONFIG', `${place.path}.model.weights is missing; expected what the network is given.`);
+  const classes = classesOf(weights, model);
+  checkClassNames(network.classes, weights.classifier, classes);
+  const config = { data: { train: images, normalization }, model, loss: { kind: 'cross-entropy' }, epochs: 1 } as const;
+  const { threads, device } = options;
+  const settings = checkSettings({ ...config, threads, device }, place);
+  const plan = await planOf(config, settings, images, new Int32Array(Math.max(2, classes ?? 2)).fill(1));
+  return { plan, epochs: 1, classified: classes !== undefined, restore: (handle) => beginWith(handle, model, weights) };
+}
+
+/** Checks a network that was trained elsewhere, whatever its weights and images are. @throws `LP_CONFIG` */
+export function checkPretrained(network: unknown): Pretrained {
+  const given = checkKeys(network, ['model', 'normalization', 'classes'], place) as unknown as Pretrained;
+  const channels = (given.normalization as { mean?: unknown } | undefined)?.mean;
+  checkNormalization(given.normalization, Array.isArray(channels) ? channels.length : 3, inside(place, 'normalization'));
+  checkModel(given.model, ANY_IMAGES, 2, { seed: 0, biases: true }, inside(place, 'model'));
+  return given;
+}
+
+function checkClassNames(given: unknown, wanted: boolean, count: number | undefined): void {
+  if (given === undefined) return;
+  const here = inside(place, 'classes');
+  const names = checkList(given, here, 'a list of names').map((name, c) => checkText(name, entry(here, c)));
+  if (wanted && (count === undefined || names.length === count)) return; // a classifier that is not there is missed by its name
+  const fault = wanted ? `but the classifier has ${count}` : 'but model.weights.classifier is not true';
+  throw new LayerpeelError('LP_CONFIG', `${here.path} has ${names.length} names, ${fault}.`);
 }
 
 async function readCheckpoint(path: unknown): Promise<Checkpoint> {

@@ -25,9 +25,10 @@ import {
 } from './config.js';
 import { type EngineSplit, type RawEpoch, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
 import { checkModel, featureDimension, smallestMap } from './models.js';
-import { begin, CHUNK, checkNormalization, classifierOf, hasBiases, pass, place, planOf, splitOf } from './network.js';
+import { ANY_IMAGES, begin, CHUNK, checkNormalization, classifierOf, hasBiases, pass, place, planOf, splitOf } from './network.js';
 import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
+import { beginWith, describeWeights, readWeights, sameWeights } from './weights.js';
 
 export interface TrainOptions extends Control {
   /** A checkpoint, or a run folder with one, of the same configuration: goes on from there. */
@@ -105,6 +106,8 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   const settings = checkTraining(config);
   torchEngine();
   const from = options.resume === undefined ? undefined : await readTraining(options.resume);
+  // A checkpoint has what came of them.
+  const weights = from ? undefined : await readWeights(config.model, inside(place, 'model'));
   const images = await loadSets(config, options);
   const counts = classCounts(images.train);
   checkCounts(counts, images.train);
@@ -116,6 +119,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   const handle = await begin(plan, engineSplits(images), control);
   try {
     if (from) await restoreTraining(handle, from);
+    if (weights) await beginWith(handle, config.model, weights);
     const history = [...(from?.progress.history ?? [])];
     const { look, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
     const theory = await RunTheory.begin(setting, () => look(0), before);
@@ -219,9 +223,6 @@ export function checkTraining(config: TrainingConfig): Settings {
   if (!inMemory(config.data)) checkBeforehand(config, config.data, settings);
   return settings;
 }
-
-/** Images on which every network can be built. */
-const ANY_IMAGES = { count: 1e6, height: 1024, width: 1024, channels: 3 };
 
 /** Finds what is wrong with a configuration whatever its images are, before the first of them is read. */
 function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Settings): void {
@@ -332,9 +333,10 @@ function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
   if (counts.length < 2) throw new LayerpeelError('LP_BALANCE', 'There is one class; expected at least two to train between.');
 }
 
-/** The configuration as a checkpoint keeps it: without images in memory. */
+/** The configuration as a checkpoint keeps it: without images and weights in memory. */
 function describe(config: TrainingConfig): Record<string, unknown> {
-  const { data, ...rest } = config;
+  const { data, model, ...others } = config;
+  const rest = { ...others, model: { ...model, ...(model.weights !== undefined && { weights: describeWeights(model.weights) }) } };
   const outside = data.outOfDistribution?.map((each) => ('set' in each ? { ...each, set: each.set.source } : each));
   const sets = inMemory(data) && { train: data.train.source, test: data.test?.source };
   return JSON.parse(JSON.stringify({ ...rest, data: { ...data, ...(outside && { outOfDistribution: outside }), ...sets } }));
@@ -343,6 +345,12 @@ function describe(config: TrainingConfig): Record<string, unknown> {
 /** What may differ when a run goes on: where it stands and runs, how far it goes and what is watched. */
 const FREE = ['epochs', 'device', 'threads', 'collapseEvery', 'tensorboard'];
 
+/** What of an entry is compared on its own, or not at all. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = { data: ['path', 'cache', 'outOfDistribution'], model: ['weights'] };
+
+const without = (value: unknown, keys: readonly string[] = []): unknown =>
+  keys.length === 0 ? value : Object.fromEntries(Object.entries(Object(value)).filter(([key]) => !keys.includes(key)));
+
 function checkSame(
   { config, counts, epochs }: { config: Record<string, unknown>; counts: readonly number[]; epochs: number },
   now: Record<string, unknown>,
@@ -350,11 +358,9 @@ function checkSame(
   settings: Settings,
   file: string,
 ): void {
-  const strip = (data: unknown) =>
-    typeof data === 'object' && data !== null ? { ...data, path: undefined, cache: undefined, outOfDistribution: undefined } : data;
   const differs = [...new Set([...Object.keys(config), ...Object.keys(now)])].find((key) => {
     if (FREE.includes(key)) return false;
-    const [before, after] = [config[key], now[key]].map((value) => JSON.stringify(key === 'data' ? strip(value) : value));
+    const [before, after] = [config[key], now[key]].map((value) => JSON.stringify(without(value, ELSEWHERE[key])));
     return before !== after;
   });
   if (differs === 'model') {
@@ -363,10 +369,12 @@ function checkSame(
       `${file} is a checkpoint of another architecture: its model is ${JSON.stringify(config.model)}, the configuration's ${JSON.stringify(now.model)}.`,
     );
   }
-  if (differs) {
+  const weights = [config.model, now.model].map((model) => (model as Record<string, unknown>).weights);
+  const other = differs ?? (sameWeights(weights[0], weights[1]) ? undefined : 'model.weights');
+  if (other) {
     throw new LayerpeelError(
       'LP_CONFIG',
-      `config.${differs} is not that of ${file}; a run goes on with the configuration it began with.`,
+      `config.${other} is not that of ${file}; a run goes on with the configuration it began with.`,
     );
   }
   if (String(counts) !== String(Array.from(countsNow))) {

@@ -1,7 +1,8 @@
 // Small images that a network can learn: each class has a pattern of its own, under noise.
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seededRandom } from 'layerpeel';
+import sharp from 'sharp';
 
 export function patterns({ classes = 4, perClass = 24, size = 8, channels = 3, seed = 0, noise = 40, counts } = {}) {
   const shapes = seededRandom(99);
@@ -46,5 +47,19 @@ export async function idxFiles(folder, sets = {}) {
     const [n] = set.shape;
     await writeFile(join(folder, `${name}-images-idx3-ubyte`), Buffer.concat([header(8, n, 8, 8), set.images]));
     await writeFile(join(folder, `${name}-labels-idx1-ubyte`), Buffer.concat([header(8, n), Uint8Array.from(set.labels)]));
+  }
+}
+
+/** Writes images as files, by their classes or all in one folder. */
+export async function imageFiles(path, set, { flat = false } = {}) {
+  const [count, height, width, channels] = set.shape;
+  const bytes = height * width * channels;
+  for (let i = 0; i < count; i++) {
+    const folder = flat ? path : join(path, set.classes[set.labels[i]]);
+    await mkdir(folder, { recursive: true });
+    const data = Uint8Array.from(set.images.subarray(i * bytes, (i + 1) * bytes));
+    await sharp(data, { raw: { height, width, channels } })
+      .png()
+      .toFile(join(folder, `${String(i).padStart(3, '0')}.png`));
   }
 }

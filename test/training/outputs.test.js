@@ -1,14 +1,13 @@
 // What a trained network makes of any images, from its checkpoint: what training itself saw of them, and files of it.
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { evaluate, fitImages, matmulSync, readNpy, readSafetensors, writeSafetensors } from 'layerpeel';
 import { outputs, readNetwork, train } from 'layerpeel/torch';
-import sharp from 'sharp';
 import * as assert from 'uvu/assert';
 import { run } from '../cli/run.js';
 import { withFolder } from '../data/formats.js';
 import { refuses } from '../helpers.js';
-import { patterns } from './images.js';
+import { imageFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
 const test = torchSuite('outputs');
@@ -157,7 +156,7 @@ test('several splits are one training set', () =>
       ['extra', 5],
       ['test', 1],
     ])
-      await files(join(path, split), patterns({ seed, perClass: 3 }));
+      await imageFiles(join(path, split), patterns({ seed, perClass: 3 }));
     const counts = async (split) => {
       const run = train({ ...config, data: { kind: 'folder', path, split, cache: false }, epochs: 1 });
       const { value } = await run.next();
@@ -171,26 +170,12 @@ test('several splits are one training set', () =>
     await refuses('LP_CONFIG', /data\.split/, () => counts(['train', 5]));
   }));
 
-/** Writes images as files, by their classes or all in one folder. */
-async function files(path, set, { flat = false } = {}) {
-  const [count, height, width, channels] = set.shape;
-  const bytes = height * width * channels;
-  for (let i = 0; i < count; i++) {
-    const folder = flat ? path : join(path, set.classes[set.labels[i]]);
-    await mkdir(folder, { recursive: true });
-    const data = Uint8Array.from(set.images.subarray(i * bytes, (i + 1) * bytes));
-    await sharp(data, { raw: { height, width, channels } })
-      .png()
-      .toFile(join(folder, `${String(i).padStart(3, '0')}.png`));
-  }
-}
-
 test('layerpeel predict: arrays and predictions of a folder, which evaluate takes; sets out of distribution by their images', () =>
   withFolder({}, async (path) => {
     const set = patterns({ seed: 1, perClass: 5 });
-    await files(join(path, 'train'), patterns());
-    await files(join(path, 'test'), set);
-    await files(join(path, 'other'), patterns({ seed: 3, classes: 1, size: 9 }), { flat: true });
+    await imageFiles(join(path, 'train'), patterns());
+    await imageFiles(join(path, 'test'), set);
+    await imageFiles(join(path, 'other'), patterns({ seed: 3, classes: 1, size: 9 }), { flat: true });
     const outOfDistribution = [{ name: 'other', distance: 'far', kind: 'folder', path: 'other', split: false, cache: false }];
     const file = { ...config, data: { kind: 'folder', path: '.', outOfDistribution }, epochs: 3 };
     await writeFile(join(path, 'run.json'), JSON.stringify(file));
