@@ -16,6 +16,7 @@ import { theoryColumns, trainingPage } from '../report/pages/training.js';
 import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { checkpointFile } from '../state/checkpoint.js';
+import { lastByClass } from '../training/by-class.js';
 import { checkSpace } from '../training/checkpoint.js';
 import { type TrainingConfig, withPathsFrom } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
@@ -98,7 +99,7 @@ export const command: Command = {
 };
 
 /** What a run says of its time and place, which is no result of it. */
-const PACE = ['epoch', 'seconds', 'imagesPerSecond', 'waitedForImages', 'secondsCollapse', 'secondsMeasuring'];
+const PACE = ['epoch', 'seconds', 'imagesPerSecond', 'waitedForImages', 'secondsCollapse', 'secondsMeasuring', 'secondsTheory'];
 
 /** What a run leaves in its folder. */
 class Records {
@@ -127,6 +128,9 @@ class Records {
     this.last = epoch;
     await epoch.save(await this.folder.add(checkpointFile));
     await this.folder.metrics(columnsOf(epoch.history));
+    if (lastByClass(epoch.byClass)) {
+      for (const [name, array] of Object.entries(epoch.byClass)) await this.folder.array(`class-${dashed(name)}`, array);
+    }
     if (epoch.epoch > this.about.history.length) await this.write(epoch.measures);
     const { epochs } = this.about.config;
     const ended = epoch.epoch === epochs;
@@ -148,10 +152,10 @@ class Records {
 
   private async draw(ending?: string): Promise<void> {
     const began = performance.now();
-    const { history } = this.last ?? this.about;
+    const { history, byClass } = this.last ?? this.about;
     const theory = await this.about.theory();
     const { libtorch } = torchEngine().info();
-    const more = { history, theory, libtorch, ...(ending !== undefined && { ending }) };
+    const more = { history, byClass, theory, libtorch, ...(ending !== undefined && { ending }) };
     if (typeof theory !== 'string') await this.folder.metrics(theoryColumns(theory), 'theory');
     this.report = await this.folder.report(trainingPage({ ...this.about, ...more }, this.about));
     this.drawn = performance.now();
@@ -187,6 +191,9 @@ function line({ epoch, measures }: Epoch, epochs: number): string {
     `${Math.round(imagesPerSecond as number)} images/s`,
   ].join(', ');
 }
+
+/** `feature-norm` of `featureNorm`. */
+const dashed = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** What `layerpeel evaluate` takes of a run folder. */
 async function keepArrays(epoch: Epoch, { data }: TrainingConfig, folder: RunFolder): Promise<void> {

@@ -14,7 +14,7 @@
  * where `‖∂ℓ_i/∂h_i‖ ≤ 2 ‖w_{y_i}‖` under dot regression (by ETF Eq. 15; of cross-entropy Eq. 12), so that a class has at most
  * `2 n_k ‖w_k‖/N`: `2/K`, each the same, at the lengths `N/(K n_k)`.
  */
-import { checkState, type Float, indicesByClass, type NDArray, type State, shared } from '../array/ndarray.js';
+import { type CheckedState, checkState, type Float, indicesByClass, type NDArray, type State, shared } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { OverflowError } from '../check/errors.js';
 import { option } from '../check/options.js';
@@ -60,7 +60,11 @@ export function gradientSharesSync(loss: Loss, state: State, options: GradientSh
 function* shareSteps(loss: Loss, state: State, options: GradientSharesOptions): Steps<GradientShares> {
   checkOptions(options, settingKeys);
   const checked = checkState(state);
-  const plan = checkLoss(loss, options, checked, option('loss'), option('options'));
+  return yield* splitGradient(checked, checkLoss(loss, options, checked, option('loss'), option('options')), options.onProgress);
+}
+
+/** `gradientShares` of what has been checked, as a part of a longer computation. */
+export function* splitGradient(checked: CheckedState, plan: EngineLoss, onProgress?: Control['onProgress']): Steps<GradientShares> {
   const { samples, classes, dim, counts } = checked;
   const prototypes = shared(checked.prototypes);
   const biases = checked.biases && shared(checked.biases);
@@ -87,7 +91,7 @@ function* shareSteps(loss: Loss, state: State, options: GradientSharesOptions): 
     }
     for (const length of lengthsOf(gradient.features, dim)) backbone[label] = (backbone[label] as number) + share * length;
     done += count;
-    options.onProgress?.(done / samples);
+    onProgress?.(done / samples);
   }
   const [pullNorms, pushNorms] = [lengthsOf(pull, dim), lengthsOf(push, dim)];
   if (![pullNorms, pushNorms, backbone].every((lengths) => lengths.every(Number.isFinite))) {

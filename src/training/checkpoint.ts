@@ -1,7 +1,7 @@
 /**
  * Checkpoints of training: one `.safetensors` file, whole or not at all. Its tensors are the network's parameters and
- * BatchNorm's statistics (`model.…`), their moving averages (`average.…`), the optimizer's velocities (`velocity.…`) and the
- * state that the theory beside the run begins from (`theory.…`); its metadata holds, as JSON, the configuration, the number of
+ * BatchNorm's statistics (`model.…`), their moving averages (`average.…`), the optimizer's velocities (`velocity.…`), the
+ * state that the theory beside the run begins from (`theory.…`) and what was measured by class (`classes.…`); its metadata holds, as JSON, the configuration, the number of
  * epochs done and what was measured. Order of samples, augmentation and schedule follow from these, so nothing else is needed
  * to go on bit for bit.
  */
@@ -14,6 +14,7 @@ import { LayerpeelError } from '../check/errors.js';
 import type { ImageSizes } from '../data/images.js';
 import { run } from '../engine/run.js';
 import { checkpointFile } from '../state/checkpoint.js';
+import type { ByClass } from './by-class.js';
 import { type Trainer, torchEngine } from './engine.js';
 import type { Observation } from './theory.js';
 
@@ -36,7 +37,7 @@ export interface TrainingProgress {
   readonly normalization: { readonly mean: readonly number[]; readonly std: readonly number[] };
 }
 
-const THEORY = 'theory.';
+const [THEORY, CLASSES] = ['theory.', 'classes.'] as const;
 
 /** Whether a file of that metadata is a checkpoint of training. */
 export const isTraining = ({ layerpeel }: Readonly<Record<string, string>>): boolean => layerpeel === 'training';
@@ -47,15 +48,24 @@ export async function tensorsOf(handle: Trainer, names: readonly string[]): Prom
 }
 
 /** @param start what the theory beside the run begins from */
-export async function saveTraining(path: string, handle: Trainer, progress: TrainingProgress, start?: State): Promise<void> {
+export async function saveTraining(
+  path: string,
+  handle: Trainer,
+  progress: TrainingProgress,
+  byClass: ByClass,
+  start?: State,
+): Promise<void> {
   const layout = torchEngine().trainerLayout(handle);
   const data = await tensorsOf(
     handle,
     layout.map(({ name }) => name),
   );
-  const tensors = Object.fromEntries(layout.map(({ name, shape }, i) => [name, { shape, data: data[i] as Float32Array }]));
+  const tensors: Record<string, NDArray> = Object.fromEntries(
+    layout.map(({ name, shape }, i) => [name, { shape, data: data[i] as Float32Array }]),
+  );
   const { labels: _, ...theory } = start ?? {};
-  for (const [name, array] of Object.entries(theory)) tensors[THEORY + name] = array as NDArray<Float32Array>;
+  for (const [name, array] of Object.entries(theory)) tensors[THEORY + name] = array as NDArray;
+  for (const [name, array] of Object.entries(byClass)) tensors[CLASSES + name] = array;
   await writeSafetensors(path, tensors, { layerpeel: 'training', progress: toJson(progress) });
 }
 
@@ -73,14 +83,18 @@ export async function readTraining(path: string) {
     const numbers = <Row extends object>(rows: readonly Row[]) =>
       rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value ?? Number.NaN)])) as Row);
     const [history, observations] = [numbers(progress.history), numbers(progress.observations)];
-    const part = (theory: boolean) =>
-      Object.entries(tensors).flatMap(([name, tensor]) =>
-        name.startsWith(THEORY) === theory ? [[theory ? name.slice(THEORY.length) : name, tensor] as const] : [],
+    const part = (prefix: string) =>
+      Object.fromEntries(
+        Object.entries(tensors).flatMap(([name, tensor]) =>
+          name.startsWith(prefix) ? [[name.slice(prefix.length), tensor] as const] : [],
+        ),
       );
+    const apart = (name: string) => name.startsWith(THEORY) || name.startsWith(CLASSES);
     return {
       file,
-      tensors: Object.fromEntries(part(false)),
-      start: Object.fromEntries(part(true)) as Partial<Omit<State, 'labels'>>,
+      tensors: Object.fromEntries(Object.entries(tensors).filter(([name]) => !apart(name))),
+      start: part(THEORY) as Partial<Omit<State, 'labels'>>,
+      byClass: part(CLASSES) as Partial<ByClass>,
       progress: { ...progress, history, observations },
     };
   } catch (cause) {

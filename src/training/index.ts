@@ -4,6 +4,7 @@
  * `layerpeel/torch`: training of networks through libtorch. Importing it needs nothing; using it throws `LP_NOT_BUILT` until
  * `npx layerpeel torch install` has run.
  */
+export { type ByClass, type ClassMeasure, classMeasures } from './by-class.js';
 export type {
   DataFiles,
   DataSets,

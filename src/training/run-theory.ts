@@ -85,6 +85,9 @@ export interface Seen {
 
 /** The theory of a run, or why there is none. What it cannot do is said and stops no training. */
 export class RunTheory {
+  /** What it has taken until now: looking at the network, the flow of the model, and comparing both. */
+  seconds = 0;
+
   private constructor(
     private readonly theory: Theory | undefined,
     private readonly reason: string,
@@ -94,11 +97,13 @@ export class RunTheory {
   /** @param start the network before its first step: asked for unless a checkpoint has it */
   static async begin(setting: TheorySetting | string, start: () => Promise<State>, before?: Seen): Promise<RunTheory> {
     if (typeof setting === 'string') return new RunTheory(undefined, setting);
+    const began = performance.now();
     const state = before?.start ?? (await start());
     try {
       const theory = await Theory.begin(state, setting, before?.observations);
       const own = new RunTheory(theory, theory ? '' : 'The model has no limit direction from this start.', state);
       if (!before) await own.observe(0, async () => state);
+      own.seconds = (performance.now() - began) / 1000;
       return own;
     } catch (error) {
       return new RunTheory(undefined, faultOf(error), state);
@@ -111,16 +116,27 @@ export class RunTheory {
 
   /** Looks at the network where its learning rates add up to `zeta`. */
   async observe(zeta: number, state: () => Promise<State>): Promise<void> {
-    if (this.theory) await this.theory.observe(zeta, await state());
+    const { theory } = this;
+    if (theory) await this.timed(async () => theory.observe(zeta, await state()));
   }
 
   /** The curves; or a sentence why there are none. */
   async compare(): Promise<Comparison | string> {
-    if (!this.theory) return this.reason;
+    const { theory } = this;
+    if (!theory) return this.reason;
     try {
-      return (await this.theory.compare()) ?? 'There is nothing to compare before the first epoch is done.';
+      return (await this.timed(() => theory.compare())) ?? 'There is nothing to compare before the first epoch is done.';
     } catch (error) {
       return faultOf(error);
+    }
+  }
+
+  private async timed<T>(body: () => Promise<T>): Promise<T> {
+    const began = performance.now();
+    try {
+      return await body();
+    } finally {
+      this.seconds += (performance.now() - began) / 1000;
     }
   }
 }

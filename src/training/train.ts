@@ -13,6 +13,7 @@ import { checkImages, classCounts, type ImageSet, joinImages } from '../data/ima
 import { checkSource, type ImageSource, loadImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { run } from '../engine/run.js';
+import { appendByClass, type ByClass, beginByClass, measureByClass } from './by-class.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining } from './checkpoint.js';
 import {
   checkSettings,
@@ -49,8 +50,10 @@ export interface Ready {
   readonly checkpointBytes: number;
   /** Training samples of each class. */
   readonly counts: Int32Array;
+  readonly classes: readonly string[];
   /** Of the epochs before, where a run is resumed. */
   readonly history: Epoch['history'];
+  readonly byClass: ByClass;
   theory: Epoch['theory'];
 }
 
@@ -73,6 +76,8 @@ export interface Epoch {
   readonly measures: Readonly<Record<string, number>>;
   /** All rows until here, those before a resumed run included. */
   readonly history: readonly Readonly<Record<string, number>>[];
+  /** What was measured by class of all epochs until here, `[epochs, C]`: see `classMeasures`. */
+  readonly byClass: ByClass;
   /** Training samples of each class, and its name. */
   readonly counts: Int32Array;
   readonly classes: readonly string[];
@@ -121,22 +126,25 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     if (from) await restoreTraining(handle, from);
     if (weights) await beginWith(handle, config.model, weights);
     const history = [...(from?.progress.history ?? [])];
+    let byClass = beginByClass(history.length, counts.length, from?.byClass);
     const { look, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
     const theory = await RunTheory.begin(setting, () => look(0), before);
-    await options.onReady?.({ ...about(handle, images.train), counts, history: [...history], theory: () => theory.compare() });
+    const known = { counts, classes: images.train.classes, byClass };
+    await options.onReady?.({ ...about(handle, images.train), ...known, history: [...history], theory: () => theory.compare() });
     const zetaOf = (epoch: number) =>
       settings.rates(epoch, stepsOf(settings, images.train.labels.length)).reduce((a, b) => a + b, 0);
     const first = from?.progress.epochs ?? 0;
     const epochOf = (epoch: number, measures: Epoch['measures'], seen: Evaluations): Epoch => {
       const { start, observations } = theory;
+      const own = byClass;
       const progress = {
         ...{ epochs: epoch, config: description, history: [...history], counts: [...counts] },
         ...networkOf(plan, images.train),
         observations: [...observations],
       };
       return {
-        ...{ epoch, measures, history: progress.history, counts, classes: images.train.classes },
-        save: (path) => saveTraining(path, handle, progress, start),
+        ...{ epoch, measures, history: progress.history, byClass: own, counts, classes: images.train.classes },
+        save: (path) => saveTraining(path, handle, progress, own, start),
         theory: () => theory.compare(),
         splits: splitsOf(images),
         output: (split) => seen.output(split),
@@ -146,15 +154,19 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     const evaluationsOf = (epoch: number) => new Evaluations({ handle, images, plan, epoch, control });
     // Whoever was interrupted after the last checkpoint has not yet made of the last epoch what is to be made of it.
     if (first > 0 && first === settings.epochs) yield epochOf(first, history.at(-1) ?? {}, evaluationsOf(first - 1));
-    let zeta = 0;
+    let [zeta, told] = [0, 0];
     for (let epoch = 0; epoch < first; epoch++) zeta += zetaOf(epoch);
     for (let done = first; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
       const seen = evaluationsOf(done);
-      const measures = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
-      history.push(measures);
+      const found = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
       zeta += zetaOf(done);
       await theory.observe(zeta, () => look(done));
+      // With what was drawn of the epochs before.
+      const measures = { ...found.measures, secondsTheory: theory.seconds - told };
+      told = theory.seconds;
+      history.push(measures);
+      byClass = appendByClass(byClass, found.byClass);
       yield epochOf(done + 1, measures, seen);
       options.onProgress?.((done + 1) / settings.epochs);
     }
@@ -428,16 +440,7 @@ interface Running {
 }
 
 /** Trains for one epoch and measures what came of it. */
-async function runEpoch({
-  handle,
-  plan,
-  settings,
-  images,
-  done,
-  seen,
-  onStage,
-  control,
-}: Running): Promise<Record<string, number>> {
+async function runEpoch({ handle, plan, settings, images, done, seen, onStage, control }: Running): Promise<Measured> {
   const { epochs, batch, collapseEvery } = settings;
   const samples = images.train.labels.length;
   const rates = settings.rates(done, stepsOf(settings, samples));
@@ -469,17 +472,30 @@ async function runEpoch({
   }
   const watched = collapseEvery > 0 && ((done + 1) % collapseEvery === 0 || done + 1 === epochs);
   const began = performance.now();
+  let found: Measured = { measures: {} };
   if (collapseEvery > 0) {
     onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
-    Object.assign(measures, watched ? await watch(await seen.of('train'), handle, plan, settings, control) : unwatched());
+    found = watched
+      ? await watch({ handle, plan, settings, done, control }, seen, !!images.test)
+      : { measures: unwatched(!!images.test) };
   }
   return {
-    ...measures,
-    seconds: raw.seconds,
-    imagesPerSecond: samples / raw.seconds,
-    waitedForImages: raw.waited,
-    secondsMeasuring: (performance.now() - began) / 1000,
+    measures: {
+      ...measures,
+      ...found.measures,
+      seconds: raw.seconds,
+      imagesPerSecond: samples / raw.seconds,
+      waitedForImages: raw.waited,
+      secondsMeasuring: (performance.now() - began) / 1000,
+    },
+    byClass: found.byClass,
   };
+}
+
+/** Numbers by name, and by class. */
+interface Measured {
+  readonly measures: Record<string, number>;
+  readonly byClass?: Awaited<ReturnType<typeof measureByClass>> | undefined;
 }
 
 const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
@@ -550,49 +566,72 @@ class Evaluations {
   }
 }
 
-/** Collapse over the training set, in evaluation mode and without augmentation, and the norms and angles of UL Figure 19. */
+/**
+ * Collapse over the training set, in evaluation mode and without augmentation, the norms and angles of UL Figure 19, collapse of the
+ * test set about the means of the training set, and what there is by class.
+ */
 async function watch(
-  { features, loss, labels, featureNorm }: Evaluated,
-  handle: Trainer,
-  plan: TrainerPlan,
-  { globalMean }: Settings,
-  control: Control,
-): Promise<Record<string, number>> {
-  const { prototypes, biases } = await classifierOf(handle, plan);
+  { handle, plan, settings, done, control }: Pick<Running, 'handle' | 'plan' | 'settings' | 'done' | 'control'>,
+  seen: Evaluations,
+  tested: boolean,
+): Promise<Measured> {
+  const { features, loss, labels, featureNorm } = await seen.of('train');
+  const test = tested ? await seen.of('test') : undefined;
+  const classifier = await classifierOf(handle, plan);
   const began = performance.now();
-  const options = { ...control, globalMean, cosines: false };
-  const found = await collapse({ features, labels, prototypes, ...(biases && { biases }) }, options).catch((error) => {
-    // Of features that have all but left their range there is nothing to measure yet; training finds out itself when they have.
-    if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return undefined;
-    throw error;
-  });
-  if (!found) return { ...unwatched(), trainLoss: loss };
+  const options = { ...control, globalMean: settings.globalMean, cosines: false };
+  const found = await inRange(collapse({ features, labels, ...classifier }, { ...options, classMeans: true }));
+  if (!found) return { measures: { ...unwatched(tested), trainLoss: loss } };
+  const ofTest =
+    test &&
+    (await inRange(
+      collapse({ features: test.features, labels: test.labels, ...classifier }, { ...options, reference: found, only: testNames }),
+    ));
+  const byClass = await measureByClass({ features, labels, ...classifier }, plan, done, control);
   const { accuracy, ...measures } = Object.fromEntries(names.map((name) => [name, found[name] as number]));
   const lengths = found.prototypeNorms as Float64Array;
   return {
-    trainLoss: loss,
-    trainAccuracy: accuracy as number,
-    ...measures,
-    secondsCollapse: (performance.now() - began) / 1000,
-    featureNorm,
-    smallestPrototypeNorm: least(lengths),
-    prototypeNormRatio: most(lengths) / least(lengths),
-    smallestPrototypeAngle: smallestAngle(found.prototypePairs as PairCosines),
-    smallestCenteredPrototypeAngle: smallestAngle(found.centeredPrototypePairs as PairCosines),
+    measures: {
+      trainLoss: loss,
+      trainAccuracy: accuracy as number,
+      ...measures,
+      ...(tested && Object.fromEntries(testNames.map((name) => [testColumn(name), ofTest?.[name] ?? Number.NaN]))),
+      secondsCollapse: (performance.now() - began) / 1000,
+      featureNorm,
+      smallestPrototypeNorm: least(lengths),
+      prototypeNormRatio: most(lengths) / least(lengths),
+      smallestPrototypeAngle: smallestAngle(found.prototypePairs as PairCosines),
+      smallestCenteredPrototypeAngle: smallestAngle(found.centeredPrototypePairs as PairCosines),
+    },
+    byClass,
   };
 }
+
+/** Of features that have all but left their range there is nothing to measure yet; training finds out itself when they have. */
+const inRange = <T>(measured: Promise<T>): Promise<T | undefined> =>
+  measured.catch((error) => {
+    if (['LP_OVERFLOW', 'LP_NOT_FINITE'].includes(error.code)) return undefined;
+    throw error;
+  });
 
 /** In degrees. */
 const smallestAngle = ({ largest }: PairCosines): number => (Math.acos(Math.min(1, largest)) * 180) / Math.PI;
 
 const names = Object.keys(collapseMeasures) as CollapseMeasure[];
+/** Those that are measured of the test features too, about the means of the training features. */
+const testNames = ['nc1', 'nc1TraceRatio', 'nc1Cdnv', 'withinClassVariation', 'nc4'] as const;
+const testColumn = (name: string): string => `test${name.charAt(0).toUpperCase()}${name.slice(1)}`;
 const geometry = [
   ...['secondsCollapse', 'featureNorm', 'smallestPrototypeNorm', 'prototypeNormRatio'],
   ...['smallestPrototypeAngle', 'smallestCenteredPrototypeAngle'],
 ];
 
 /** The columns of `watch` in an epoch that is not watched. */
-const unwatched = (): Record<string, number> =>
+const unwatched = (tested: boolean): Record<string, number> =>
   Object.fromEntries(
-    ['trainLoss', 'trainAccuracy', ...names.filter((name) => name !== 'accuracy'), ...geometry].map((name) => [name, Number.NaN]),
+    [
+      ...['trainLoss', 'trainAccuracy', ...names.filter((name) => name !== 'accuracy')],
+      ...(tested ? testNames.map(testColumn) : []),
+      ...geometry,
+    ].map((name) => [name, Number.NaN]),
   );

@@ -120,13 +120,34 @@ test('every column of every epoch, of splits beyond one pass of the network', as
         if (name === 'accuracy') continue;
         assert.is(measures[name], collapse[name], name);
       }
+      // Of the test features about the means of the training features.
+      const test = await epoch.output('test');
+      const reference = collapseSync({ features, labels }, { classMeans: true });
+      const about = collapseSync({ features: test.features, labels: test.labels, prototypes, biases }, { reference });
+      const rows = ({ data: values }) =>
+        Array.from({ length: values.length / 5 }, (_, i) => Array.from(values.subarray(5 * i, 5 * i + 5)));
+      const means = rows(reference.classMeans);
+      const nearest = rows(test.features).map((h) => {
+        const apart = means.map((mean) => sum(mean.map((x, j) => (h[j] - x) ** 2)));
+        return apart.indexOf(Math.min(...apart));
+      });
+      const otherwise = nearest.filter((c, i) => {
+        const z = test.logits.data.subarray(3 * i, 3 * i + 3);
+        return z.indexOf(Math.max(...z)) !== c;
+      });
+      near(measures.testNc4, otherwise.length / nearest.length, 1e-3, 'testNc4');
+      for (const name of ['nc1', 'nc1Cdnv', 'nc1TraceRatio', 'withinClassVariation']) {
+        const column = `test${name.charAt(0).toUpperCase()}${name.slice(1)}`;
+        near(measures[column], about[name], 1e-6, column);
+        assert.not.equal(measures[column], measures[name], column);
+      }
       near(measures.featureNorm, sum(parts.train.features.map((h) => Math.hypot(...h))) / 4500, 1e-5, 'featureNorm');
       const lengths = [0, 1, 2].map((c) => Math.hypot(...prototypes.data.subarray(5 * c, 5 * c + 5)));
       near(measures.smallestPrototypeNorm, Math.min(...lengths), 1e-6, 'smallestPrototypeNorm');
       near(measures.prototypeNormRatio, Math.max(...lengths) / Math.min(...lengths), 1e-6, 'prototypeNormRatio');
-      const rows = [0, 1, 2].map((c) => Array.from(prototypes.data.subarray(5 * c, 5 * c + 5)));
-      near(measures.smallestPrototypeAngle, smallestAngle(rows), 1e-6, 'smallestPrototypeAngle');
-      near(measures.smallestCenteredPrototypeAngle, smallestAngle(centred(rows)), 1e-6, 'smallestCenteredPrototypeAngle');
+      const own = [0, 1, 2].map((c) => Array.from(prototypes.data.subarray(5 * c, 5 * c + 5)));
+      near(measures.smallestPrototypeAngle, smallestAngle(own), 1e-6, 'smallestPrototypeAngle');
+      near(measures.smallestCenteredPrototypeAngle, smallestAngle(centred(own)), 1e-6, 'smallestCenteredPrototypeAngle');
       near(measures.imagesPerSecond, 4500 / measures.seconds, 1e-12, 'imagesPerSecond');
       assert.ok(measures.secondsCollapse <= measures.secondsMeasuring && measures.waitedForImages <= measures.seconds);
       assert.equal([measures.epoch, measures.learningRate], [epoch.epoch, 0.02]);
@@ -147,9 +168,11 @@ test('every column of every epoch, of splits beyond one pass of the network', as
             'seconds',
             'secondsCollapse',
             'secondsMeasuring',
+            'secondsTheory',
             'smallestCenteredPrototypeAngle',
             'smallestPrototypeAngle',
           ],
+          ...['testNc1', 'testNc1Cdnv', 'testNc1TraceRatio', 'testNc4', 'testWithinClassVariation'],
           ...['smallestPrototypeNorm', 'testAccuracy', 'testLoss', 'trainAccuracy', 'trainLoss', 'waitedForImages'],
         ].sort(),
       );
@@ -309,7 +332,7 @@ test('a run folder: columns, arrays and the theory are those of the function, of
     const outside = perceptron(tensors, 'model', heldOut, statistics(set));
     assert.ok(distance((await array('ood-features')).data, outside.features.flat()) < 1e-4);
     assert.ok(distance((await array('ood-logits')).data, outside.logits.flat()) < 1e-4);
-    assert.is((await readdir(join(folder, 'run/arrays'))).length, 9);
+    assert.is((await readdir(join(folder, 'run/arrays'))).filter((name) => !name.startsWith('class-')).length, 9);
   });
 });
 

@@ -17,6 +17,7 @@ import type {
 import { type Column, lineChart, type Series } from '../figure.js';
 import { checkResult, type Figure, type Report, type Section } from '../page.js';
 import { formatNumber } from '../ticks.js';
+import { classAxis, IN_ORDER } from './classes.js';
 
 const percent = (share: number): string => (Number.isNaN(share) ? '–' : `${formatNumber(100 * share, 4)}%`);
 const precise = (value: number): string => formatNumber(value, 4);
@@ -368,40 +369,19 @@ export function scoresPage(result: ScoresResult, { name, confidence = 0.95, para
   };
 }
 
-/** More classes than this are drawn as points, as bars would run into each other. */
-const MOST_BARS = 50;
-
-/** Marks at whole numbers. */
-const marks = (x: readonly number[], classes: number): Pick<Series, 'mark' | 'x' | 'right'> =>
-  classes > MOST_BARS ? { mark: 'points', x } : { mark: 'bars', x: x.map((at) => at - 0.4), right: x.map((at) => at + 0.4) };
-
-/** Classes up to which each one is named on its axis. */
-const MOST_NAMES = 30;
-
 function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation, about: EvaluationAbout): Figure {
   const { classNames, trainingCounts: sizes } = about;
-  const order = Array.from(perClass.keys());
-  if (sizes) order.sort((a, b) => (sizes[b] as number) - (sizes[a] as number) || a - b);
-  const places = new Int32Array(classes);
-  for (const [place, label] of order.entries()) places[label] = place;
+  const { axis, order, marks } = classAxis(classes, classNames, sizes);
   const series = (name: string, members: readonly number[]): Series => ({
     name,
-    ...marks(
-      members.map((label) => places[label] as number),
-      classes,
-    ),
+    ...marks(members),
     y: members.map((label) => 100 * (perClass[label] as number)),
   });
-  const named = (label: number) =>
-    `${classNames?.[label] ?? label}${sizes ? ` (${formatNumber(sizes[label] as number, 12)})` : ''}`;
   return {
     name: 'classes',
     spec: lineChart({
       title: 'Accuracy by class',
-      x: {
-        ...{ title: sizes ? 'class, by its training samples' : 'class', domain: [-0.5, classes - 0.5], whole: true },
-        ...((classNames ?? sizes) && classes <= MOST_NAMES && { names: order.map(named) }),
-      },
+      x: axis,
       y: { title: 'accuracy, %', domain: [0, 100] },
       rules: [{ y: 100 * balancedAccuracy }],
       series: groups
@@ -410,7 +390,7 @@ function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation
     }),
     caption: [
       `Share of each class decided right${groups ? ', by how many training samples the class had' : ''}; the line is the mean of classes.`,
-      ...(sizes ? ['Classes stand in the order of their training samples, the largest first.'] : []),
+      ...(sizes ? [IN_ORDER] : []),
     ].join(' '),
   };
 }

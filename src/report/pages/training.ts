@@ -3,11 +3,13 @@
  */
 import { least, most } from '../../array/extremes.js';
 import { type CollapseMeasure, collapseMeasures, type MeasureInfo } from '../../collapse/measures.js';
+import { type ByClass, type ClassMeasure, lastByClass } from '../../training/by-class.js';
 import type { TrainingConfig } from '../../training/config.js';
 import type { Comparison } from '../../training/theory.js';
 import { type Axis, type Column, type LineChart, lineChart, type Rule, type Series } from '../figure.js';
 import { checkResult, type Figure, type Report, type Section, type Table, withScripts } from '../page.js';
 import { formatNumber } from '../ticks.js';
+import { classAxis, IN_ORDER } from './classes.js';
 
 type Row = Readonly<Record<string, number>>;
 
@@ -16,8 +18,11 @@ export interface TrainingResult {
   readonly config: TrainingConfig;
   /** What was measured of each epoch: the `history` of an epoch. */
   readonly history: readonly Row[];
-  /** Training samples of each class. */
+  /** Training samples of each class, and its name. */
   readonly counts: ArrayLike<number>;
+  readonly classes?: readonly string[] | undefined;
+  /** What was measured by class: that of an epoch. */
+  readonly byClass?: ByClass | undefined;
   /** Parameters of the network. */
   readonly parameters: number;
   /** The layer-peeled model beside the network, or a sentence why it is not. */
@@ -41,6 +46,8 @@ export function trainingPage(result: TrainingResult, { name }: TrainingAbout): R
     return figures.length > 0 ? [{ title, figures, ...(text && { text: [text] }) }] : [];
   });
   sections.splice(1, 0, theorySection(theory));
+  const ofClasses = classSection(result);
+  if (ofClasses) sections.splice(-1, 0, ofClasses);
   const last = history.at(-1);
   return {
     title: `${config.model.kind} trained under ${config.loss.kind}: ${name}`,
@@ -73,11 +80,17 @@ const MEANINGS: Readonly<Record<string, string>> = {
   prototypeNormRatio: 'length of the longest prototype over that of the shortest',
   smallestPrototypeAngle: 'smallest angle between two prototypes, in degrees (UL Figure 19)',
   smallestCenteredPrototypeAngle: 'smallest angle between two centred prototypes, in degrees',
+  testNc1: 'nc1 of the test features about the means of the training features',
+  testNc1TraceRatio: 'nc1TraceRatio of the test features about the means of the training features',
+  testNc1Cdnv: 'nc1Cdnv of the test features about the means of the training features',
+  testWithinClassVariation: 'withinClassVariation of the test features about the means of the training features',
+  testNc4: 'share of the test images that the classifier and the nearest training mean decide differently',
   seconds: 'time of the steps',
   imagesPerSecond: 'training images a second of the steps',
   waitedForImages: 'seconds in which the network waited for images',
-  secondsCollapse: 'seconds of measuring collapse, once the features are there',
-  secondsMeasuring: 'seconds of passing the training images through the network and measuring collapse',
+  secondsCollapse: 'seconds of measuring collapse and what there is by class, once the features are there',
+  secondsMeasuring: 'seconds of passing the training images through the network and measuring',
+  secondsTheory: 'seconds of the theory since the epoch before: its look at the network, its flow, its curves',
 };
 
 interface FigurePlan {
@@ -141,6 +154,20 @@ const SECTIONS: readonly SectionPlan[] = [
         caption: 'Spread of features within their classes against that between classes, by several definitions.',
       },
       {
+        name: 'test-nc1',
+        title: 'NC1 of test images about the training means',
+        y: { title: 'spread about the means', scale: 'log' },
+        curves: {
+          testNc1: 'nc1',
+          testNc1TraceRatio: 'nc1TraceRatio',
+          testNc1Cdnv: 'nc1Cdnv',
+          testWithinClassVariation: 'withinClassVariation',
+        },
+        caption:
+          'The same of the features of test images, whose spread is taken about the class means of the training images, against that ' +
+          'between these means.',
+      },
+      {
         name: 'nc2-norms',
         title: 'NC2: lengths become equal',
         y: { title: 'standard deviation over mean', scale: 'log' },
@@ -182,8 +209,8 @@ const SECTIONS: readonly SectionPlan[] = [
         name: 'nc4',
         title: 'NC4: the nearest class mean decides',
         ...percent('images decided otherwise'),
-        curves: { nc4: 'nc4' },
-        caption: 'Share of training images that the classifier and the nearest class mean decide differently.',
+        curves: { nc4: 'training', testNc4: 'test' },
+        caption: 'Share of images that the classifier and the nearest class mean of the training images decide differently.',
       },
     ],
   },
@@ -237,6 +264,15 @@ const SECTIONS: readonly SectionPlan[] = [
         y: { title: 'training images per second' },
         curves: { imagesPerSecond: 'images per second' },
         caption: 'Training images a second of the steps, augmentation included.',
+      },
+      {
+        name: 'seconds',
+        title: 'Seconds of an epoch',
+        y: { title: 'seconds', scale: 'log' },
+        curves: { seconds: 'steps of the network', secondsMeasuring: 'measures', secondsTheory: 'theory' },
+        caption:
+          'Seconds that the steps of each epoch took, measuring after it (the training images pass through the network once more), and ' +
+          'the theory beside it.',
       },
       {
         name: 'time-shares',
@@ -377,6 +413,57 @@ function theorySection(theory: Comparison | string): Section {
         'a probe of the training images; a network moves its features through its weights, so the one factor of its clock is fitted.',
       statement,
     ],
+    figures,
+  };
+}
+
+/** What was measured by class of the last epoch that was measured. */
+function classSection({ config, byClass, counts, classes }: TrainingResult): Section | undefined {
+  const last = byClass && lastByClass(byClass);
+  if (!last) return undefined;
+  const { axis, order, points, marks } = classAxis(counts.length, classes, counts);
+  const values = (name: ClassMeasure) => order.map((label) => last.of[name][label] as number);
+  const one = (name: ClassMeasure): Series => ({ ...marks(order), y: values(name) });
+  const [pull, push] = [values('pull'), values('push')];
+  const figures: Figure[] = [];
+  if (!isFixed(config) && pull.some(Number.isFinite)) {
+    const series = [
+      { name: 'pull', ...points(order), y: pull },
+      { name: 'push', ...points(order), y: push },
+    ];
+    figures.push({
+      name: 'class-gradients',
+      spec: lineChart({
+        title: 'Pull and push of each prototype',
+        x: axis,
+        y: { title: 'length of the gradient', scale: falls(series) ? 'log' : 'linear' },
+        series,
+      }),
+      caption: `What the images of a class make of the gradient of its prototype (pull), and those of all other classes (push). ${IN_ORDER}`,
+    });
+  }
+  if (values('backbone').some(Number.isFinite)) {
+    figures.push({
+      name: 'class-backbone',
+      spec: lineChart({
+        title: "Classes in the bound of the backbone's gradient",
+        x: axis,
+        y: { title: 'Σ ‖∂L/∂h‖' },
+        series: [one('backbone')],
+      }),
+      caption:
+        "Lengths of the gradients by the features of each class, added up: times the largest singular value of the features' Jacobians " +
+        `a bound of the class's part in the gradient of the backbone (ETF Appendix C). ${IN_ORDER}`,
+    });
+  }
+  figures.push({
+    name: 'class-features',
+    spec: lineChart({ title: 'Features of each class', x: axis, y: { title: 'mean ‖h‖' }, series: [one('featureNorm')] }),
+    caption: `Mean length of the features of a class, as they enter the logits. ${IN_ORDER}`,
+  });
+  return {
+    title: 'Classes',
+    text: [`Of the training images as they are, after epoch ${last.epoch}; all epochs are in arrays/class-*.npy.`],
     figures,
   };
 }

@@ -88,7 +88,14 @@ test('without a test set; without measures of collapse; without an epoch', async
   const untested = await draw({ history: epochs(3, { tested: false }) });
   assert.not.match(untested, /test images are|>test</);
   const unwatched = await draw({ history: epochs(3, { every: 10 }) });
-  assert.equal(figuresOf(unwatched), ['Accuracy', 'Loss', 'Learning rate', 'Images per second', 'Share of time']);
+  assert.equal(figuresOf(unwatched), [
+    'Accuracy',
+    'Loss',
+    'Learning rate',
+    'Images per second',
+    'Seconds of an epoch',
+    'Share of time',
+  ]);
   const none = await draw({ history: [], ending: 'Training diverged in epoch 1.' });
   assert.equal(figuresOf(none), []);
   assert.match(none, /0 of 9 epochs are done\. Training diverged in epoch 1\./);
@@ -121,6 +128,46 @@ test('prototypes that are fixed are not drawn by themselves', async () => {
   assert.ok(figures.includes('Norms'));
   // Beside features that move they are, with their names.
   for (const name of ['prototypes, largest', 'prototypes, smallest']) assert.ok(html.includes(`>${name}<`), name);
+});
+
+const byClass = (values) =>
+  Object.fromEntries(
+    ['featureNorm', 'pull', 'push', 'backbone'].map((name, k) => [
+      name,
+      { shape: [values.length, 3], data: Float64Array.from(values.flatMap((row) => row.map((value) => value * 10 ** k))) },
+    ]),
+  );
+
+test('classes stand by their training samples, at the last epoch that was measured', async () => {
+  const made = { history: epochs(3, { every: 2 }), counts: [20, 30, 10], classes: ['cat', 'dog', 'eel'] };
+  const rows = [
+    [7, 7, 7],
+    [2, 3, 1],
+    [Number.NaN, Number.NaN, Number.NaN],
+  ];
+  const { figures, page } = figuresFrom({ ...made, byClass: byClass(rows) });
+  assert.match(page.sections.find(({ title }) => title === 'Classes').text[0], /after epoch 2/);
+  const gradients = figures['class-gradients'];
+  assert.equal(
+    gradients.series.map(({ name, mark, x, y }) => [name, mark, x, y]),
+    [
+      ['pull', 'points', [0, 1, 2], [30, 20, 10]],
+      ['push', 'points', [0, 1, 2], [300, 200, 100]],
+    ],
+  );
+  assert.equal(figures['class-backbone'].series[0].y, [3000, 2000, 1000]);
+  assert.equal(figures['class-features'].series[0].y, [3, 2, 1]);
+  const html = await draw({ ...made, byClass: byClass(rows) });
+  for (const name of ['dog (30)', 'cat (20)', 'eel (10)', '>pull<', '>push<']) assert.ok(html.includes(name), name);
+  // A fixed classifier has no gradient of its own; where nothing was measured there is no section.
+  const fixed = { ...config, model: { kind: 'mlp', classifier: { kind: 'fixed-etf' } } };
+  assert.equal(
+    Object.keys(figuresFrom({ ...made, config: fixed, byClass: byClass(rows) }).figures).filter((name) =>
+      name.startsWith('class-'),
+    ),
+    ['class-backbone', 'class-features'],
+  );
+  assert.not.ok(figuresFrom({ ...made, byClass: byClass([rows[2]]) }).page.sections.some(({ title }) => title === 'Classes'));
 });
 
 /** Three epochs in which every column has values of its own, each a tenth of the one before. */
@@ -167,7 +214,8 @@ function distinct() {
       'seconds',
       'imagesPerSecond',
     ],
-    ...['waitedForImages', 'secondsMeasuring', 'secondsCollapse'],
+    ...['waitedForImages', 'secondsMeasuring', 'secondsCollapse', 'secondsTheory'],
+    ...['testNc1', 'testNc1TraceRatio', 'testNc1Cdnv', 'testWithinClassVariation', 'testNc4'],
   ];
   return [1, 2, 3].map((epoch) => ({
     epoch,
@@ -192,6 +240,12 @@ const CURVES = {
   loss: { test: (row) => row.testLoss, training: (row) => row.trainLoss, 'training, in the steps': (row) => row.loss },
   'learning-rate': { undefined: (row) => row.learningRate },
   nc1: of('nc1', 'nc1TraceRatio', 'nc1Cdnv', 'withinClassVariation'),
+  'test-nc1': {
+    nc1: (row) => row.testNc1,
+    nc1TraceRatio: (row) => row.testNc1TraceRatio,
+    nc1Cdnv: (row) => row.testNc1Cdnv,
+    withinClassVariation: (row) => row.testWithinClassVariation,
+  },
   'nc2-norms': {
     'class means': (row) => row.featureNormVariation,
     'centred prototypes': (row) => row.centeredPrototypeNormVariation,
@@ -200,7 +254,7 @@ const CURVES = {
   'nc2-angles': of('featureCosine', 'centeredPrototypeCosine', 'nc2', 'nc2Zhu'),
   nc3: of('nc3', 'nc3Zhu', 'dualityFrobenius', 'selfDuality'),
   alignment: { undefined: (row) => row.alignment },
-  nc4: { undefined: (row) => 100 * row.nc4 },
+  nc4: { training: (row) => 100 * row.nc4, test: (row) => 100 * row.testNc4 },
   norms: {
     'features, mean': (row) => row.featureNorm,
     'prototypes, largest': (row) => row.smallestPrototypeNorm * row.prototypeNormRatio,
@@ -213,6 +267,11 @@ const CURVES = {
   'prototype-norm-ratio': { undefined: (row) => row.prototypeNormRatio },
   margins: { mean: (row) => row.meanMargin, smallest: (row) => row.minMargin },
   'images-per-second': { undefined: (row) => row.imagesPerSecond },
+  seconds: {
+    'steps of the network': (row) => row.seconds,
+    measures: (row) => row.secondsMeasuring,
+    theory: (row) => row.secondsTheory,
+  },
   'time-shares': {
     'waiting for images': (row) => (100 * row.waitedForImages) / row.seconds,
     'measuring collapse': (row) => (100 * row.secondsMeasuring) / (row.seconds + row.secondsMeasuring),

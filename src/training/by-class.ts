@@ -1,0 +1,105 @@
+/**
+ * What a training measures by class after an epoch, on the training images as they are: how long features are, and what each class
+ * has in the gradient of the loss (src/losses/gradient-shares.ts).
+ *
+ * The loss is that of the epoch's steps, a mean over all training images as if they were one batch: with its class weights and
+ * lengths, without augmentation, rescaled rates, and the regularization of features. Of LDAM, which moves each sample's own logit by a
+ * margin, nothing is said but lengths.
+ */
+import { checkState, type NDArray, type State } from '../array/ndarray.js';
+import type { Control } from '../check/control.js';
+import { drive } from '../engine/run.js';
+import { splitGradient } from '../losses/gradient-shares.js';
+import type { EngineLoss } from '../losses/losses.js';
+import { normOf } from '../state/states.js';
+import type { TrainerPlan } from './engine.js';
+
+/** Names and meanings. */
+export const classMeasures = {
+  featureNorm: 'mean length of the features of a class, as they enter the logits',
+  pull: "length of what a class's own images make of the gradient of its prototype; 0 of fixed ones",
+  push: 'length of what the images of all other classes make of it; 0 of fixed ones',
+  backbone: "sum of the lengths of the gradient by each feature of the class: what bounds its part in the backbone's gradient",
+} as const;
+
+export type ClassMeasure = keyof typeof classMeasures;
+
+/** Measures `[epochs, C]`; an epoch that was not measured is NaN. */
+export type ByClass = Readonly<Record<ClassMeasure, NDArray<Float64Array>>>;
+
+const names = Object.keys(classMeasures) as ClassMeasure[];
+
+const eachMeasure = <T>(of: (name: ClassMeasure) => T) =>
+  Object.fromEntries(names.map((name) => [name, of(name)])) as Record<ClassMeasure, T>;
+
+/** Of so many epochs: those that a checkpoint has, or nothing of any. */
+export const beginByClass = (epochs: number, classes: number, before: Partial<ByClass> = {}): ByClass =>
+  eachMeasure((name) => before[name] ?? { shape: [epochs, classes], data: new Float64Array(epochs * classes).fill(Number.NaN) });
+
+/** With one epoch more. */
+export const appendByClass = (byClass: ByClass, row: Partial<Record<ClassMeasure, Float64Array>> = {}): ByClass =>
+  eachMeasure((name) => {
+    const { shape, data } = byClass[name];
+    const [epochs, classes] = shape as [number, number];
+    const longer = new Float64Array((epochs + 1) * classes).fill(Number.NaN);
+    longer.set(data);
+    longer.set(row[name] ?? [], epochs * classes);
+    return { shape: [epochs + 1, classes], data: longer };
+  });
+
+/** The last epoch that was measured, from 1, and its measures; undefined where none was. */
+export function lastByClass(byClass: ByClass): { epoch: number; of: Record<ClassMeasure, Float64Array> } | undefined {
+  const [epochs, classes] = byClass.featureNorm.shape as [number, number];
+  for (let epoch = epochs; epoch > 0; epoch--) {
+    const of = eachMeasure((name) => byClass[name].data.subarray((epoch - 1) * classes, epoch * classes));
+    if (of.featureNorm.some(Number.isFinite)) return { epoch, of };
+  }
+  return undefined;
+}
+
+/**
+ * Measures features `[n, p]` as they enter the logits, and the classifier that they meet.
+ * @param epoch from 0, on which class weights may depend
+ */
+export async function measureByClass(
+  state: State,
+  plan: TrainerPlan,
+  epoch: number,
+  control: Control,
+): Promise<Partial<Record<ClassMeasure, Float64Array>>> {
+  const checked = checkState(state);
+  const { features, labels, counts, classes, dim } = checked;
+  const featureNorm = new Float64Array(classes);
+  for (const [i, label] of labels.entries()) {
+    featureNorm[label] =
+      (featureNorm[label] as number) + normOf(features.subarray(i * dim, (i + 1) * dim)) / (counts[label] as number);
+  }
+  const loss = lossOf(plan, counts, epoch);
+  if (!loss) return { featureNorm };
+  const found = await drive(splitGradient(checked, loss), control).catch((error) => {
+    // As of collapse: of numbers that have all but left their range there is nothing to measure. Nor where a feature is zero whose
+    // length the loss divides by.
+    if (['LP_OVERFLOW', 'LP_NOT_FINITE', ...(loss.ownLength ? ['LP_OPTION'] : [])].includes(error.code)) return undefined;
+    throw error;
+  });
+  if (!found) return { featureNorm };
+  const none = new Float64Array(classes);
+  const { pullNorms, pushNorms, backbone } = found;
+  return { featureNorm, backbone, ...(plan.fixedPrototypes ? { pull: none, push: none } : { pull: pullNorms, push: pushNorms }) };
+}
+
+/** The loss on features as they enter the logits, all of them one batch. */
+function lossOf({ loss }: TrainerPlan, counts: Int32Array, epoch: number): EngineLoss | undefined {
+  if (loss.ldamMargins) return undefined;
+  const { classWeights, curvatures } = loss;
+  const samples = counts.reduce((sum, count) => sum + count, 0);
+  const weights = classWeights && epoch >= loss.weightsFrom ? classWeights : undefined;
+  const weight = weights?.reduce((sum, each, c) => sum + each * (counts[c] as number), 0);
+  return {
+    ...loss,
+    ...{ normalized: false, sum: false, regularization: 0 },
+    classWeights: weights && loss.meanByWeights ? weights.map((each) => (each * samples) / (weight as number)) : weights,
+    // A length τ of own prototype and target makes the square τ² times as large: τ² = γ/n_c.
+    curvatures: loss.balanced ? curvatures?.map((each, c) => (each * samples) / counts.length / (counts[c] as number)) : curvatures,
+  };
+}
