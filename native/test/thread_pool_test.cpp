@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/flushed.h"
 #include "test/check.h"
 
 namespace {
@@ -117,6 +118,24 @@ void loops_end_by_an_exception() {
 }
 
 // A short job is done while more long ones than processors take part still run.
+// Threads that help flush subnormal numbers as the thread that calls does: all of them are inside the loop at one time.
+void threads_flush_as_the_caller() {
+  const int count = thread_count();
+  const Control control;
+  for (const bool wanted : {true, false, true}) {
+    const Flushed flushed(wanted);
+    const bool caller = Flushed::now();
+    std::atomic<int> inside = 0, alike = 0;
+    Gate all;
+    parallel_for(count, 1, control, [&](Index, Index) {
+      if (++inside == count) all.open();
+      all.wait();
+      alike += Flushed::now() == caller;
+    });
+    check(alike == count, "threads that flush as the caller does");
+  }
+}
+
 void jobs_run_side_by_side() {
   Gate release, ended;
   std::atomic<int> running = 0;
@@ -195,6 +214,7 @@ int main() {
   threads_left = 1 << 20;
   lp::loops_visit_each_item_once();
   lp::loops_end_by_an_exception();
+  lp::threads_flush_as_the_caller();
   lp::jobs_run_side_by_side();
   lp::the_queue_is_bounded();
   lp::threads_go_when_they_rest(others);

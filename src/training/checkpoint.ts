@@ -81,7 +81,7 @@ export async function readTraining(path: string) {
     if (!isTraining(metadata)) throw new Error('its metadata does not name a training');
     const progress = JSON.parse(metadata.progress as string) as TrainingProgress;
     const numbers = <Row extends object>(rows: readonly Row[]) =>
-      rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value ?? Number.NaN)])) as Row);
+      rows.map((row) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value)])) as Row);
     const [history, observations] = [numbers(progress.history), numbers(progress.observations)];
     const part = (prefix: string) =>
       Object.fromEntries(

@@ -294,6 +294,7 @@ test('what is bounded: depth, repetition, opcodes, names, lengths', async () => 
     ['', /its stack is empty/],
     ['0', /its stack is empty/],
     ['(0', /its stack is empty/],
+    ['NN(0', /its stack is empty/],
     ['N(N\x86', /its stack is empty/],
     ['u', /no mark/],
     ['h\x07', /entry 7 of its memo is missing/],
@@ -389,6 +390,10 @@ test('faults of the older form', async () => {
   await rejects(read(older(good, storages, 1000)), 'LP_FILE', /version 1000 of PyTorch's files; expected 1001/);
   await rejects(read(older(good, { 0: [1, VALUE] })), 'LP_FILE', /x\.pth:g: its storage 1 is missing/);
   await rejects(read(older(good, { ...storages, 2: [1, VALUE] })), 'LP_FILE', /lists a storage twice, or one that no tensor has/);
+  const listed = (...keys) => joined(MAGIC, pickle(integer(1001)), pickle('}'), good, pickle('](', ...keys.map(text), 'e'));
+  const stored = (key) => joined(integer(storages[key][0]).subarray(2), storages[key][1]);
+  const keys = ['0', '1', '0'];
+  await rejects(read(joined(listed(...keys), ...keys.map(stored))), 'LP_FILE', /lists a storage twice/);
   await rejects(read(older(good, { 0: [1, VALUE], 1: [1, pair] })), 'LP_FILE', /storage 1 has another length than its tensors say/);
   await rejects(
     read(joined(MAGIC, pickle(integer(1001)), pickle('}'), pickle('}'), pickle('}'))),
