@@ -262,11 +262,16 @@ function flatten(value: Readonly<Record<string, unknown>>, path = ''): [string, 
           .join(', '),
       ]);
     }
-    if (isObject(entry)) return flatten(entry, here && `${here}.`);
-    const text = ['string', 'number'].includes(typeof entry) ? String(entry) : toJson(entry).replaceAll(',', ', ');
+    if (isObject(entry) && !ArrayBuffer.isView(entry)) return flatten(entry, here && `${here}.`);
+    const value = ArrayBuffer.isView(entry) ? fewNumbers(entry as Uint8Array) : entry;
+    const text = ['string', 'number'].includes(typeof value) ? String(value) : toJson(value).replaceAll(',', ', ');
     return [[here, text.length > 200 ? `${text.slice(0, 200)} …` : text]];
   });
 }
+
+/** The numbers of an array; of many, such as images in memory, how many there are. */
+const fewNumbers = (data: Uint8Array): number[] | string =>
+  data.length <= 100 ? Array.from(data, Number) : `${data.length} numbers`;
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

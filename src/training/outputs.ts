@@ -146,7 +146,8 @@ async function planPretrained(network: Pretrained, images: ImageSet, options: Ou
   const weights = await readWeights(model, inside(place, 'model'));
   if (!weights)
     throw new LayerpeelError('LP_CONFIG', `${place.path}.model.weights is missing; expected what the network is given.`);
-  const classes = classesOf(weights, model);
+  const { architecture } = checkModel(model, checkImages(images), 2, PLAIN, inside(place, 'model'));
+  const classes = classesOf(weights, architecture);
   checkClassNames(network.classes, weights.classifier, classes);
   const config = { data: { train: images, normalization }, model, loss: { kind: 'cross-entropy' }, epochs: 1 } as const;
   const { threads, device } = options;
@@ -155,12 +156,15 @@ async function planPretrained(network: Pretrained, images: ImageSet, options: Ou
   return { plan, epochs: 1, classified: classes !== undefined, restore: (handle) => beginWith(handle, model, weights) };
 }
 
+/** Of a network that is not trained here. */
+const PLAIN = { seed: 0, biases: true };
+
 /** Checks a network that was trained elsewhere, whatever its weights and images are. @throws `LP_CONFIG` */
 export function checkPretrained(network: unknown): Pretrained {
   const given = checkKeys(network, ['model', 'normalization', 'classes'], place) as unknown as Pretrained;
   const channels = (given.normalization as { mean?: unknown } | undefined)?.mean;
   checkNormalization(given.normalization, Array.isArray(channels) ? channels.length : 3, inside(place, 'normalization'));
-  checkModel(given.model, ANY_IMAGES, 2, { seed: 0, biases: true }, inside(place, 'model'));
+  checkModel(given.model, ANY_IMAGES, 2, PLAIN, inside(place, 'model'));
   return given;
 }
 

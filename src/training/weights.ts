@@ -5,18 +5,20 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { NDArray } from '../array/ndarray.js';
+import { types } from 'node:util';
+import { most } from '../array/extremes.js';
+import { type NDArray, showShape } from '../array/ndarray.js';
 import { readTensors } from '../array/open.js';
 import { eachPiece, type Turns } from '../array/rows.js';
-import { type AnyArray, storable } from '../array/stored.js';
+import { type AnyArray, fileFault, storable } from '../array/stored.js';
 import { type ErrorCode, LayerpeelError } from '../check/errors.js';
 import { checkPath, inside, option, type Place } from '../check/options.js';
 import { drive } from '../engine/run.js';
 import { checkpointFile } from '../state/checkpoint.js';
 import { isTraining, readTraining, restoreTensors, tensorsOf } from './checkpoint.js';
 import { type ArchitecturePlan, type Trainer, torchEngine } from './engine.js';
-import { type CheckedWeights, checkWeights, familyOf, type Model, type Weights } from './models.js';
-import { ownNames, torchNames } from './torch-names.js';
+import { type CheckedWeights, checkWeights, familyOf, featureDimension, type Model, modelKinds, type Weights } from './models.js';
+import { CLASSIFIER, ownNames, torchNames } from './torch-names.js';
 
 /** As a checkpoint keeps them: without arrays. */
 export function describeWeights(weights: string | Weights): Omit<CheckedWeights, 'tensors'> {
@@ -51,7 +53,7 @@ export async function readWeights(model: unknown, place: Place): Promise<GivenWe
   if (weights === undefined) return undefined;
   const here = inside(place, 'weights');
   const { file, tensors, classifier } = checkWeights(weights, false, here);
-  if (file !== undefined) return { place: here, classifier, ...(await readFile(file, here)) };
+  if (file !== undefined) return { place: here, classifier, ...(await tensorsIn(file, here)) };
   const arrays = Object.entries(tensors ?? {}).map(([name, array]) => {
     const { shape, data } = storable(array, `${here.path}.tensors[${JSON.stringify(name)}]`);
     return [name, { shape, data } as AnyArray] as const;
@@ -59,7 +61,7 @@ export async function readWeights(model: unknown, place: Place): Promise<GivenWe
   return { place: here, source: 'what is given', classifier, tensors: new Map(arrays), unsupported: new Map() };
 }
 
-async function readFile(path: string, place: Place): Promise<Omit<GivenWeights, 'place' | 'classifier'>> {
+async function tensorsIn(path: string, place: Place): Promise<Omit<GivenWeights, 'place' | 'classifier'>> {
   const folder = (await stat(path).catch(() => undefined))?.isDirectory();
   const { file, name, metadata, ...found } = await readTensors(folder ? join(path, checkpointFile) : path);
   const bare = isTraining(metadata) ? ofNetwork(found.tensors) : below(name);
@@ -70,7 +72,7 @@ async function readFile(path: string, place: Place): Promise<Omit<GivenWeights, 
   const [tensors, unsupported] = [part<AnyArray>(found.tensors), part(found.unsupported)];
   if (tensors.size + unsupported.size === 0) {
     const parts = partsOf(Object.keys(found.tensors));
-    const there = parts.length > 0 ? `; it has ${few(parts)}` : '';
+    const there = parts.length > 0 ? `; it has ${few(parts.map(short))}` : '';
     throw new LayerpeelError(
       place.code,
       `${place.path}: ${file} has no tensor${name === undefined ? '' : ` under ${name}`}${there}.`,
@@ -111,19 +113,23 @@ export async function beginWith(handle: Trainer, { kind }: Model, weights: Given
   );
 }
 
-/** The number of classes of the classifier that is asked for; undefined where there is none. */
-export function classesOf({ tensors, classifier }: GivenWeights, { kind, widths }: Model): number | undefined {
+/** The number of classes of the classifier that is asked for; undefined where there is none, or one of another dimension. */
+export function classesOf({ tensors, classifier }: GivenWeights, { kind, widths, ...more }: ArchitecturePlan): number | undefined {
   if (!classifier) return undefined;
-  const layers = (Array.isArray(widths) ? widths : [0, 0]).map((_, k) => `layer${k + 1}.weight`);
-  const names = ownNames(familyOf(kind), [...layers, 'prototypes'], [...tensors.keys()]);
+  const layers = Array.from(kind === 'mlp' ? widths : [], (_, k) => `layer${k + 1}.weight`);
+  const names = ownNames(kind, [...layers, 'prototypes'], [...tensors.keys()]);
   const found = [...names].find(([, { own }]) => own === 'prototypes');
-  return found && tensors.get(found[0])?.shape[0];
+  const [classes = 0, dim] = tensors.get(found?.[0] ?? '')?.shape ?? [];
+  // Of one that does not fit no memory is asked for, whatever it claims.
+  return dim === featureDimension({ kind, widths, ...more }) || classes <= MOST_CLAIMED ? classes || undefined : undefined;
 }
+const MOST_CLAIMED = 4096;
 
 /** Not a part of the network: BatchNorm's count, which only averages without a momentum need. */
 const COUNT = /(?:^|\.)num_batches_tracked$/;
 /** Of the head, which PyTorch's networks have not; it begins as always where there is none. */
 const OF_HEAD = /^norm\./;
+const isClassifier = (own: string): boolean => CLASSIFIER.includes(own as 'biases');
 
 /** The tensors by the network's own names, in float32. */
 async function fit(
@@ -141,31 +147,33 @@ async function fit(
     else extra.push(name);
   }
   const torch = torchNames(family, [...shapes.keys()]);
-  const isNeeded = (own: string) => (own === 'prototypes' || own === 'biases' ? classifier : !OF_HEAD.test(own));
+  const isNeeded = (own: string) => (isClassifier(own) ? classifier : !OF_HEAD.test(own));
   const missing = [...shapes.keys()].filter((own) => isNeeded(own) && !chosen.has(own)).map((own) => torch.get(own) as string);
   const others: string[] = [];
   const misfits: string[] = [];
   for (const [own, name] of chosen) {
     const { shape, data } = tensors.get(name) ?? {};
     const wanted = shapes.get(own) as readonly number[];
-    if (!(data instanceof Float32Array || data instanceof Float64Array))
-      others.push(`${name} (${unsupported.get(name) ?? typeOf(data)})`);
-    else if (String(shape) !== String(wanted)) misfits.push(`${name} is [${shape?.join(', ')}], expected [${wanted.join(', ')}]`);
+    if (!(types.isFloat32Array(data) || types.isFloat64Array(data)))
+      others.push(`${short(name)} (${unsupported.get(name) ?? typeOf(data)})`);
+    else if (String(shape) !== String(wanted))
+      misfits.push(`${short(name)} is ${showShape(shape ?? [])}, expected ${showShape(wanted)}`);
   }
   const faults: readonly [string, readonly string[]][] = [
     ['missing: ', missing],
-    ['not in this network: ', extra],
+    ['not in this network: ', extra.map(short)],
     ['no floats: ', others],
     ['', misfits],
   ];
   if (faults.some(([, names]) => names.length > 0)) {
     const code: ErrorCode = missing.length + extra.length + others.length > 0 ? place.code : 'LP_SHAPE';
     const said = faults.filter(([, names]) => names.length > 0).map(([what, names]) => `${what}${few(names)}`);
-    const part = partMeant(family, chosen, given);
+    const backbone = [...chosen].flatMap(([own, name]) => (isClassifier(own) ? [] : [name]));
+    const part = partMeant(family, backbone, given);
     const stem = tensors.get(chosen.get('conv1.weight') ?? '')?.shape[2];
     const stems: Readonly<Record<number, string>> = { 3: 'small', 7: 'imagenet' };
     const advice = [
-      ...(part === undefined ? [] : [` A part of it is named after a colon: ${source}:${part}.`]),
+      ...(part === undefined ? [] : [` A part of it is named after a colon: ${source}:${short(part)}.`]),
       ...(family === 'resnet' && stem !== undefined && stem !== shapes.get('conv1.weight')?.[2] && stem in stems
         ? [` Its first convolution is that of model.stem '${stems[stem]}'.`]
         : []),
@@ -184,19 +192,24 @@ async function fit(
 const few = (names: readonly string[]): string =>
   `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
 
-const typeOf = (data: unknown): string =>
-  ({ Int32Array: 'int32', BigInt64Array: 'int64', BigUint64Array: 'uint64' })[Object(data).constructor.name as string] ?? 'unknown';
+/** A name of a file, which may be of any length. */
+const short = (name: string): string => (name.length <= 100 ? name : `${name.slice(0, 100)}…`);
+
+const typeOf = (data: unknown): string => (types.isInt32Array(data) ? 'int32' : types.isBigInt64Array(data) ? 'int64' : 'uint64');
 
 /** The part of a checkpoint that may have been meant: that of the names which are known, or else the largest. */
-function partMeant(
-  family: ArchitecturePlan['kind'],
-  chosen: ReadonlyMap<string, string>,
-  given: readonly string[],
-): string | undefined {
-  if (partsOf(given).length === 1 || (chosen.size > 0 && family !== 'mlp')) return undefined;
-  const size = (part: string) => given.filter((name) => name.startsWith(`${part}.`)).length;
-  const parts = partsOf(chosen.size > 0 ? [...chosen.values()] : given).sort((a, b) => size(b) - size(a));
-  return chosen.size === 0 || parts.length === 1 ? parts[0] : undefined;
+function partMeant(family: ArchitecturePlan['kind'], known: readonly string[], given: readonly string[]): string | undefined {
+  if (known.length > 0) {
+    const [part, another] = partsOf(known);
+    return family === 'mlp' && another === undefined && partsOf(given).length > 1 ? part : undefined;
+  }
+  const sizes = new Map<string, number>();
+  for (const name of given) {
+    const [part, rest] = name.split('.', 2) as [string, string?];
+    if (rest !== undefined) sizes.set(part, (sizes.get(part) ?? 0) + 1);
+  }
+  const largest = most(sizes.values());
+  return partsOf(given).length > 1 ? [...sizes].find(([, size]) => size === largest)?.[0] : undefined;
 }
 
 /** A copy in float32, to which later changes of the caller's arrays do nothing. */
@@ -218,13 +231,15 @@ function* float32(data: ArrayLike<number>, where: string): Turns<Float32Array> {
  * @throws `LP_FILE` for the checkpoint
  */
 export async function torchWeights(checkpoint: string): Promise<Record<string, NDArray<Float32Array>>> {
-  const { tensors, progress } = await readTraining(checkPath(checkpoint, option('checkpoint')));
+  const { file, tensors, progress } = await readTraining(checkPath(checkpoint, option('checkpoint')));
   const bare = ofNetwork(tensors);
   const own = new Map(
     Object.entries(tensors).flatMap(([name, tensor]) =>
       bare(name) === undefined ? [] : [[bare(name) as string, tensor] as const],
     ),
   );
-  const names = torchNames(familyOf((progress.config.model as Model).kind), [...own.keys()]);
+  const { kind } = Object(progress.config?.model) as Partial<Model>;
+  if (kind === undefined || !modelKinds.includes(kind)) throw fileFault(file, 'it does not say what network it is of.');
+  const names = torchNames(familyOf(kind), [...own.keys()]);
   return Object.fromEntries([...own].map(([name, tensor]) => [names.get(name) as string, tensor as NDArray<Float32Array>]));
 }

@@ -22,7 +22,10 @@ const network = {
     labelNoise: { share: 0.1 },
     heldOut: ['a'],
   },
-  model: { kind: 'resnet18', head: { normalize: true, scale: 2 }, classifier: { kind: 'fixed-etf' } },
+  model: {
+    ...{ kind: 'resnet18', head: { normalize: true, scale: 2 }, classifier: { kind: 'fixed-etf' } },
+    weights: { file: 'nowhere.pth:state_dict', classifier: false },
+  },
   loss: { kind: 'ldam', largestMargin: 0.5, scale: 30 },
   reweighting: { beta: 0.99, from: 2 },
   optimizer: { learningRate: { kind: 'cosine', value: 0.1, period: 5, warmup: 1 }, momentum: 0.9, weightDecay: { weights: 0.1 } },

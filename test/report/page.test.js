@@ -33,12 +33,16 @@ test('every text is escaped, wherever it stands', () => {
 });
 
 test('parameters are shown by their paths, the objects of a list a row each', () => {
-  const parameters = { a: { b: [1, 2], c: undefined }, runs: [{ gamma: 0.5, rates: { features: 1 } }, 'x'], text: 'y, z' };
+  const parameters = {
+    ...{ a: { b: [1, 2], c: undefined }, runs: [{ gamma: 0.5, rates: { features: 1 } }, 'x'], text: 'y, z' },
+    ...{ weights: Float64Array.of(0.5, 2), wide: BigInt64Array.of(3n), images: { data: new Uint8Array(2 ** 26) } },
+  };
   const rows = Array.from(
     renderPage({ ...page, parameters }).matchAll(/<tr><th scope="row">([^<]*)<\/th><td>([^<]*)<\/td><\/tr>/g),
     ([, key, value]) => `${key}: ${value}`,
   );
-  for (const row of ['a.b: [1, 2]', 'runs[0]: gamma 0.5, rates.features 1', 'runs[1]: x', 'text: y, z']) {
+  const ofArrays = ['weights: [0.5, 2]', 'wide: [3]', 'images.data: 67108864 numbers'];
+  for (const row of ['a.b: [1, 2]', 'runs[0]: gamma 0.5, rates.features 1', 'runs[1]: x', 'text: y, z', ...ofArrays]) {
     assert.ok(rows.includes(row), `${row} in ${rows.join(' | ')}`);
   }
 });

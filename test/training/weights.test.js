@@ -185,8 +185,9 @@ test('weights are found in files of every kind, wrapped or in a part, in any pre
     await refuses('LP_CONFIG', /has no tensor under nothing; it has .*state_dict/, () =>
       seen(of(`${at('part.safetensors')}:nothing`), set),
     );
-    // Layers by the order of their numbers, not of the file; float64; counts of batches.
-    const reversed = Object.fromEntries(Object.entries(renamed((name) => name.replace(/^fc(\d)/, 'net.layers.1$1'))).reverse());
+    // Layers by their numbers (9, 10, 11), in no order of the file or of texts; float64; counts of batches.
+    const numbered = renamed((name) => name.replace(/^fc(\d)/, (_, k) => `net.layers.${8 + Number(k)}`));
+    const reversed = Object.fromEntries(Object.entries(numbered).reverse());
     await same({ tensors: { ...reversed, 'net.num_batches_tracked': { shape: [], data: Int32Array.of(9) } } });
     const wide = Object.fromEntries(
       Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, data: Float64Array.from(data) }]),
@@ -263,6 +264,7 @@ const faults = [
   [{ path: 'a.pth' }, 'LP_CONFIG', /weights\.path is not known/],
   ['', 'LP_CONFIG', /weights\.file is ""/],
   [5, 'LP_CONFIG', /weights is 5/],
+  [{ tensors: { ...tensors, ['a.'.repeat(1e5)]: normals(1) } }, 'LP_CONFIG', /not in this network: (?:a\.){50}…\.$/],
   [{ tensors: {} }, 'LP_CONFIG', /missing: fc1\.weight, fc1\.bias, fc2\.weight and 1 more\.$/],
   [{ tensors: backboneAlone(), classifier: true }, 'LP_CONFIG', /missing: fc3\.weight, fc3\.bias\.$/],
 ];
@@ -317,9 +319,21 @@ test('another architecture is refused with what it lacks, and another stem by it
       /vgg13: missing: features\.0\.bias, features\.3\.weight, .* more; not in this network: layer1\.0\.conv1\.weight, .* more\.$/,
       () => seen({ model: { kind: 'vgg13', weights: { tensors: own } }, normalization }, patterns()),
     );
-    const cifar = renamed((name) => name.replace('.downsample.', '.shortcut.'), own);
-    const [a, b] = [await seen({ model: { ...network, weights: { tensors: own } }, normalization }, patterns()), cifar];
-    assert.equal((await seen({ model: { ...network, weights: { tensors: b } }, normalization }, patterns())).features, a.features);
+    // A network inside another one, beside its classifier.
+    const inside = renamed((name) => (name.startsWith('fc.') ? name : `backbone.${name}`), own);
+    for (const classifier of [false, true]) {
+      await refuses('LP_CONFIG', /missing: conv1\.weight, .* what is given:backbone\.$/, () =>
+        seen({ model: { ...network, weights: { tensors: inside, classifier } }, normalization }, patterns()),
+      );
+    }
+    const featuresOf = async (tensors) =>
+      (await seen({ model: { ...network, weights: { tensors } }, normalization }, patterns())).features.data;
+    const features = await featuresOf(own);
+    const wrapped = renamed((name) => `model.module.${name.replace('.downsample.', '.shortcut.')}`, own);
+    assert.is(distance(await featuresOf(wrapped), features), 0);
+    await refuses('LP_CONFIG', /resnet18: not in this network: model\.module\.extra\.$/, () =>
+      featuresOf({ ...wrapped, 'model.module.extra': normals(1) }),
+    );
   }));
 
 test('a training goes on from another one, and a run that is resumed needs its weights no more', () =>
@@ -357,6 +371,22 @@ test('a training goes on from another one, and a run that is resumed needs its w
     }
     assert.is((await readNetwork(after)).epochs, 1);
     assert.equal((await seen(after, set)).features.shape, [12, 7]);
+  }));
+
+test('claims of a file cost no memory; a checkpoint of no known network is refused', () =>
+  withFolder({}, async (folder) => {
+    const claimed = { ...tensors, 'fc3.weight': { shape: [2 ** 30, 0], data: new Float32Array(0) } };
+    await refuses('LP_SHAPE', /fc3\.weight is \[1073741824, 0\], expected \[2, 7\]/, () =>
+      seen(of({ tensors: claimed, classifier: true }), set),
+    );
+    const file = join(folder, 'checkpoint.safetensors');
+    for (const progress of [{}, { config: { model: { kind: 'mpl' } } }]) {
+      const text = JSON.stringify({ history: [], observations: [], ...progress });
+      await writeSafetensors(file, { 'model.prototypes': normals(2, 2) }, { layerpeel: 'training', progress: text });
+      await refuses('LP_FILE', /does not say what network it is of/, () => torchWeights(folder));
+    }
+    await refuses('LP_FILE', /nowhere/, () => torchWeights(join(folder, 'nowhere')));
+    await refuses('LP_OPTION', /checkpoint is 5/, () => torchWeights(5));
   }));
 
 test('a network from elsewhere is refused for what it lacks', async () => {
