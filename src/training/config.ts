@@ -25,6 +25,7 @@ import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
 import { checkSetNames, type Distance, distances } from '../evaluation/files.js';
 import { checkLoss, type Loss, lossKinds, type Regularization } from '../losses/losses.js';
+import { balancedLengths } from '../theory/fixed-etf.js';
 import type { NetworkLossPlan } from './engine.js';
 import type { Model } from './models.js';
 
@@ -83,8 +84,11 @@ export interface Optimizer {
 export type TrainingLoss =
   | Exclude<Loss, { kind: 'dot-regression' }>
   | (Extract<Loss, { kind: 'dot-regression' }> & {
-      /** Lengths of prototypes that weigh classes alike: by the counts of each batch, as the released code has them. @default false */
-      readonly balanced?: boolean;
+      /**
+       * Lengths of prototypes that weigh classes alike, as `balancedLengths` has them: `paper`, `N/(K n_k)` by the counts of the training
+       * set; `released`, by those of each batch, of the convention `lengths`, which `true` stands for too. @default false
+       */
+      readonly balanced?: boolean | 'paper' | 'released';
     })
   | {
       /** Margins by class sizes (Cao et al. 2019); features and prototypes count by their directions. */
@@ -331,11 +335,12 @@ export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, pl
   const here = inside(place, 'loss');
   const kind = checkChoice((config.loss as { kind?: unknown } | null)?.kind, trainingLosses, inside(here, 'kind'));
   const ldam = kind === 'ldam' ? checkLdam(config.loss, counts, here) : undefined;
-  const balanced =
-    kind === 'dot-regression' && 'balanced' in config.loss && checkBoolean(config.loss.balanced, inside(here, 'balanced'));
-  const { balanced: _, ...loss } = config.loss as Record<string, unknown>;
-  if (balanced && loss.convention !== 'lengths') {
-    throw new LayerpeelError(place.code, `${here.path}.balanced belongs to the convention 'lengths'; set convention.`);
+  const { balanced: given, ...loss } = config.loss as Record<string, unknown>;
+  const balanced = kind === 'dot-regression' ? checkBalanced(given ?? false, loss, here) : undefined;
+  if (balanced === 'paper') {
+    const lengths = balancedLengths(counts);
+    if (loss.convention === 'lengths') loss.prototypeLength = lengths;
+    else loss.prototypeEnergy = lengths.map((length) => length ** 2);
   }
   if ('softLabels' in loss) {
     throw new LayerpeelError(
@@ -368,12 +373,31 @@ export function checkTrainingLoss(config: TrainingConfig, counts: Int32Array, pl
     meanRegularization: (regularization?.normalization ?? 'sum') !== 'sum',
     rescaled: checkBoolean(config.rescaled ?? false, inside(place, 'rescaled')),
     cosine: ldam !== undefined,
-    balanced,
+    balanced: balanced === 'released',
     ...(ldam && { ldamMargins: ldam.margins }),
     ldamScale: ldam?.scale ?? 1,
     weightsFrom: weights?.from ?? 0,
     meanByWeights: weights?.mean === 'weights',
   };
+}
+
+/** How prototypes' lengths weigh classes alike, if they do. */
+function checkBalanced(given: unknown, loss: Record<string, unknown>, place: Place): 'paper' | 'released' | undefined {
+  if (given === false) return undefined;
+  const balanced = given === true ? 'released' : checkChoice(given, ['paper', 'released'] as const, inside(place, 'balanced'));
+  if (balanced === 'released' && loss.convention !== 'lengths') {
+    throw new LayerpeelError(
+      place.code,
+      `${place.path}.balanced belongs to the convention 'lengths'; set convention, or balanced to 'paper'.`,
+    );
+  }
+  const odd = ['prototypeEnergy', 'prototypeLength'].find((key) => balanced === 'paper' && loss[key] !== undefined);
+  if (odd)
+    throw new LayerpeelError(
+      place.code,
+      `${place.path} has ${odd} and balanced 'paper', which is lengths of prototypes; give one of them.`,
+    );
+  return balanced;
 }
 
 function checkLdam(given: unknown, counts: Int32Array, place: Place): { margins: Float64Array; scale: number } {

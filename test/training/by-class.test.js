@@ -3,11 +3,11 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { balancedLengths, gradientSharesSync, readNpy } from 'layerpeel';
+import { balancedLengths, gradientSharesSync, lossAndGradientSync, readNpy } from 'layerpeel';
 import { classMeasures, train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run } from '../cli/run.js';
-import { distance } from '../helpers.js';
+import { distance, near, refuses } from '../helpers.js';
 import { idxFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
@@ -20,6 +20,9 @@ const base = { data, model: { kind: 'mlp', widths: [8, 5] }, optimizer: { learni
 const model = (head, classifier) => ({ ...base.model, ...(head && { head }), ...(classifier && { classifier }) });
 const entropy = { kind: 'cross-entropy' };
 const lengthsConvention = { kind: 'dot-regression', convention: 'lengths' };
+
+/** N/(K n_k) */
+const own = counts.map((count) => total / (4 * count));
 
 /** Weights (1−β)/(1−β^n), and of mean 1 over the samples: what a mean by weights makes of them. */
 const weights = counts.map((count) => 0.1 / (1 - 0.9 ** count));
@@ -62,6 +65,17 @@ const CASES = {
       featureLength: 1,
     }),
   ],
+  "dot regression by the training set's lengths": [
+    {
+      loss: { kind: 'dot-regression', balanced: 'paper', featureEnergy: 3 },
+      model: model({ normalize: true }, { kind: 'fixed-etf' }),
+    },
+    Array(2).fill({ kind: 'dot-regression', prototypeEnergy: own.map((each) => each ** 2), featureEnergy: 3 }),
+  ],
+  "learnable dot regression by the training set's lengths, of the convention lengths": [
+    { loss: { ...lengthsConvention, balanced: 'paper' }, model: model({ normalize: true }) },
+    Array(2).fill({ ...lengthsConvention, prototypes: 'learnable', prototypeLength: own, featureLength: 1 }),
+  ],
   unhinged: [{ loss: { kind: 'unhinged', gamma: 0.3 } }, Array(2).fill({ kind: 'unhinged', gamma: 0.3 })],
 };
 
@@ -74,7 +88,11 @@ for (const [name, [change, losses]] of Object.entries(CASES)) {
     const fixed = change.model?.classifier?.kind === 'fixed-etf';
     for await (const epoch of train({ ...base, ...change })) {
       const { features, labels } = await epoch.output('train');
-      const found = gradientSharesSync(losses[epoch.epoch - 1], { features, labels, ...(await epoch.classifier()) });
+      const state = { features, labels, ...(await epoch.classifier()) };
+      const loss = losses[epoch.epoch - 1];
+      const { value } = lossAndGradientSync(loss, state);
+      near(epoch.measures.trainLoss, value, 1e-5 * (1 + Math.abs(value)), 'the loss that training measures');
+      const found = gradientSharesSync(loss, state);
       const featureNorm = counts.map((count, c) =>
         Array.from(labels).reduce(
           (sum, label, i) => sum + (label === c ? Math.hypot(...features.data.subarray(5 * i, 5 * i + 5)) / count : 0),
@@ -90,18 +108,34 @@ for (const [name, [change, losses]] of Object.entries(CASES)) {
       for (const [measure, values] of Object.entries(expected)) {
         const { shape, data: all } = epoch.byClass[measure];
         assert.equal(shape, [epoch.epoch, 4]);
-        const own = all.subarray(4 * (epoch.epoch - 1));
+        const last = all.subarray(4 * (epoch.epoch - 1));
         assert.ok(
-          distance(own, Float64Array.from(values)) < 1e-5 * (1e-3 + Math.max(...values)),
-          `${measure}: ${own}, not ${values}`,
+          distance(last, Float64Array.from(values)) < 1e-5 * (1e-3 + Math.max(...values)),
+          `${measure}: ${last}, not ${values}`,
         );
         // Dot regression has one prototype a sample, its own.
         const nothing = fixed || (measure === 'push' && losses[0].kind === 'dot-regression');
-        assert.ok(nothing || own.some((value) => value > 0), measure);
+        assert.ok(nothing || last.some((value) => value > 0), measure);
       }
     }
   });
 }
+
+test("the paper's lengths bound what a class has in the backbone's gradient alike; other lengths beside them are refused", async () => {
+  const fixed = { model: model({ normalize: true }, { kind: 'fixed-etf' }), epochs: 1 };
+  for await (const { byClass } of train({ ...base, ...fixed, loss: { kind: 'dot-regression', balanced: 'paper' } })) {
+    assert.ok(byClass.backbone.data.every((value) => value > 0 && value <= 2 / 4));
+  }
+  for (const [pattern, loss] of [
+    [/balanced is "papers"; did you mean 'paper'/, { kind: 'dot-regression', balanced: 'papers' }],
+    [/balanced is 1; expected/, { kind: 'dot-regression', balanced: 1 }],
+    [/belongs to the convention 'lengths'/, { kind: 'dot-regression', balanced: 'released' }],
+    [/has prototypeEnergy and balanced/, { kind: 'dot-regression', balanced: 'paper', prototypeEnergy: 2 }],
+    [/has prototypeLength and balanced/, { ...lengthsConvention, balanced: 'paper', prototypeLength: 2 }],
+  ]) {
+    await refuses('LP_CONFIG', pattern, () => train({ ...base, ...fixed, loss }).next());
+  }
+});
 
 test('of LDAM there are lengths alone; what is not measured is NaN, also where a run goes on', async () => {
   for await (const { byClass } of train({ ...base, loss: { kind: 'ldam' }, epochs: 1 })) {

@@ -310,11 +310,12 @@ function figureOf(plan: FigurePlan, rows: readonly Row[], { config, counts }: Tr
     return curve ? [{ name, column, ...curve, color: place, style: place }] : [];
   });
   // Of a fixed simplex alone there is nothing to see; beside what moves it stays, to compare with.
-  if (series.every(({ column }) => isFixed(config) && ofPrototypes(column))) return [];
+  const moving = series.filter(({ column }) => !(isFixed(config) && ofPrototypes(column)));
+  if (moving.length === 0) return [];
   const chart: LineChart = {
     title: plan.title,
     x: { title: 'epoch', whole: true },
-    y: { ...plan.y, scale: plan.y.scale === 'log' && falls(series) ? 'log' : 'linear' },
+    y: { ...plan.y, scale: plan.y.scale === 'log' && falls(moving, series) ? 'log' : 'linear' },
     series: series.map(({ column: _, ...drawn }) => drawn),
     rules: plan.rule ? [plan.rule(counts.length)] : [],
   };
@@ -341,11 +342,11 @@ function curveOf(rows: readonly Row[], column: string, factor: number): Pick<Ser
   return { x: measured.map((row) => row.epoch as number), y: measured.map((row) => factor * (row[column] as number)) };
 }
 
-/** Whether values go far enough for a logarithm, and can. */
-function falls(series: readonly Pick<Series, 'y'>[]): boolean {
-  const values = series.flatMap(({ y }) => Array.from(y));
-  const lowest = least(values);
-  return lowest > 0 && most(values) > 5 * lowest;
+/** Whether values go far enough for a logarithm, and what is drawn can. */
+function falls(series: readonly Pick<Series, 'y'>[], drawn = series): boolean {
+  const valuesOf = (some: typeof series) => some.flatMap(({ y }) => Array.from(y));
+  const values = valuesOf(series);
+  return least(valuesOf(drawn)) > 0 && most(values) > 5 * least(values);
 }
 
 function theorySection(theory: Comparison | string): Section {

@@ -170,6 +170,25 @@ test('classes stand by their training samples, at the last epoch that was measur
   assert.not.ok(figuresFrom({ ...made, byClass: byClass([rows[2]]) }).page.sections.some(({ title }) => title === 'Classes'));
 });
 
+test('what rounding leaves of fixed prototypes sets no scale; their lines and names stay', () => {
+  const fixed = { ...config, model: { kind: 'mlp', classifier: { kind: 'fixed-etf' } } };
+  const history = (last) =>
+    [0.8, last].map((featureNormVariation, i) => ({
+      ...epochs(2)[i],
+      ...{ featureNormVariation, prototypeNormVariation: 1e-8, centeredPrototypeNormVariation: 2e-8 },
+    }));
+  const drawn = (last, own) => figuresFrom({ config: own, history: history(last) }).figures['nc2-norms'];
+  for (const own of [fixed, config]) {
+    assert.equal(
+      drawn(0.4, own).series.map(({ name }) => name),
+      ['class means', 'centred prototypes', 'prototypes'],
+    );
+  }
+  assert.is(drawn(0.4, fixed).y.scale, 'linear');
+  assert.is(drawn(0.01, fixed).y.scale, 'log');
+  assert.is(drawn(0.4, config).y.scale, 'log');
+});
+
 /** Three epochs in which every column has values of its own, each a tenth of the one before. */
 function distinct() {
   const own = [
