@@ -42,6 +42,8 @@ export interface Context {
   folder(id: string): Promise<RunFolder>;
   /** Says how much is done, 0 … 1, and what is being done. */
   progress(share: number, doing: string): void;
+  /** The same of what changes every second: on a terminal alone. */
+  live(share: number, doing: string): void;
   /** A line for people, on standard error. */
   log(line: string): void;
 }

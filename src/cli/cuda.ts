@@ -17,8 +17,8 @@ export const command: Command = {
     'info     Says which GPUs can be used, with driver, memory and the cuBLAS in use, or exactly why not.',
   options: {},
   examples: ['layerpeel cuda info', 'layerpeel cuda install', 'layerpeel cuda info --json'],
-  async run({ args, signal, log }: Context): Promise<Outcome> {
-    const cublas = actionOf(args[0], ACTIONS) === 'install' ? await installCublas({ signal, log }) : undefined;
+  async run({ args, signal, log, live }: Context): Promise<Outcome> {
+    const cublas = actionOf(args[0], ACTIONS) === 'install' ? await installCublas({ signal, log, onStage: live }) : undefined;
     const report = deviceReport();
     const installed = cublas === undefined ? '' : `cuBLAS is in ${cublas}.\n`;
     return { text: installed + textOf(report), json: { ...(cublas !== undefined && { cublas }), ...report } };

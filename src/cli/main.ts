@@ -67,6 +67,7 @@ async function run(command: Command, { args, options, settings }: Parsed): Promi
     settings,
     signal: stopOnSignal(),
     progress: (share, doing) => progress.update(share, doing),
+    live: (share, doing) => progress.live(share, doing),
     log,
     async folder(id) {
       folder = await RunFolder.claim({

@@ -38,6 +38,11 @@ export class Progress {
     this.drawn = true;
   }
 
+  /** On a terminal alone. */
+  live(share: number, doing: string): void {
+    if (this.terminal) this.update(share, doing);
+  }
+
   /** A line of its own; a bar is drawn again at the next update. */
   log(line: string): void {
     this.clear();

@@ -18,8 +18,8 @@ export const command: Command = {
     'info     Says whether networks can be trained here, on what, and why not.',
   options: {},
   examples: ['layerpeel torch install', 'LIBTORCH=/opt/libtorch layerpeel torch install', 'layerpeel torch info --json'],
-  async run({ args, signal, log }: Context): Promise<Outcome> {
-    if (actionOf(args[0], ACTIONS) === 'install') await installTorch({ signal, log });
+  async run({ args, signal, log, live }: Context): Promise<Outcome> {
+    if (actionOf(args[0], ACTIONS) === 'install') await installTorch({ signal, log, onStage: live });
     const { usable, statement, info } = torchState();
     return { text: `libtorch is ${statement}`, json: { usable, statement, ...info } };
   },

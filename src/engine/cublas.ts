@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../package.js';
-import { type InstallOptions, makeEnvironment, maker } from './environment.js';
+import { type InstallOptions, makeEnvironment, maker, stages } from './environment.js';
 
 /** The version that `layerpeel cuda install` gets: of the CUDA that the binaries are built with. */
 const cublasVersion = '13.0.*';
@@ -25,10 +25,15 @@ export function ownCublas(): string {
  * Installs cuBLAS for this package alone, unless that is done; its folder.
  * @throws `LP_NOT_BUILT` with what is missing and what to do, `LP_ABORTED`
  */
-export async function installCublas({ signal, log = () => {} }: InstallOptions = {}): Promise<string> {
+export async function installCublas({ signal, log = () => {}, onStage }: InstallOptions = {}): Promise<string> {
   const found = ownCublas();
   if (found) return found;
   log(`Installing nvidia-cublas ${cublasVersion} into ${ownEnvironment}; some 400 MB come over the network …`);
-  await makeEnvironment(ownEnvironment, [`nvidia-cublas==${cublasVersion}`], maker('cuBLAS', signal));
+  const stage = stages(onStage);
+  try {
+    await makeEnvironment(ownEnvironment, [`nvidia-cublas==${cublasVersion}`], maker('cuBLAS', signal, stage.line));
+  } finally {
+    stage.end();
+  }
   return ownCublas();
 }

@@ -9,7 +9,7 @@ import { availableParallelism, freemem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { textIfAny } from '../array/files.js';
-import { type InstallOptions, makeEnvironment, maker, type Run } from '../engine/environment.js';
+import { type InstallOptions, makeEnvironment, maker, type Run, stages } from '../engine/environment.js';
 import { packageRoot, version } from '../package.js';
 import { binary, buildFolder } from './engine.js';
 import { findLibtorch, type Libtorch, ownEnvironment } from './libtorch.js';
@@ -22,12 +22,17 @@ export const torchVersion = '2.13.0';
 const COMPILER_MEMORY = 2e9;
 
 /** @throws `LP_NOT_BUILT` with what is missing and what to do, `LP_ABORTED` */
-export async function installTorch({ signal, log = () => {} }: InstallOptions = {}): Promise<Libtorch> {
-  const run = maker('The libtorch extension', signal);
-  const libtorch = findLibtorch() ?? (await fetchLibtorch(run, log));
-  await build(libtorch, run, log);
-  await run(process.execPath, fileURLToPath(new URL('prove.js', import.meta.url)));
-  return libtorch;
+export async function installTorch({ signal, log = () => {}, onStage }: InstallOptions = {}): Promise<Libtorch> {
+  const stage = stages(onStage);
+  const run = maker('The libtorch extension', signal, stage.line);
+  try {
+    const libtorch = findLibtorch() ?? (await fetchLibtorch(run, log));
+    await build(libtorch, run, log);
+    await run(process.execPath, fileURLToPath(new URL('prove.js', import.meta.url)));
+    return libtorch;
+  } finally {
+    stage.end();
+  }
 }
 
 async function fetchLibtorch(run: Run, log: (line: string) => void): Promise<Libtorch> {

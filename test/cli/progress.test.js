@@ -45,4 +45,15 @@ test('pipes and CI get plain lines, and few of them', () => {
   }
 });
 
+test('what changes every second is for a terminal alone', () => {
+  const draw = (progress) => progress.live(0.4, 'Collecting torch, 3 s');
+  assert.match(watch({ isTTY: true, columns: 60 }, { NO_COLOR: '1' }, draw), /40% {2}Collecting torch, 3 s/);
+  for (const [isTTY, env] of [
+    [false, {}],
+    [true, { CI: 'true' }],
+  ]) {
+    assert.is(watch({ isTTY, columns: 60 }, env, draw), '');
+  }
+});
+
 test.run();
