@@ -15,6 +15,7 @@
  * `2 n_k ‖w_k‖/N`: `2/K`, each the same, at the lengths `N/(K n_k)`.
  */
 import { type CheckedState, checkState, type Float, indicesByClass, type NDArray, type State, shared } from '../array/ndarray.js';
+import { eachRow } from '../array/rows.js';
 import { type Control, checkOptions } from '../check/control.js';
 import { OverflowError } from '../check/errors.js';
 import { option } from '../check/options.js';
@@ -89,7 +90,9 @@ export function* splitGradient(checked: CheckedState, plan: EngineLoss, onProgre
       for (let at = c * dim; at < (c + 1) * dim; at++)
         into[at] = (into[at] as number) + share * (gradient.prototypes[at] as number);
     }
-    for (const length of lengthsOf(gradient.features, dim)) backbone[label] = (backbone[label] as number) + share * length;
+    yield* eachRow(count, dim, (_, at) => {
+      backbone[label] = (backbone[label] as number) + share * normOf(gradient.features.subarray(at, at + dim));
+    });
     done += count;
     onProgress?.(done / samples);
   }

@@ -6,9 +6,10 @@
  * lengths, without augmentation, rescaled rates, and the regularization of features. Of LDAM, which moves each sample's own logit by a
  * margin, nothing is said but lengths.
  */
-import { checkState, type NDArray, type State } from '../array/ndarray.js';
+import { type CheckedState, checkState, type NDArray, type State } from '../array/ndarray.js';
+import { eachRow } from '../array/rows.js';
 import type { Control } from '../check/control.js';
-import { drive } from '../engine/run.js';
+import { drive, type Steps } from '../engine/run.js';
 import { splitGradient } from '../losses/gradient-shares.js';
 import type { EngineLoss } from '../losses/losses.js';
 import { normOf } from '../state/states.js';
@@ -61,31 +62,29 @@ export function lastByClass(byClass: ByClass): { epoch: number; of: Record<Class
  * Measures features `[n, p]` as they enter the logits, and the classifier that they meet.
  * @param epoch from 0, on which class weights may depend
  */
-export async function measureByClass(
-  state: State,
-  plan: TrainerPlan,
-  epoch: number,
-  control: Control,
-): Promise<Partial<Record<ClassMeasure, Float64Array>>> {
-  const checked = checkState(state);
-  const { features, labels, counts, classes, dim } = checked;
+export const measureByClass = async (state: State, plan: TrainerPlan, epoch: number, control: Control) =>
+  drive(measureSteps(checkState(state), plan, epoch), control);
+
+function* measureSteps(state: CheckedState, plan: TrainerPlan, epoch: number): Steps<Partial<Record<ClassMeasure, Float64Array>>> {
+  const { features, labels, counts, classes, samples, dim } = state;
   const featureNorm = new Float64Array(classes);
-  for (const [i, label] of labels.entries()) {
-    featureNorm[label] =
-      (featureNorm[label] as number) + normOf(features.subarray(i * dim, (i + 1) * dim)) / (counts[label] as number);
-  }
+  yield* eachRow(samples, dim, (i, at) => {
+    const label = labels[i] as number;
+    featureNorm[label] = (featureNorm[label] as number) + normOf(features.subarray(at, at + dim)) / (counts[label] as number);
+  });
   const loss = lossOf(plan, counts, epoch);
   if (!loss) return { featureNorm };
-  const found = await drive(splitGradient(checked, loss), control).catch((error) => {
+  try {
+    const { pullNorms, pushNorms, backbone } = yield* splitGradient(state, loss);
+    const [pull, push] = plan.fixedPrototypes ? [new Float64Array(classes), new Float64Array(classes)] : [pullNorms, pushNorms];
+    return { featureNorm, pull, push, backbone };
+  } catch (error) {
     // As of collapse: of numbers that have all but left their range there is nothing to measure. Nor where a feature is zero whose
     // length the loss divides by.
-    if (['LP_OVERFLOW', 'LP_NOT_FINITE', ...(loss.ownLength ? ['LP_OPTION'] : [])].includes(error.code)) return undefined;
+    const { code } = error as { code?: string };
+    if (code === 'LP_OVERFLOW' || code === 'LP_NOT_FINITE' || (code === 'LP_OPTION' && loss.ownLength)) return { featureNorm };
     throw error;
-  });
-  if (!found) return { featureNorm };
-  const none = new Float64Array(classes);
-  const { pullNorms, pushNorms, backbone } = found;
-  return { featureNorm, backbone, ...(plan.fixedPrototypes ? { pull: none, push: none } : { pull: pullNorms, push: pushNorms }) };
+  }
 }
 
 /** The loss on features as they enter the logits, all of them one batch. */
