@@ -32,7 +32,7 @@ struct Session {
 
   int64_t bytes() const { return size; }
 
-  // After a call that may have changed it.
+  // After a call that may have changed that of any run.
   void weigh() {
     size = std::visit(
         [](const auto& all) {
@@ -127,8 +127,8 @@ Napi::Value descent_add(Call& call) {
           auto run = std::make_unique<ProjectedDescent<T>>(plan, from, target_features.get(), target_prototypes.get());
           *projected = {run->projected[0], run->projected[1]};
           const auto turn = session->turns.take(false);
+          session->size += static_cast<int64_t>(run->bytes());
           std::get<Runs<T>>(session->runs).push_back(std::move(run));
-          session->weigh();
         },
         [=](Napi::Env env) {
           return named(env, {{"features", (*projected)[0]},

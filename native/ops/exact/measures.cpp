@@ -20,6 +20,14 @@ Scaled sum(const std::vector<Scaled>& terms) {
   return out.value == 0 ? Scaled{0, 0} : out;
 }
 
+// x² + y² times e^{2 log}, whatever the size of x and y.
+Scaled square_of(double x, double y, double log) {
+  const double square = x * x + y * y;
+  if (square > 1e-280 && square < 1e280) return {square, 2 * log};
+  const double length = std::hypot(x, y);
+  return length > 0 ? Scaled{1, 2 * (log + std::log(length))} : Scaled{0, 0};
+}
+
 }  // namespace
 
 TrajectoryMeasure trajectory_measure(const std::string& name) {
@@ -92,11 +100,10 @@ Scaled Trajectory<T>::side_norm(const Propagation& at, Side side) const {
   std::vector<Scaled> squares;
   for (size_t g = 0; g < pairs_.size(); g++) {
     const Mat2 group = at.pairs[g].p * origin_.groups[g];
-    const double length = side == Side::features ? std::hypot(group.hh, group.hw) : std::hypot(group.wh, group.ww);
-    if (length > 0) squares.push_back({1, 2 * (at.pairs[g].log + std::log(length))});
+    const auto [x, y] = side == Side::features ? std::pair(group.hh, group.hw) : std::pair(group.wh, group.ww);
+    if (x != 0 || y != 0) squares.push_back(square_of(x, y, at.pairs[g].log));
   }
-  if (side == Side::features && origin_.rest > 0)
-    squares.push_back({1, 2 * (at.rest_log + std::log(std::abs(at.rest) * origin_.rest))});
+  if (side == Side::features && origin_.rest > 0) squares.push_back(square_of(at.rest * origin_.rest, 0, at.rest_log));
   const Scaled square = sum(squares);
   return {std::sqrt(square.value), square.log / 2};
 }
