@@ -1,6 +1,7 @@
 /**
  * What a command of the command line is, how its arguments are read, and its help.
  */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { most } from '../array/extremes.js';
 import { checkChoice, nearest, option } from '../check/options.js';
@@ -81,6 +82,13 @@ const COMMON: Readonly<Record<string, Option>> = {
   verbose: { help: 'Say where an error came from' },
   help: { short: 'h', help: 'Show this help' },
 };
+
+/** Of `--jobs`. @throws UsageError */
+export function jobsOf(given: string | true): number {
+  const jobs = Number(given);
+  if (Number.isSafeInteger(jobs) && jobs >= 1 && jobs <= 1024) return jobs;
+  throw new UsageError(`--jobs is ${given}; expected how many runs at a time, such as ${availableParallelism()}.`);
+}
 
 /** The option of every command that takes a configuration. */
 export const SET: Option = {

@@ -2,25 +2,34 @@
  * `layerpeel reproduce`: the papers' numerical experiments, each with a verdict.
  */
 
+import { checkChoice } from '../check/options.js';
 import { CONFIG } from '../configuration/file.js';
-import type { Experiment } from '../experiments/experiment.js';
+import { budgets, type Experiment } from '../experiments/experiment.js';
+import { findSets, whereToPut } from '../experiments/image-sets.js';
 import { experimentPage, experiments, papers } from '../experiments/index.js';
 import { checkParameters, named, parameterRows } from '../experiments/parameters.js';
 import type { Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
-import { aligned, type Command, type Context, type Outcome, SET, UsageError, unknown } from './command.js';
+import { aligned, asUsage, type Command, type Context, jobsOf, type Outcome, SET, UsageError, unknown } from './command.js';
 import { withSettings } from './config-file.js';
 
 export const command: Command = {
   name: 'reproduce',
-  summary: "Run a paper's numerical experiment and set its statements beside what is measured",
+  summary: "Run a paper's experiment and set its statements beside what is measured",
   positionals: ['[ID]'],
   description:
-    'Runs an experiment of the papers with the exact engine and writes a run folder with a report: the figures, and each of the\n' +
-    "paper's statements beside the measured number. Without ID, or with --list, lists the experiments.\n\n" +
+    'Runs an experiment of the papers and writes a run folder with a report: the figures, and each of the paper’s statements and\n' +
+    'numbers beside what is measured. The numerical ones are computed by the exact engine in seconds to minutes; those with networks are\n' +
+    'studies of trainings, which go on where they were stopped when they are given the same --out. Without ID, or with --list, lists all.\n\n' +
     aligned(Object.entries(papers)),
   options: {
     list: { help: 'List the experiments' },
+    budget: {
+      value: 'BUDGET',
+      help: 'Of networks: smoke (minutes), small (hours on two cores) or paper (all that is printed); default: paper',
+    },
+    data: { value: 'DIR', help: 'Of networks: the folder of their sets of images, a folder each; default: data' },
+    jobs: { value: 'N', short: 'j', help: 'Of networks: trainings at a time, each with its part of the threads; default: 1' },
     set: {
       ...SET,
       help: 'Set a parameter, by its name or the paper’s letter, as often as need be; reproduce ID --help lists them',
@@ -30,11 +39,17 @@ export const command: Command = {
     'layerpeel reproduce',
     'layerpeel reproduce fig1 --out runs/fig1',
     'layerpeel reproduce lp-fig2 --set K=20 --set steps=10000',
+    'layerpeel reproduce ul-table2 --budget small --data ~/data --jobs 2 --out runs/table2',
   ],
   more([id]) {
     if (id === undefined) return aligned(experiments.map((each) => [each.id, `--set ${Object.keys(each.config).join(', ')}`]));
-    const { source, config } = find(id);
-    return `Parameters of ${source}, as the paper has them:\n${aligned(parameterRows(config))}`;
+    const { source, config, networks } = find(id);
+    return [
+      `Parameters of ${source}, as the paper has them:\n${aligned(parameterRows(config))}`,
+      ...(networks
+        ? [`Images, in the folder of --data:\n${networks.sets.map((name) => `  ${whereToPut(name, 'data')}`).join('\n')}`]
+        : []),
+    ].join('\n\n');
   },
   async run(context: Context): Promise<Outcome> {
     const [id] = context.args;
@@ -42,11 +57,12 @@ export const command: Command = {
     if (id === undefined || context.options.list) return list();
     const experiment = find(id);
     const { title, source, summary } = experiment;
-    const settings = context.settings.map((setting) => named(setting, experiment.config));
-    const config = checkParameters(withSettings(experiment.config, settings), experiment.config, CONFIG);
+    const { defaults, data, jobs } = await budgetOf(experiment, context.options);
+    const settings = context.settings.map((setting) => named(setting, defaults));
+    const config = checkParameters(withSettings(defaults, settings), experiment.config, CONFIG);
     const folder = await (await context.folder(experiment.id)).begin(config);
     const { signal, progress } = context;
-    const findings = await experiment.run({ signal, progress, folder }, config);
+    const findings = await experiment.run({ signal, progress, folder, data, jobs }, config);
     const { verdicts } = findings;
     const report = await folder.report(experimentPage(experiment, config, findings));
     return {
@@ -55,6 +71,19 @@ export const command: Command = {
     };
   },
 };
+
+/** What is run, unless set otherwise, and on which images, which are looked for before anything else. @throws UsageError, `LP_FILE` */
+async function budgetOf({ id, config, networks }: Experiment, { budget, data = 'data', jobs }: Context['options']) {
+  if (!networks) {
+    const given = Object.entries({ budget, jobs, ...(data !== 'data' && { data }) }).find(([, value]) => value !== undefined);
+    if (given)
+      throw new UsageError(`--${given[0]} is for experiments with networks, and ${id} is computed without any; leave it out.`);
+    return { defaults: config, data: '', jobs: 1 };
+  }
+  const which = asUsage(() => checkChoice(budget ?? 'paper', budgets, { path: '--budget', code: 'LP_OPTION' }));
+  await findSets(networks.sets, data as string);
+  return { defaults: networks.budgets[which], data: data as string, jobs: jobs === undefined ? 1 : jobsOf(jobs) };
+}
 
 /** `fig1` will do for `ul-fig1`. @throws UsageError */
 function find(id: string): Experiment {

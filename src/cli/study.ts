@@ -1,14 +1,13 @@
 /**
  * `layerpeel study`: many runs of one configuration that differ along axes, and the tables of them.
  */
-import { availableParallelism } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { checkChoice } from '../check/options.js';
 import { readConfiguration } from '../configuration/file.js';
 import type { StudyConfig } from '../study/config.js';
 import { RERUN, type StudyOptions, study } from '../study/study.js';
 import { cellText, headings, rowsOf, type StudyTable } from '../study/table.js';
-import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { aligned, asUsage, type Command, type Context, jobsOf, type Outcome, UsageError } from './command.js';
 
 const EXAMPLE: StudyConfig = {
   command: 'simulate',
@@ -93,12 +92,6 @@ export const command: Command = {
     };
   },
 };
-
-function jobsOf(given: string | true): number {
-  const jobs = Number(given);
-  if (Number.isSafeInteger(jobs) && jobs >= 1 && jobs <= 1024) return jobs;
-  throw new UsageError(`--jobs is ${given}; expected how many runs at a time, such as ${availableParallelism()}.`);
-}
 
 const rerunOf = (given: string | true): NonNullable<StudyOptions['rerun']> =>
   asUsage(() => checkChoice(given, RERUN, { path: '--rerun', code: 'LP_OPTION' }));

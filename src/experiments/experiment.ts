@@ -5,7 +5,13 @@
 import type { Control } from '../check/control.js';
 import type { PageFigure, Section, Verdict } from '../report/page.js';
 import type { RunFolder } from '../report/run-folder.js';
+import type { StudyConfig } from '../study/config.js';
+import type { SetName, Sources } from './image-sets.js';
 import type { Parameters } from './parameters.js';
+
+/** How much of a paper's protocol is run: all that is printed, or less of it, which is no reproduction. */
+export const budgets = ['smoke', 'small', 'paper'] as const;
+export type Budget = (typeof budgets)[number];
 
 export interface Experiment<P = Parameters> {
   /** `fig1`: what `layerpeel reproduce` is called with. */
@@ -17,8 +23,19 @@ export interface Experiment<P = Parameters> {
   readonly summary: string;
   /** The paper's setting: what it is run with unless told otherwise. */
   readonly config: P;
+  /** Of an experiment with networks. */
+  readonly networks?: Networks<P> | undefined;
   /** @param config like `config` */
   run(context: ExperimentContext, config: P): Promise<Findings>;
+}
+
+export interface Networks<P = Parameters> {
+  /** What is run unless told otherwise; the paper's is the experiment's `config`. */
+  readonly budgets: Readonly<Record<Budget, P>>;
+  /** The images that it needs. */
+  readonly sets: readonly SetName[];
+  /** The study that is run. @throws `LP_CONFIG` */
+  study(config: P, sources: Sources): StudyConfig;
 }
 
 export interface ExperimentContext {
@@ -26,8 +43,11 @@ export interface ExperimentContext {
   readonly signal: NonNullable<Control['signal']>;
   /** Share of the experiment that is done, 0 … 1, and what is being done. */
   progress(share: number, doing: string): void;
+  /** The folder of the sets of images, and how many networks are trained at a time. */
+  readonly data: string;
+  readonly jobs: number;
   /** Keeps columns, arrays and figures at once, so that a run that is stopped leaves what it had. */
-  readonly folder: Pick<RunFolder, 'metrics' | 'array' | 'figure'>;
+  readonly folder: Pick<RunFolder, 'path' | 'metrics' | 'array' | 'figure' | 'draw'>;
 }
 
 export interface Findings {

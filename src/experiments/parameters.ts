@@ -3,13 +3,27 @@
  * means the same everywhere and has one domain; the papers' letters stand for it as well.
  */
 import { LayerpeelError } from '../check/errors.js';
-import { type Bounds, checkKeys, checkList, checkNumber, entry, inside, type Place } from '../check/options.js';
+import {
+  type Bounds,
+  checkChoice,
+  checkKeys,
+  checkList,
+  checkNumber,
+  checkText,
+  entry,
+  inside,
+  type Place,
+} from '../check/options.js';
+import { modelKinds } from '../training/models.js';
 
 interface Kind {
   readonly meaning: string;
   /** In the papers. */
   readonly letters?: readonly string[] | undefined;
-  readonly bounds: Bounds;
+  /** Of numbers. */
+  readonly bounds?: Bounds | undefined;
+  /** Of words. */
+  readonly choices?: readonly string[] | undefined;
 }
 
 const count = (min: number, max = 1e9): Bounds => ({ min, max, integer: true });
@@ -50,6 +64,14 @@ const kinds: Readonly<Record<string, Kind>> = {
   prototypeEnergy: { meaning: 'E_W', letters: ['E_W'], bounds: positive },
   featureNorm: { meaning: 'bound of ‖h‖', bounds: positive },
   prototypeNorm: { meaning: 'bound of ‖w‖', bounds: positive },
+  network: { meaning: 'network', choices: modelKinds },
+  epochs: { meaning: 'epochs of each training', bounds: count(1, 1e6) },
+  largest: { meaning: 'images of the largest class, 0 for all', bounds: count(0) },
+  seeds: { meaning: 'of each training', bounds: count(0, Number.MAX_SAFE_INTEGER) },
+  imbalances: { meaning: 'imbalance ρ, a column each', letters: ['ρ'], bounds: { min: 1 } },
+  methods: { meaning: 'losses and constraints, a row each' },
+  regularizations: { meaning: 'feature regularization, a row each', letters: ['λ'], bounds: { min: 0 } },
+  mixup: { meaning: 'α of mixup, 0 for none', letters: ['α'], bounds: { min: 0 } },
 };
 
 /** The settings of an experiment. */
@@ -76,6 +98,9 @@ function checkAs(given: unknown, like: unknown, name: string, place: Place): voi
   } else if (typeof like === 'object' && like !== null) {
     const entries = Object.entries(checkKeys(given, Object.keys(like), place));
     for (const [key, value] of entries) checkAs(value, (like as Parameters)[key], key, inside(place, key));
+  } else if (typeof like === 'string') {
+    const { choices } = kinds[name] ?? {};
+    choices ? checkChoice(given, choices, place) : checkText(given, place);
   } else {
     checkNumber(given, place, kinds[name]?.bounds);
   }

@@ -290,7 +290,7 @@ async function curveSection({ table, folderOf }: StudyAbout): Promise<Section<Fi
 }
 
 /** Mean and ends of some runs, where all have the column at the same times. */
-function curveOf(runs: readonly Readonly<Record<string, readonly number[]>>[], measure: string) {
+export function curveOf(runs: readonly Readonly<Record<string, readonly number[]>>[], measure: string) {
   const having = runs.filter((columns) => Object.hasOwn(columns, measure));
   const [first] = having;
   if (!first) return undefined;

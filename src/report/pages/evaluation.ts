@@ -146,6 +146,8 @@ function scoresOf({ outOfDistribution, outOfDistributionSets = {} }: Detected): 
 /** `Energy, svhn`, or the score alone. */
 const titleOf = ({ set, score }: Scored): string => (set ? `${SCORES[score].title}, ${set}` : SCORES[score].title);
 
+const labelled = (of: string, text: string): string => (of ? `${of}: ${text}` : text);
+
 /** The name of a score's file. */
 const fileOf = ({ set, score }: Scored): string => (set ? `scores-${set}-${score}` : `scores-${score}`);
 
@@ -395,7 +397,8 @@ function classFigure({ perClass, balancedAccuracy, groups, classes }: Evaluation
   };
 }
 
-function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
+/** Reliability diagrams at both temperatures, and how confident decisions are. @param of what stands before their titles and names */
+export function calibrationFigures({ calibration, fitted }: Evaluation, of = ''): Figure[] {
   const figures: Figure[] = [];
   for (const [name, { temperature, ece, reliability }] of Object.entries({
     reliability: calibration,
@@ -405,9 +408,9 @@ function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
     const { left, right } = ends(edges);
     const at = `T = ${precise(temperature)}`;
     figures.push({
-      name,
+      name: labelled(of, name),
       spec: lineChart({
-        title: `Reliability at ${at}`,
+        title: labelled(of, `Reliability at ${at}`),
         x: { title: 'confidence', domain: [0, 1] },
         y: { title: 'accuracy', domain: [0, 1] },
         width: 320,
@@ -427,9 +430,9 @@ function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
     Array.from(counts, (count, bin) => (count === 0 ? 0 : (100 * count * of(accuracy[bin] as number)) / total));
   const { left, right } = ends(edges);
   figures.push({
-    name: 'confidences',
+    name: labelled(of, 'confidences'),
     spec: lineChart({
-      title: `Confidence at T = ${precise(calibration.temperature)}`,
+      title: labelled(of, `Confidence at T = ${precise(calibration.temperature)}`),
       x: { title: 'confidence', domain: [0, 1] },
       y: { title: 'samples, % of all' },
       width: 320,
@@ -444,18 +447,19 @@ function calibrationFigures({ calibration, fitted }: Evaluation): Figure[] {
   return figures;
 }
 
-function scoreFigures(result: Detected): Figure[] {
+/** Scores of both sides in common bins. @param of what stands before their titles and names */
+export function scoreFigures(result: Detected, of = ''): Figure[] {
   const figures: Figure[] = [];
   for (const scored of scoresOf(result)) {
     const { histogram, inDistributionPositive, outOfDistributionPositive } = scored.evaluated;
-    const [title, { axis }] = [titleOf(scored), SCORES[scored.score]];
+    const [title, { axis }] = [labelled(of, titleOf(scored)), SCORES[scored.score]];
     const { left, right } = ends(histogram.edges);
     const share = (counts: Int32Array) => {
       const total = counts.reduce((sum, count) => sum + count, 0);
       return Array.from(counts, (count) => (100 * count) / total);
     };
     figures.push({
-      name: fileOf(scored),
+      name: labelled(of, fileOf(scored)),
       spec: lineChart({
         title,
         x: { title: axis },
