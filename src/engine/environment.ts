@@ -10,7 +10,7 @@ export interface InstallOptions {
   readonly signal?: AbortSignal;
   /** Hears what is being done. */
   readonly log?: (line: string) => void;
-  /** Hears, at every line that a program prints and every second, the share that is built and that line with its seconds until now. */
+  /** Hears, at every line that a program prints and every second, the share that is built and that line, after its seconds until now. */
   readonly onStage?: ((share: number, doing: string) => void) | undefined;
 }
 
@@ -58,7 +58,8 @@ export function stages(onStage: Required<InstallOptions>['onStage'] = () => {}) 
   let [share, doing, since] = [0, '', performance.now()];
   const tell = () => {
     const seconds = Math.floor((performance.now() - since) / 1000);
-    if (doing) onStage?.(share, seconds > 0 ? `${doing}, ${seconds} s` : doing);
+    // The seconds first: lines are longer than a terminal is wide.
+    if (doing) onStage?.(share, seconds > 0 ? `${seconds} s: ${doing}` : doing);
   };
   const timer = setInterval(tell, 1000).unref();
   return {
