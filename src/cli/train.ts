@@ -21,6 +21,7 @@ import { checkSpace } from '../training/checkpoint.js';
 import { type TrainingConfig, withPathsFrom } from '../training/config.js';
 import { torchEngine } from '../training/engine.js';
 import { type Epoch, type Ready, train } from '../training/train.js';
+import { describeWeights } from '../training/weights.js';
 import { aligned, type Command, type Context, endOf, kept, type Outcome, SET } from './command.js';
 import { readConfigFile } from './config-file.js';
 import { completeAlready } from './iterate.js';
@@ -71,7 +72,9 @@ export const command: Command = {
       async onReady(ready) {
         records = new Records(await folder.begin(config), { name, config, ...ready });
         const { parameters, dim, samples } = ready;
-        context.log(`${config.model.kind}: ${parameters} parameters, features of ${dim} dimensions; ${samples} images`);
+        const { kind, weights } = config.model;
+        const begun = weights === undefined ? '' : `, begun with ${describeWeights(weights).file}`;
+        context.log(`${kind}: ${parameters} parameters${begun}, features of ${dim} dimensions; ${samples} images`);
         await records.begin(context.log);
       },
     });

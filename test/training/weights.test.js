@@ -462,6 +462,7 @@ test('layerpeel predict: a network from a file, with its classifier and without;
     await writeFile(join(folder, 'networks/run.json'), JSON.stringify(config));
     const trained = await run(['train', 'networks/run.json', '--out', 'run'], at);
     assert.is(trained.code, 0, trained.stderr);
+    assert.match(trained.stderr, /parameters, begun with .*networks\/net\.safetensors, features of 7 dimensions/);
     const back = await torchWeights(join(folder, 'run'));
     for (const name of Object.keys(backboneAlone())) assert.equal(back[name].data, tensors[name].data, name);
     const { model } = JSON.parse(await readFile(join(folder, 'run/config.json'), 'utf8'));
