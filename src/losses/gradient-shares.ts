@@ -43,8 +43,8 @@ export interface GradientShares {
 export interface GradientSharesOptions extends LossSetting, Control {}
 
 /**
- * The gradient of a loss split by class. It takes every loss and setting of `lossAndGradient`, at the cost of one call of it and
- * `C² p` additions; sums over classes are in double. A sample's own class is its label, also under label smoothing and soft
+ * The gradient of a loss split by class. It takes every loss and setting of `lossAndGradient`, by a call of it for each class
+ * and `C² p` additions; sums over classes are in double. A sample's own class is its label, also under label smoothing and soft
  * labels, whose targets then have a pull in the push. Where features are normalized, `∂L/∂h` is that by features as they are.
  *
  * @throws as `lossAndGradient`
