@@ -10,6 +10,7 @@
  */
 import { basename, dirname } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
+import type { LayerpeelError } from '../check/errors.js';
 import { classNamesFile, setsFile } from '../evaluation/files.js';
 import { EventWriter } from '../report/events.js';
 import { theoryColumns, trainingPage } from '../report/pages/training.js';
@@ -84,6 +85,8 @@ export const command: Command = {
         await records?.add(epoch);
       }
     } catch (error) {
+      // A training that diverges has failed; tables tell it from one that could not run.
+      if (records && (error as LayerpeelError).code === 'LP_NOT_FINITE') await kept(() => folder.result({ measures: {}, ending: 'diverged' }));
       await kept(async () => records?.end((endOf(error, context.signal) as Error).message));
       throw error;
     }

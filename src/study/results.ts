@@ -27,14 +27,14 @@ export async function foundRun(path: string): Promise<FoundRun | undefined> {
   const run = await runIn(path);
   if (!run) return undefined;
   const config = await jsonIn(join(path, 'config.json'));
-  if (run.status === 'failed') return { run, config, outcome: { status: 'failed', reason: run.error, measures: {} } };
+  const result = Object(await jsonIn(join(path, 'result.json'))) as { measures?: Record<string, unknown>; ending?: unknown };
+  const diverged = result.ending === 'diverged';
+  if (run.status === 'failed') {
+    return { run, config, outcome: { status: diverged ? 'diverged' : 'failed', reason: run.error, measures: {} } };
+  }
   if (run.status !== 'complete') return { run, config };
-  const { measures, ending } = Object(await jsonIn(join(path, 'result.json'))) as {
-    measures?: Record<string, unknown>;
-    ending?: unknown;
-  };
-  const status = ending === 'diverged' ? 'diverged' : 'complete';
-  return { run, config, outcome: { status, measures: measures ? numbersOf(measures) : lastRow(await columnsIn(path)) } };
+  const measures = result.measures ? numbersOf(result.measures) : lastRow(await columnsIn(path));
+  return { run, config, outcome: { status: diverged ? 'diverged' : 'complete', measures } };
 }
 
 const numbersOf = (measures: Readonly<Record<string, unknown>>): Record<string, number> =>

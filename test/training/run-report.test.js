@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readNpy } from 'layerpeel';
+import { readNpy, study } from 'layerpeel';
 import * as assert from 'uvu/assert';
 import { run, start } from '../cli/run.js';
 import { events } from '../report/event-file.js';
@@ -127,6 +127,22 @@ test('diverged, it says where, and the report stays', async () => {
   assert.is(status, 'failed');
   assert.match(error, /diverged in epoch 1/);
   assert.match(await report(out), /0 of 4 epochs are done\. Training diverged in epoch 1 at batch/);
+});
+
+test('in a study, what diverges is told from what fails, and has no numbers', async () => {
+  const config = JSON.parse(await readFile(await configure({ epochs: 1 }), 'utf8'));
+  const axes = { 'optimizer.learningRate': [0.01, 1e9], 'data.imbalance.ratio': [1, 7] };
+  const base = { ...config, loss: { kind: 'mse' }, data: { ...config.data, imbalance: { kind: 'step', ratio: 1, largest: 6 } } };
+  const { table } = await study({ command: 'train', base, axes, measures: ['trainLoss'] }, { out: join(folder, 'study'), relativeTo: folder });
+  const of = (rate, ratio) => {
+    const run = table.runs.find(({ levels }) => levels['optimizer.learningRate'] === rate && levels['data.imbalance.ratio'] === ratio);
+    return [run.status, Object.keys(run.measures).length > 0, run.reason ?? ''];
+  };
+  assert.equal(of('0.01', '1').slice(0, 2), ['complete', true]);
+  const [diverged, failed] = [of('1000000000', '1'), of('0.01', '7')];
+  assert.equal(diverged.slice(0, 2), ['diverged', false]);
+  assert.match(diverged[2], /Training diverged in epoch 1/);
+  assert.equal(failed.slice(0, 2), ['failed', false]);
 });
 
 test('logits of unit-norm features and prototypes are not taken for calibrated', async () => {
