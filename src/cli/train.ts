@@ -86,7 +86,8 @@ export const command: Command = {
       }
     } catch (error) {
       // A training that diverges has failed; tables tell it from one that could not run.
-      if (records && (error as LayerpeelError).code === 'LP_NOT_FINITE') await kept(() => folder.result({ measures: {}, ending: 'diverged' }));
+      if (records && (error as LayerpeelError).code === 'LP_NOT_FINITE')
+        await kept(() => folder.result({ measures: {}, ending: 'diverged' }));
       await kept(async () => records?.end((endOf(error, context.signal) as Error).message));
       throw error;
     }

@@ -133,9 +133,14 @@ test('in a study, what diverges is told from what fails, and has no numbers', as
   const config = JSON.parse(await readFile(await configure({ epochs: 1 }), 'utf8'));
   const axes = { 'optimizer.learningRate': [0.01, 1e9], 'data.imbalance.ratio': [1, 7] };
   const base = { ...config, loss: { kind: 'mse' }, data: { ...config.data, imbalance: { kind: 'step', ratio: 1, largest: 6 } } };
-  const { table } = await study({ command: 'train', base, axes, measures: ['trainLoss'] }, { out: join(folder, 'study'), relativeTo: folder });
+  const { table } = await study(
+    { command: 'train', base, axes, measures: ['trainLoss'] },
+    { out: join(folder, 'study'), relativeTo: folder },
+  );
   const of = (rate, ratio) => {
-    const run = table.runs.find(({ levels }) => levels['optimizer.learningRate'] === rate && levels['data.imbalance.ratio'] === ratio);
+    const run = table.runs.find(
+      ({ levels }) => levels['optimizer.learningRate'] === rate && levels['data.imbalance.ratio'] === ratio,
+    );
     return [run.status, Object.keys(run.measures).length > 0, run.reason ?? ''];
   };
   assert.equal(of('0.01', '1').slice(0, 2), ['complete', true]);
