@@ -3,8 +3,8 @@
  * has in the gradient of the loss (src/losses/gradient-shares.ts).
  *
  * The loss is that of the epoch's steps, a mean over all training images as if they were one batch: with its class weights and
- * lengths, without augmentation, rescaled rates, and the regularization of features. Of LDAM, which moves each sample's own logit by a
- * margin, nothing is said but lengths.
+ * lengths, without augmentation, rescaled rates, and the regularization of features. Nothing is said but lengths of LDAM, which moves
+ * each sample's own logit by a margin, and of so many classes that their gradients would take longer than the epoch (`MOST_WORK`).
  */
 import { type CheckedState, checkState, type NDArray, type State } from '../array/ndarray.js';
 import { eachRow } from '../array/rows.js';
@@ -28,17 +28,23 @@ export type ClassMeasure = keyof typeof classMeasures;
 /** Measures `[epochs, C]`; an epoch that was not measured is NaN. */
 export type ByClass = Readonly<Record<ClassMeasure, NDArray<Float64Array>>>;
 
+/** Of one epoch, `[C]` each; what was not measured is left out. */
+export type EpochByClass = Partial<Readonly<Record<ClassMeasure, Float64Array>>>;
+
 const names = Object.keys(classMeasures) as ClassMeasure[];
 
 const eachMeasure = <T>(of: (name: ClassMeasure) => T) =>
   Object.fromEntries(names.map((name) => [name, of(name)])) as Record<ClassMeasure, T>;
+
+/** Additions `C² p` of an epoch's gradients by class: those of 2 000 classes in 512 dimensions. */
+const MOST_WORK = 2 ** 31;
 
 /** Of so many epochs: those that a checkpoint has, or nothing of any. */
 export const beginByClass = (epochs: number, classes: number, before: Partial<ByClass> = {}): ByClass =>
   eachMeasure((name) => before[name] ?? { shape: [epochs, classes], data: new Float64Array(epochs * classes).fill(Number.NaN) });
 
 /** With one epoch more. */
-export const appendByClass = (byClass: ByClass, row: Partial<Record<ClassMeasure, Float64Array>> = {}): ByClass =>
+export const appendByClass = (byClass: ByClass, row: EpochByClass = {}): ByClass =>
   eachMeasure((name) => {
     const { shape, data } = byClass[name];
     const [epochs, classes] = shape as [number, number];
@@ -62,10 +68,10 @@ export function lastByClass(byClass: ByClass): { epoch: number; of: Record<Class
  * Measures features `[n, p]` as they enter the logits, and the classifier that they meet.
  * @param epoch from 0, on which class weights may depend
  */
-export const measureByClass = async (state: State, plan: TrainerPlan, epoch: number, control: Control) =>
+export const measureByClass = async (state: State, plan: TrainerPlan, epoch: number, control: Control): Promise<EpochByClass> =>
   drive(measureSteps(checkState(state), plan, epoch), control);
 
-function* measureSteps(state: CheckedState, plan: TrainerPlan, epoch: number): Steps<Partial<Record<ClassMeasure, Float64Array>>> {
+function* measureSteps(state: CheckedState, plan: TrainerPlan, epoch: number): Steps<EpochByClass> {
   const { features, labels, counts, classes, samples, dim } = state;
   const featureNorm = new Float64Array(classes);
   yield* eachRow(samples, dim, (i, at) => {
@@ -73,7 +79,7 @@ function* measureSteps(state: CheckedState, plan: TrainerPlan, epoch: number): S
     featureNorm[label] = (featureNorm[label] as number) + normOf(features.subarray(at, at + dim)) / (counts[label] as number);
   });
   const loss = lossOf(plan, counts, epoch);
-  if (!loss) return { featureNorm };
+  if (!loss || classes ** 2 * dim > MOST_WORK) return { featureNorm };
   try {
     const { pullNorms, pushNorms, backbone } = yield* splitGradient(state, loss);
     const [pull, push] = plan.fixedPrototypes ? [new Float64Array(classes), new Float64Array(classes)] : [pullNorms, pushNorms];

@@ -66,7 +66,8 @@ function assertColumn(tables, { name, x, y }, column, where) {
 
 // UL Fig. 1 has a test of its own; UL Fig. 9 takes ten times as long as the others and is left to `reproduce`.
 const records = new Map();
-for (const { id, run, config } of experiments.filter((each) => !['ul-fig1', 'ul-fig9'].includes(each.id))) {
+// Those with networks are in networks.test.js.
+for (const { id, run, config } of experiments.filter(({ id, networks }) => !networks && !['ul-fig1', 'ul-fig9'].includes(id))) {
   test(id, async () => {
     const folder = recorder();
     const { verdicts } = await run({ signal: new AbortController().signal, progress: () => {}, folder }, config);

@@ -156,6 +156,22 @@ test('a feature that has become zero has no length for a loss to divide by: ther
   assert.ok(met > 0);
 });
 
+test('of so many classes that their gradients would outlast the epoch there are lengths alone', async () => {
+  const [classes, dim] = [1025, 2048]; // classes² · dim is just above 2³¹
+  const data = { train: patterns({ classes, perClass: 1, size: 2, channels: 1 }) };
+  for await (const { byClass } of train({
+    ...base,
+    data,
+    model: { kind: 'mlp', widths: [dim] },
+    optimizer: { learningRate: 1e-4 },
+    loss: { kind: 'mse' },
+    epochs: 1,
+  })) {
+    assert.ok(byClass.featureNorm.data.every((value) => value > 0));
+    for (const name of ['pull', 'push', 'backbone']) assert.ok(byClass[name].data.every(Number.isNaN), name);
+  }
+});
+
 test('of LDAM there are lengths alone; what is not measured is NaN, also where a run goes on', async () => {
   for await (const { byClass } of train({ ...base, loss: { kind: 'ldam' }, epochs: 1 })) {
     assert.ok(byClass.featureNorm.data.every((value) => Math.abs(value - 1) < 1e-5));

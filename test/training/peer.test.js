@@ -62,7 +62,8 @@ async function compare(folder, model, { size, large, channelsLast }) {
     features ??= (await epoch.output('train')).features.data;
     losses.push(epoch.measures.loss);
     await epoch.save(join(folder, 'state.safetensors'));
-    states.push((await readSafetensors(join(folder, 'state.safetensors'))).tensors);
+    const { tensors } = await readSafetensors(join(folder, 'state.safetensors'));
+    states.push(Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.startsWith('classes.'))));
   }
   await mkdir(join(folder, 'before'));
   await mkdir(join(folder, 'after'));
