@@ -57,12 +57,12 @@ export const command: Command = {
     if (id === undefined || context.options.list) return list();
     const experiment = find(id);
     const { title, source, summary } = experiment;
-    const { defaults, data, jobs } = await budgetOf(experiment, context.options);
+    const { defaults, sources, jobs } = await budgetOf(experiment, context.options);
     const settings = context.settings.map((setting) => named(setting, defaults));
     const config = checkParameters(withSettings(defaults, settings), experiment.config, CONFIG);
     const folder = await (await context.folder(experiment.id)).begin(config);
     const { signal, progress } = context;
-    const findings = await experiment.run({ signal, progress, folder, data, jobs }, config);
+    const findings = await experiment.run({ signal, progress, folder, sources, jobs }, config);
     const { verdicts } = findings;
     const report = await folder.report(experimentPage(experiment, config, findings));
     return {
@@ -78,11 +78,14 @@ async function budgetOf({ id, config, networks }: Experiment, { budget, data = '
     const given = Object.entries({ budget, jobs, ...(data !== 'data' && { data }) }).find(([, value]) => value !== undefined);
     if (given)
       throw new UsageError(`--${given[0]} is for experiments with networks, and ${id} is computed without any; leave it out.`);
-    return { defaults: config, data: '', jobs: 1 };
+    return { defaults: config, sources: {}, jobs: 1 };
   }
   const which = asUsage(() => checkChoice(budget ?? 'paper', budgets, { path: '--budget', code: 'LP_OPTION' }));
-  await findSets(networks.sets, data as string);
-  return { defaults: networks.budgets[which], data: data as string, jobs: jobs === undefined ? 1 : jobsOf(jobs) };
+  return {
+    defaults: networks.budgets[which],
+    sources: await findSets(networks.sets, data as string),
+    jobs: jobs === undefined ? 1 : jobsOf(jobs),
+  };
 }
 
 /** `fig1` will do for `ul-fig1`. @throws UsageError */

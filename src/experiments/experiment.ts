@@ -43,8 +43,8 @@ export interface ExperimentContext {
   readonly signal: NonNullable<Control['signal']>;
   /** Share of the experiment that is done, 0 … 1, and what is being done. */
   progress(share: number, doing: string): void;
-  /** The folder of the sets of images, and how many networks are trained at a time. */
-  readonly data: string;
+  /** Where the images are that it needs, and how many networks are trained at a time. */
+  readonly sources: Sources;
   readonly jobs: number;
   /** Keeps columns, arrays and figures at once, so that a run that is stopped leaves what it had. */
   readonly folder: Pick<RunFolder, 'path' | 'metrics' | 'array' | 'figure' | 'draw'>;

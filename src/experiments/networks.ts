@@ -8,15 +8,16 @@ import { join } from 'node:path';
 import { lineChart, type Series } from '../report/figure.js';
 import type { Figure, PageFigure, Section, Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
+import { runFolder } from '../study/children.js';
 import type { StudyConfig } from '../study/config.js';
 import { curveOf } from '../study/page.js';
 import { columnsIn } from '../study/results.js';
 import { study } from '../study/study.js';
-import { cellText, type RunRow, type StudyTable, type TableCell, tabulate } from '../study/table.js';
+import { cellText, labelOf, type RunRow, type StudyTable, type TableCell, tabulate } from '../study/table.js';
 import type { DataFiles } from '../training/config.js';
 import type { Budget, Experiment } from './experiment.js';
 import { states } from './fit.js';
-import { findSets, type SetName, type Sources } from './image-sets.js';
+import type { SetName, Sources } from './image-sets.js';
 import type { Parameters } from './parameters.js';
 
 /** What every experiment with networks can be told. */
@@ -68,9 +69,9 @@ export function networkExperiment<P extends NetworkParameters>(given: NetworkExp
       sets,
       study: (config, sources) => given.study(config as unknown as P, sources),
     },
-    async run({ signal, progress, folder, data, jobs }, parameters) {
+    async run({ signal, progress, folder, sources, jobs }, parameters) {
       const config = parameters as unknown as P;
-      const asked = given.study(config, await findSets(sets, data));
+      const asked = given.study(config, sources);
       const out = join(folder.path, STUDY);
       const { table } = await study(asked, { out, jobs, signal, name: `${source}: ${title}`, onStage: progress });
       const measured = await measuredOf(table, out, given.further);
@@ -92,13 +93,10 @@ export function networkExperiment<P extends NetworkParameters>(given: NetworkExp
 /** The study's folder in that of the run. */
 const STUDY = 'study';
 
-const labelOf = ({ levels }: RunRow, axes: readonly string[]): string => axes.map((axis) => levels[axis]).join(', ');
-const runPath = (out: string, { id }: RunRow): string => join(out, 'runs', id);
-
 async function measuredOf(table: StudyTable, out: string, further: NetworkExperiment<unknown>['further']): Promise<Measured> {
   const runs: RunRow[] = [];
   for (const run of table.runs) {
-    const more = further && run.status === 'complete' ? await further.of(runPath(out, run)) : {};
+    const more = further && run.status === 'complete' ? await further.of(runFolder(out, run)) : {};
     runs.push({ ...run, measures: { ...run.measures, ...more } });
   }
   const whole = tabulate(runs, { ...table, measures: [...table.measures, ...(further?.names ?? [])] });
@@ -109,7 +107,7 @@ async function measuredOf(table: StudyTable, out: string, further: NetworkExperi
     folders: (row, column) =>
       whole.runs
         .filter((run) => run.status !== 'missing' && labelOf(run, whole.rows) === row && labelOf(run, whole.columns) === column)
-        .map((run) => runPath(out, run)),
+        .map((run) => runFolder(out, run)),
   };
 }
 

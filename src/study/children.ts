@@ -38,7 +38,7 @@ function commandLine(): string {
   return join(packageRoot, 'lib/cli/main.js');
 }
 
-export const runFolder = (folder: string, { id }: Cell): string => join(folder, 'runs', id);
+export const runFolder = (folder: string, { id }: Pick<Cell, 'id'>): string => join(folder, 'runs', id);
 const configFile = (folder: string, { id }: Cell): string => join(folder, 'configs', `${id}.json`);
 
 /** What each of several processes may take: its part of the threads, and of the memory that there is. */

@@ -9,7 +9,7 @@ import { type Cell, type Figure, type PageFigure, type Report, renderReport, typ
 import { formatNumber } from '../report/ticks.js';
 import type { Crossing } from './boundary.js';
 import { columnsIn } from './results.js';
-import { bestOf, cellText, type RunRow, rowsOf, type StudyTable, summaryText, type TableCell } from './table.js';
+import { bestOf, cellText, labelOf, type RunRow, rowsOf, type StudyTable, summaryText, type TableCell } from './table.js';
 
 export interface StudyAbout {
   /** What was studied. */
@@ -135,8 +135,7 @@ function grid(
 /** A cell of a single run leads to it. */
 function linkOf(table: StudyTable, { row, column }: TableCell): { href?: string } {
   if (table.seed !== undefined || table.runs.length > MOST_ROWS) return {};
-  const label = (run: RunRow, axes: readonly string[]) => axes.map((axis) => run.levels[axis]).join(', ');
-  const href = table.runs.find((run) => label(run, table.rows) === row && label(run, table.columns) === column)?.href;
+  const href = table.runs.find((run) => labelOf(run, table.rows) === row && labelOf(run, table.columns) === column)?.href;
   return href === undefined ? {} : { href };
 }
 
@@ -257,12 +256,11 @@ async function curveSection({ table, folderOf }: StudyAbout): Promise<Section<Fi
     const folder = folderOf(run);
     if (folder !== undefined && run.status === 'complete') loaded.set(run.id, await columnsIn(folder));
   }
-  const label = (run: RunRow, axes: readonly string[]) => axes.map((axis) => run.levels[axis]).join(', ');
   const figures: Figure[] = [];
   for (const measure of measures) {
     for (const column of columnLabels) {
       const series: (Series & { clock: string })[] = rowLabels.flatMap((row, place) => {
-        const own = table.runs.filter((run) => label(run, table.rows) === row && label(run, table.columns) === column);
+        const own = table.runs.filter((run) => labelOf(run, table.rows) === row && labelOf(run, table.columns) === column);
         const curve = curveOf(
           own.flatMap((run) => {
             const columns = loaded.get(run.id);

@@ -79,14 +79,16 @@ export function bestOf(measure: string, best: Layout['best']): 'largest' | 'smal
   return LARGEST.test(measure) ? 'largest' : SMALLEST.test(measure) ? 'smallest' : undefined;
 }
 
-const labelOf = (levels: RunRow['levels'], axes: readonly string[]): string => axes.map((axis) => levels[axis]).join(', ');
+/** The levels of a run on some axes, as the rows and columns of tables have them. */
+export const labelOf = ({ levels }: Pick<RunRow, 'levels'>, axes: readonly string[]): string =>
+  axes.map((axis) => levels[axis]).join(', ');
 
 /** Lays runs out; rows and columns are in the order in which the runs come. */
 export function tabulate(runs: readonly RunRow[], layout: Layout): StudyTable {
   const groups = new Map<string, Map<string, RunRow[]>>();
   const columnLabels = new Set<string>();
   for (const run of runs) {
-    const [row, column] = [labelOf(run.levels, layout.rows), labelOf(run.levels, layout.columns)];
+    const [row, column] = [labelOf(run, layout.rows), labelOf(run, layout.columns)];
     columnLabels.add(column);
     const columns = groups.get(row) ?? new Map<string, RunRow[]>();
     groups.set(row, columns);

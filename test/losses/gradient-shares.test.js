@@ -12,7 +12,7 @@ import {
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { distance, near, refuses, shuffle } from '../helpers.js';
-import { value } from './plain.js';
+import { randomTargets, value } from './plain.js';
 
 const random = seededRandom(11);
 const normal = (size) => Float64Array.from({ length: size }, () => random.normal());
@@ -58,15 +58,7 @@ function differences(data, of) {
 
 const length = (data) => Math.hypot(...data);
 
-function softLabels(n, classes) {
-  const data = Float64Array.from({ length: n * classes }, () => random.uniform());
-  for (let i = 0; i < n; i++) {
-    const row = data.subarray(i * classes, (i + 1) * classes);
-    const sum = row.reduce((total, x) => total + x, 0);
-    row.set(row.map((x) => x / sum));
-  }
-  return { shape: [n, classes], data };
-}
+const softLabels = (n, classes) => randomTargets(n, classes, random);
 
 test('pull is the gradient by the own samples, push that by all others, backbone the lengths of the gradients by features', () => {
   for (const [n, classes, p] of [

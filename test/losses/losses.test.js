@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { array, distance, golden, near, refuses, shuffle, stateOf } from '../helpers.js';
 import { startNode } from '../process.js';
-import { value } from './plain.js';
+import { randomTargets, value } from './plain.js';
 
 const settings = {
   unhinged: ({ gamma }) => [{ kind: 'unhinged', gamma }],
@@ -42,15 +42,7 @@ function sample(n, classes, p) {
     labels: Int32Array.from({ length: n }, () => Math.floor(random.uniform() * classes)),
   };
 }
-const softLabels = (n, classes) => {
-  const data = Float64Array.from({ length: n * classes }, () => random.uniform());
-  for (let i = 0; i < n; i++) {
-    const row = data.subarray(i * classes, (i + 1) * classes);
-    const sum = row.reduce((total, x) => total + x, 0);
-    row.set(row.map((x) => x / sum));
-  }
-  return { shape: [n, classes], data };
-};
+const softLabels = (n, classes) => randomTargets(n, classes, random);
 
 test('gradients equal finite differences, every loss and option, sizes odd, prime and one', () => {
   for (const [n, classes, p] of [

@@ -1,4 +1,4 @@
-// Losses in plain loops.
+// Losses in plain loops, and what they are tried on.
 
 /** The loss by its formula, of plain arrays. */
 export function value(
@@ -55,4 +55,15 @@ export function value(
   }
   const { weight = 0, normalization = 'sum' } = regularization ?? {};
   return total / (reduction === 'sum' ? 1 : n) + (weight * squares) / { sum: 1, mean: n, 'half-mean': 2 * n }[normalization];
+}
+
+/** Soft labels `[n, classes]`: rows that add up to 1. */
+export function randomTargets(n, classes, random) {
+  const data = Float64Array.from({ length: n * classes }, () => random.uniform());
+  for (let i = 0; i < n; i++) {
+    const row = data.subarray(i * classes, (i + 1) * classes);
+    const sum = row.reduce((total, x) => total + x, 0);
+    row.set(row.map((x) => x / sum));
+  }
+  return { shape: [n, classes], data };
 }
