@@ -179,16 +179,23 @@ export async function openDevice(name: DeviceName): Promise<Device> {
   return run({ call: () => ({ promise: openPlace(ordinalOf(name, 'name')), cancel() {} }), wrap: deviceOf });
 }
 
-const NAMES = ['auto', 'cpu', 'cuda'];
+const ELSEWHERE = ['auto', 'cpu'] as const;
 
-function ordinalOf(name: unknown, place: string): number {
+function ordinalOf(name: unknown, place: string, others: readonly string[] = []): number {
   const found = typeof name === 'string' ? /^cuda(?::(\d{1,4}))?$/.exec(name) : null;
   if (found) return Number(found[1] ?? 0);
-  const guess = typeof name === 'string' ? nearest(name, NAMES) : undefined;
+  const guess = typeof name === 'string' ? nearest(name, ['cuda', ...others.filter((other) => other !== 'cpu')]) : undefined;
+  const expected = [...others, 'cuda'].map((each) => `'${each}'`).join(', ');
   throw new LayerpeelError(
     'LP_OPTION',
-    `${place} is ${show(name)}; ${guess ? `did you mean '${guess}'?` : "expected 'cuda', or 'cuda:1' and so on for others."}`,
+    `${place} is ${show(name)}; ${guess ? `did you mean '${guess}'?` : `expected ${expected}, or 'cuda:1' and so on for others.`}`,
   );
+}
+
+/** What an option `device` may be. @throws `LP_OPTION` */
+export function checkPlace(name: unknown, place: string): NonNullable<DeviceOptions['device']> {
+  if (!(ELSEWHERE as readonly unknown[]).includes(name)) ordinalOf(name, place, ELSEWHERE);
+  return name as NonNullable<DeviceOptions['device']>;
 }
 
 /** What a call does, for the rule of `auto`. */
@@ -207,8 +214,9 @@ const worthwhile = ({ operations, bytes }: Effort): boolean => operations >= 1e9
 
 /** Where a call with arrays of the CPU runs, from its option or the environment; undefined on the CPU. */
 export function asked({ device }: DeviceOptions, effort: Effort): Place | undefined {
-  const [name, place] =
+  const [given, place] =
     device === undefined ? [process.env.LAYERPEEL_DEVICE || 'cpu', 'LAYERPEEL_DEVICE'] : [device, option('options.device').path];
+  const name = checkPlace(given, place);
   if (name === 'cpu') return undefined;
   if (name === 'auto' && !(worthwhile(effort) && engine().deviceAvailability().usable)) return undefined;
   return { device: name === 'auto' ? 0 : ordinalOf(name, place), resident: false };

@@ -34,6 +34,7 @@ import {
 import { runIn } from '../report/run-folder.js';
 import type { OutputsPart } from '../training/outputs.js';
 import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { DEVICE, useDevice } from './device.js';
 
 export const command: Command = {
   name: 'evaluate',
@@ -85,6 +86,7 @@ export const command: Command = {
     resamples: { value: 'N', help: 'Drawings of the bootstrap; default: 1000, 0 for no intervals' },
     confidence: { value: 'SHARE', help: 'Share of the drawings that an interval holds; default: 0.95' },
     seed: { value: 'N', help: 'Seed of the bootstrap; default: 0' },
+    device: DEVICE,
   },
   examples: [
     'layerpeel evaluate logits.npy --labels labels.npy --counts 5000,2997,1796,1077,645,387,232,139,83,50',
@@ -134,6 +136,7 @@ export const command: Command = {
     const classNames = await namesOf(options.classes, run ? path : undefined);
     const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
     const folder = await context.folder(name);
+    await useDevice(context);
     const made: SetFiles[] = [];
     for (const { images, ...set } of sets ?? [])
       made.push(images === undefined ? set : { ...set, ...(await seen(path as string, images, context)) });

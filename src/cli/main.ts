@@ -73,6 +73,7 @@ async function run(command: Command, { args, options, settings }: Parsed): Promi
       folder = await RunFolder.claim({
         command: [command.name, id].filter(Boolean).join(' '),
         ...{ out: text('out'), resume: text('resume'), force: options.force === true, log },
+        device: command.options.device && (text('device') ?? process.env.LAYERPEEL_DEVICE),
       });
       return folder;
     },

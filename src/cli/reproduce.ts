@@ -12,6 +12,7 @@ import type { Verdict } from '../report/page.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, asUsage, type Command, type Context, jobsOf, type Outcome, SET, UsageError, unknown } from './command.js';
 import { withSettings } from './config-file.js';
+import { DEVICE, deviceNamed, useDevice } from './device.js';
 
 export const command: Command = {
   name: 'reproduce',
@@ -30,6 +31,7 @@ export const command: Command = {
     },
     data: { value: 'DIR', help: 'Of networks: the folder of their sets of images, a folder each; default: data' },
     jobs: { value: 'N', short: 'j', help: 'Of networks: trainings at a time, each with its part of the threads; default: 1' },
+    device: DEVICE,
     set: {
       ...SET,
       help: 'Set a parameter, by its name or the paper’s letter, as often as need be; reproduce ID --help lists them',
@@ -58,11 +60,16 @@ export const command: Command = {
     const experiment = find(id);
     const { title, source, summary } = experiment;
     const { defaults, sources, jobs } = await budgetOf(experiment, context.options);
+    const device = deviceNamed(context);
+    if (experiment.networks && device === 'auto')
+      throw new UsageError('--device is auto; networks are trained on cpu, or on cuda (or cuda:1) as libtorch has it.');
     const settings = context.settings.map((setting) => named(setting, defaults));
     const config = checkParameters(withSettings(defaults, settings), experiment.config, CONFIG);
-    const folder = await (await context.folder(experiment.id)).begin(config);
+    const claimed = await context.folder(experiment.id);
+    if (!experiment.networks) await useDevice(context);
+    const folder = await claimed.begin(config);
     const { signal, progress } = context;
-    const findings = await experiment.run({ signal, progress, folder, sources, jobs }, config);
+    const findings = await experiment.run({ signal, progress, folder, sources, jobs, device }, config);
     const { verdicts } = findings;
     const report = await folder.report(experimentPage(experiment, config, findings));
     return {

@@ -4,7 +4,9 @@
 import { basename, dirname, resolve } from 'node:path';
 import type { State } from '../array/ndarray.js';
 import { OverflowError } from '../check/errors.js';
-import { EXAMPLE, makeTrajectory, readSimulation, type Simulation } from '../configuration/simulation.js';
+import { withEntry } from '../check/paths.js';
+import { CONFIG } from '../configuration/file.js';
+import { DYNAMICS, EXAMPLE, ITERATED, makeTrajectory, readSimulation, type Simulation } from '../configuration/simulation.js';
 import { type Direction, type Limit, logMeasures, type Trajectory, trajectoryMeasures } from '../dynamics/trajectory.js';
 import type { PageFigure } from '../report/page.js';
 import { simulationPage, trajectoryFigures } from '../report/pages/simulation.js';
@@ -12,6 +14,7 @@ import type { RunFolder } from '../report/run-folder.js';
 import { formatNumber } from '../report/ticks.js';
 import { aligned, type Command, type Context, endOf, kept, type Outcome, SET, UsageError } from './command.js';
 import { readConfigFile } from './config-file.js';
+import { DEVICE, deviceNamed, useDevice } from './device.js';
 import { iterate } from './iterate.js';
 
 type Columns = Record<string, number[]>;
@@ -39,6 +42,7 @@ export const command: Command = {
   options: {
     set: SET,
     example: { help: 'Print a configuration to start from' },
+    device: DEVICE,
     resume: { value: 'RUN', help: 'Folder of a run of projectedDescent to go on with' },
   },
   examples: [
@@ -51,7 +55,8 @@ export const command: Command = {
     const [path = ''] = context.args;
     const name = basename(path, '.json');
     const folder = await context.folder(name);
-    const config = (await readConfigFile(path, context.settings)) as Readonly<Record<string, unknown>>;
+    const config = await configOf(path, context);
+    await useDevice(context);
     const { simulation, iteration } = await readSimulation(config, dirname(resolve(path)));
     if (iteration) return await iterate(name, config, iteration, folder, context);
     if (context.options.resume !== undefined)
@@ -61,6 +66,18 @@ export const command: Command = {
     return await simulate(name, config, simulation, trajectory, folder, context);
   },
 };
+
+/** The configuration as it is asked for: a device is an entry of what can run there. */
+async function configOf(path: string, context: Context): Promise<Readonly<Record<string, unknown>>> {
+  const config = (await readConfigFile(path, context.settings)) as Readonly<Record<string, unknown>>;
+  const device = deviceNamed(context);
+  if (device === undefined) return config;
+  const { dynamics } = Object(config);
+  if (dynamics === ITERATED) return withEntry(config, 'options.device', device, CONFIG) as typeof config;
+  if (device !== 'cpu' && device !== 'auto' && DYNAMICS.includes(dynamics))
+    throw new UsageError(`--device is ${device}, but ${dynamics} is computed on the CPU; leave it out.`);
+  return config;
+}
 
 async function simulate(
   name: string,

@@ -41,8 +41,8 @@ import { CONFIG } from './file.js';
 
 export const FLOWS = ['gradientFlow', 'anchoredFlow', 'kernelFlow'] as const;
 export const DESCENTS = ['gradientDescent', 'sphericalDescent'] as const;
-const DYNAMICS = [...FLOWS, ...DESCENTS] as const;
-const ITERATED = 'projectedDescent';
+export const DYNAMICS = [...FLOWS, ...DESCENTS] as const;
+export const ITERATED = 'projectedDescent';
 const SAVED = ['state', 'direction', 'limit'] as const;
 const KEYS = ['dynamics', 'state', 'dtype', 'options', 'times', 'steps', 'measure', 'when', 'save'] as const;
 const MEASURED = ['loss', 'accuracy', 'logNorm', 'distanceToLimit'] as const;

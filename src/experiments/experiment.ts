@@ -46,6 +46,8 @@ export interface ExperimentContext {
   /** Where the images are that it needs, and how many networks are trained at a time. */
   readonly sources: Sources;
   readonly jobs: number;
+  /** Where they are trained. @default 'cpu' */
+  readonly device?: string | undefined;
   /** Keeps columns, arrays and figures at once, so that a run that is stopped leaves what it had. */
   readonly folder: Pick<RunFolder, 'path' | 'metrics' | 'array' | 'figure' | 'draw'>;
 }

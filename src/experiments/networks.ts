@@ -69,9 +69,10 @@ export function networkExperiment<P extends NetworkParameters>(given: NetworkExp
       sets,
       study: (config, sources) => given.study(config as unknown as P, sources),
     },
-    async run({ signal, progress, folder, sources, jobs }, parameters) {
+    async run({ signal, progress, folder, sources, jobs, device }, parameters) {
       const config = parameters as unknown as P;
-      const asked = given.study(config, sources);
+      const whole = given.study(config, sources);
+      const asked = device === undefined ? whole : { ...whole, base: { ...whole.base, device } };
       const out = join(folder.path, STUDY);
       const { table } = await study(asked, { out, jobs, signal, name: `${source}: ${title}`, onStage: progress });
       const measured = await measuredOf(table, out, given.further);

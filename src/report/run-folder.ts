@@ -48,6 +48,8 @@ export interface Claim {
   readonly resume?: string | undefined;
   /** Whether a run that is finished, or can be, may be overwritten. @default false */
   readonly force?: boolean | undefined;
+  /** Where what devices have is computed, as `--device` or LAYERPEEL_DEVICE says. */
+  readonly device?: string | undefined;
   /** Hears what is worth knowing of the folder. */
   readonly log?: ((line: string) => void) | undefined;
 }
@@ -61,6 +63,7 @@ export class RunFolder {
   private constructor(
     readonly path: string,
     readonly command: string,
+    private readonly device: string | undefined,
     /** The run that was here before. */
     private readonly earlier: Run | undefined,
     /** Whether this run goes on with the one before. */
@@ -75,7 +78,7 @@ export class RunFolder {
    * @throws LP_FILE when the folder cannot be made or written, is in use by another run, or holds files that no run of this
    *   package wrote, or a run that is finished or can be
    */
-  static async claim({ command, out, resume, force = false, log = () => {} }: Claim): Promise<RunFolder> {
+  static async claim({ command, out, resume, force = false, device, log = () => {} }: Claim): Promise<RunFolder> {
     const { path, made } = out === undefined ? await freshFolder(command) : await givenFolder(resolve(out), out);
     let lock: FolderLock | undefined;
     try {
@@ -93,7 +96,7 @@ export class RunFolder {
       if (earlier?.status === 'running' && lock.state === 'held')
         log(`The run before in ${path} was interrupted: its process is gone.`);
       for (const folder of ['.', ...FOLDERS]) await clearTemporaries(join(path, folder));
-      return new RunFolder(path, command, earlier, goesOn, lock, made);
+      return new RunFolder(path, command, device, earlier, goesOn, lock, made);
     } catch (error) {
       await lock?.release();
       await unmake(made);
@@ -217,6 +220,7 @@ export class RunFolder {
       layerpeel: version,
       command: this.command,
       status,
+      ...(this.device && { device: this.device }),
       ...(error instanceof Error ? { error: error.message } : {}),
       started: this.started.toISOString(),
       ...(status === 'running' ? {} : { finished: new Date().toISOString() }),
