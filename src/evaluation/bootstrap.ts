@@ -3,7 +3,7 @@
  * interval spans the middle of what a measure becomes. A drawing is the number of times that each sample came up, so that
  * a measure is one function of weights.
  */
-import { seededRandom } from '../array/random.js';
+import { type SeededRandom, seededRandom } from '../array/random.js';
 import { eachPiece, type Turns } from '../array/rows.js';
 import type { Steps } from '../engine/run.js';
 
@@ -34,13 +34,8 @@ export function* bootstrap(
     weights.fill(0);
     let first = 0;
     for (const size of sizes) {
-      const from = first;
-      yield* eachPiece(size, (begin, end) => {
-        for (let i = begin; i < end; i++) {
-          const sample = from + Math.floor(random.uniform() * size);
-          weights[sample] = (weights[sample] as number) + 1;
-        }
-      });
+      const set = weights.subarray(first, first + size);
+      yield* eachPiece(size, (begin, end) => draw(set, random, end - begin));
       first += size;
     }
     for (const [name, value] of Object.entries(yield* measures(weights))) {
@@ -52,6 +47,14 @@ export function* bootstrap(
   return Object.fromEntries(
     Object.entries(drawn).map(([name, values]) => [name, [quantile(values, tail), quantile(values, 1 - tail)] as const]),
   );
+}
+
+function draw(weights: Int32Array, random: SeededRandom, times: number): void {
+  const size = weights.length;
+  for (let k = 0; k < times; k++) {
+    const sample = Math.floor(random.uniform() * size);
+    weights[sample] = (weights[sample] as number) + 1;
+  }
 }
 
 /** The quantile of what is a number, linear between order statistics. */

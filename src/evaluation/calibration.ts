@@ -109,7 +109,7 @@ function* calibrationSteps(
   const [given, own] = [{ ...checked, data: copy(checked.data) }, copy(checked.labels)];
   if (options.temperature === undefined && (yield* areProbabilities(given))) throw new LayerpeelError('LP_OPTION', PROBABILITIES);
   const rows = yield* labelledRows(given, own, inverse(temperature));
-  const calibrated = yield* calibrationOf(rows, own, temperature, bins);
+  const calibrated = yield* calibrationOf(yield* binned(rows, own, bins), temperature);
   if (options.temperature === undefined && (yield* areCosines(rows, given)))
     throw new LayerpeelError('LP_OPTION', cosineAdvice(calibrated, rows));
   return calibrated;
@@ -183,31 +183,71 @@ function binOf(confidence: number, bins: number): number {
   return bin;
 }
 
-/** @param weights how often each sample counts. @default once */
-export function* calibrationOf(
-  { predicted, confidence: certainty, nll, brier }: LabelledRows,
-  labels: Int32Array,
-  temperature: number,
-  bins: number,
-  weights?: Int32Array,
-): Turns<Calibration> {
-  const counts = new Int32Array(bins);
-  const [confidence, accuracy] = [new Float64Array(bins), new Float64Array(bins)];
-  const sums = { samples: 0, nll: 0, brier: 0 };
+/** What calibration asks of samples, however often each counts. */
+export interface Binned extends Pick<LabelledRows, 'confidence' | 'nll' | 'brier'> {
+  readonly bins: number;
+  /** The bin of each. */
+  readonly bin: Int32Array;
+  /** Whether each is decided right, 0 or 1. */
+  readonly right: Uint8Array;
+}
+
+export function* binned(rows: LabelledRows, labels: Int32Array, bins: number): Turns<Binned> {
+  const { predicted, confidence, nll, brier } = rows;
+  const [bin, right] = [new Int32Array(labels.length), new Uint8Array(labels.length)];
   yield* eachPiece(labels.length, (begin, end) => {
     for (let i = begin; i < end; i++) {
-      const weight = weights ? (weights[i] as number) : 1;
-      if (weight === 0) continue;
-      const certain = certainty[i] as number;
-      const bin = binOf(certain, bins);
-      counts[bin] = (counts[bin] as number) + weight;
-      confidence[bin] = (confidence[bin] as number) + weight * certain;
-      if (predicted[i] === labels[i]) accuracy[bin] = (accuracy[bin] as number) + weight;
-      sums.samples += weight;
-      sums.nll += weight * (nll[i] as number);
-      sums.brier += weight * (brier[i] as number);
+      bin[i] = binOf(confidence[i] as number, bins);
+      right[i] = predicted[i] === labels[i] ? 1 : 0;
     }
   });
+  return { bins, bin, right, confidence, nll, brier };
+}
+
+/** Sums over samples: of each bin, and of all. */
+interface Tally {
+  readonly counts: Int32Array;
+  readonly confidence: Float64Array;
+  readonly accuracy: Float64Array;
+  samples: number;
+  nll: number;
+  brier: number;
+}
+
+function tally(
+  { bin, right, confidence, nll, brier }: Binned,
+  weights: Int32Array | undefined,
+  begin: number,
+  end: number,
+  to: Tally,
+) {
+  const { counts, confidence: confidences, accuracy } = to;
+  let { samples, nll: nlls, brier: briers } = to;
+  for (let i = begin; i < end; i++) {
+    const weight = weights ? (weights[i] as number) : 1;
+    if (weight === 0) continue;
+    const b = bin[i] as number;
+    counts[b] = (counts[b] as number) + weight;
+    confidences[b] = (confidences[b] as number) + weight * (confidence[i] as number);
+    accuracy[b] = (accuracy[b] as number) + weight * (right[i] as number);
+    samples += weight;
+    nlls += weight * (nll[i] as number);
+    briers += weight * (brier[i] as number);
+  }
+  Object.assign(to, { samples, nll: nlls, brier: briers });
+}
+
+/** @param weights how often each sample counts. @default once */
+export function* calibrationOf(samples: Binned, temperature: number, weights?: Int32Array): Turns<Calibration> {
+  const { bins, bin } = samples;
+  const sums: Tally = {
+    counts: new Int32Array(bins),
+    confidence: new Float64Array(bins),
+    accuracy: new Float64Array(bins),
+    ...{ samples: 0, nll: 0, brier: 0 },
+  };
+  yield* eachPiece(bin.length, (begin, end) => tally(samples, weights, begin, end, sums));
+  const { counts, confidence, accuracy } = sums;
   let [ece, mce] = [0, 0];
   for (let bin = 0; bin < bins; bin++) {
     const count = counts[bin] as number;

@@ -26,6 +26,8 @@ import { bootstrap, type Interval } from './bootstrap.js';
 import {
   areCosines,
   areProbabilities,
+  type Binned,
+  binned,
   type Calibration,
   calibrationOf,
   checkBins,
@@ -249,7 +251,11 @@ function* evaluationSteps(
   const rows = yield* labelledRows(logits, labels, inverse(settings.temperature));
   const { fitted: temperature, rows: fittedRows } = yield* fitTo(input.validation, logits, labels);
   progress(0.4);
-  const atTest: AtTest = { rows, fittedRows, labels, classes, members, settings, fitted: temperature.temperature };
+  const atTest: AtTest = {
+    ...{ predicted: rows.predicted, labels, classes, members, settings, fitted: temperature.temperature },
+    binned: yield* binned(rows, labels, settings.bins),
+    fittedBinned: fittedRows && (yield* binned(fittedRows, labels, settings.bins)),
+  };
   const measured = yield* measure(atTest);
   const { calibration, fitted, groups } = measured;
   const decisions = yield* decide(input, { logits: plain ?? (input.logits as NDArray), labels, classes, members }, settings);
@@ -503,8 +509,9 @@ function ownSets(
 
 /** What is measured on labelled samples, from which the bootstrap draws. */
 interface AtTest {
-  readonly rows: LabelledRows;
-  readonly fittedRows: LabelledRows | undefined;
+  readonly predicted: Int32Array;
+  readonly binned: Binned;
+  readonly fittedBinned: Binned | undefined;
   readonly labels: Int32Array;
   readonly classes: number;
   readonly members: Membership | undefined;
@@ -512,13 +519,13 @@ interface AtTest {
   readonly fitted: number;
 }
 
-function* measure({ rows, fittedRows, labels, classes, members, settings, fitted }: AtTest, weights?: Int32Array) {
-  const accuracies = yield* accuraciesOf(rows.predicted, labels, classes, weights);
+function* measure({ predicted, binned, fittedBinned, labels, classes, members, settings, fitted }: AtTest, weights?: Int32Array) {
+  const accuracies = yield* accuraciesOf(predicted, labels, classes, weights);
   return {
     accuracies,
     groups: members && groupsOf(members, accuracies.perClass),
-    calibration: yield* calibrationOf(rows, labels, settings.temperature, settings.bins, weights),
-    fitted: fittedRows && (yield* calibrationOf(fittedRows, labels, fitted, settings.bins, weights)),
+    calibration: yield* calibrationOf(binned, settings.temperature, weights),
+    fitted: fittedBinned && (yield* calibrationOf(fittedBinned, fitted, weights)),
   };
 }
 

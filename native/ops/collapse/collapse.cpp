@@ -240,15 +240,10 @@ template <class T>
 void Collapse<T>::sum(Matrix<const T> features, const int32_t* labels, const Control& control) {
   const ByClass by_class(labels, features.rows, classes_);
   const Buffer<double> sums(classes_ * dim_);  // (C, p) of this chunk
-  class_sums(features, by_class, {sums.get(), classes_, dim_}, control);
+  T largest;
+  class_sums(features, by_class, {sums.get(), classes_, dim_}, control, &largest);
   if (!all_finite({sums.get(), classes_, dim_})) check_finite(features, "features", samples_);
-  const Index grain = 1 + (1 << 18) / dim_;
-  std::vector<double> largest(divide_up(features.rows, grain));
-  const auto largest_of = LP_SELECT(largest_of<T>);
-  parallel_for(features.rows, grain, control, [&](Index begin, Index end) {
-    largest[begin / grain] = largest_of(features.row(begin), (end - begin) * dim_);
-  });
-  for (const double value : largest) largest_ = std::max(largest_, value);
+  largest_ = std::max(largest_, static_cast<double>(largest));
   for (Index i = 0; i < sums.size(); i++) means_[i] += sums[i];
   for (Index c = 0; c < classes_; c++) counts_[c] += by_class.count(c);
   samples_ += features.rows;

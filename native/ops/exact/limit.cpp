@@ -211,47 +211,45 @@ Reference Trajectory<T>::aligned() const {
 // ‖Z/‖Z‖ − N‖ for a unit N. With X the state without its part along N (as a whole: it may be all of the state but
 // rounding), X⊥ = X − ⟨N, X⟩ N, a = ⟨N, Z⟩ and ‖Z‖² = a² + ‖X⊥‖²:
 //   ‖Z/‖Z‖ − N‖² = ‖X⊥‖²/‖Z‖² + (1 − a/‖Z‖)²,   1 − a/‖Z‖ = ‖X⊥‖²/(‖Z‖ (‖Z‖ + a)) where a > 0
-// X is over its own size e^log, which falls behind that of Z without end.
+// X is over its own size, which falls behind that of Z without end.
 template <class T>
-Scaled Trajectory<T>::distance(const Reference& to, const Propagation& at, const Skeleton& state) const {
+Scaled Trajectory<T>::distance(const Reference& to, const Propagation& at, const Parts& parts, const Skeleton& state,
+                               Apart& apart) const {
   const size_t groups = state.groups.size();
-  std::vector<Mat2> x(groups);
-  std::vector<double> logs(groups);
-  const bool without_rest = to.rest_leads && at.pairs[0].slow != 0;
-  double rest = origin_.rest > 0 && !without_rest ? at.rest * origin_.rest : 0;
-  double log = rest != 0 ? at.rest_log + std::log(std::abs(rest)) : -std::numeric_limits<double>::infinity();
+  auto& [left, x] = apart;
+  left = parts;
+  if (to.rest_leads && at.pairs[0].slow != 0) left.rest = 0;
   for (size_t g = 0; g < groups; g++) {
     const PairPropagator& pair = at.pairs[g];
-    const bool leads = to.leads[g] && pair.slow != 0;
-    if (origin_.groups[g].norm() > 0) x[g] = leads ? to.remainder[g] * pair.slow : pair.p * origin_.groups[g];
-    logs[g] = leads ? pair.slow_log : pair.log;
-    log = std::max(log, logs[g] + std::log(x[g].norm()));
+    if (!to.leads[g] || pair.slow == 0) continue;
+    left.groups[g] = to.remainder[g] * pair.slow;
+    left.logs[g] = pair.slow_log;
   }
-  if (log == -std::numeric_limits<double>::infinity()) return {0, 0};
-  rest *= std::exp(at.rest_log - log);
-  double along = to.unit.rest * rest, along_state = to.unit.rest * state.rest;
+  left.gather(x);
+  double along = to.unit.rest * x.rest, along_state = to.unit.rest * state.rest;
   for (size_t g = 0; g < groups; g++) {
-    x[g] = x[g] * std::exp(logs[g] - log);
-    along += to.unit.groups[g].dot(x[g]);
+    along += to.unit.groups[g].dot(x.groups[g]);
     along_state += to.unit.groups[g].dot(state.groups[g]);
   }
-  const double rest_across = rest - along * to.unit.rest;
+  const double rest_across = x.rest - along * to.unit.rest;
   double across = rest_across * rest_across;
   for (size_t g = 0; g < groups; g++) {
-    const Mat2 part = x[g] - to.unit.groups[g] * along;
+    const Mat2 part = x.groups[g] - to.unit.groups[g] * along;
     across += part.dot(part);
   }
-  const double square = state.square(), norm = std::sqrt(square), size = std::exp(log - state.log);
+  if (across == 0 && x.square() == 0) return {};
+  const double square = state.square(), norm = std::sqrt(square), size = weight(x.log - state.log);
   const double short_by =
       along_state > 0 ? size * across / (norm * (norm + along_state)) : (1 - along_state / norm) / size;
-  return {std::sqrt(across / square + short_by * short_by), log - state.log};
+  return {std::sqrt(across / square + short_by * short_by), x.log - state.log};
 }
 
-#define LP_INSTANTIATE(T)                                                                                 \
-  template std::shared_ptr<const Limit> Trajectory<T>::limit(const Control&);                             \
-  template void Trajectory<T>::limit_state(const Limit&, bool, const StateOut<T>&, const Control&) const; \
-  template Reference Trajectory<T>::aligned() const;                                                      \
-  template Scaled Trajectory<T>::distance(const Reference&, const Propagation&, const Skeleton&) const;
+#define LP_INSTANTIATE(T)                                                                                              \
+  template std::shared_ptr<const Limit> Trajectory<T>::limit(const Control&);                                          \
+  template void Trajectory<T>::limit_state(const Limit&, bool, const StateOut<T>&, const Control&) const;              \
+  template Reference Trajectory<T>::aligned() const;                                                                   \
+  template Scaled Trajectory<T>::distance(const Reference&, const Propagation&, const Parts&, const Skeleton&, Apart&) \
+      const;
 LP_INSTANTIATE(float)
 LP_INSTANTIATE(double)
 

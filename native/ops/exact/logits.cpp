@@ -23,14 +23,16 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 template <class T>
 struct Trajectory<T>::Logits::Weights {
   std::vector<double> x, y;       // (C + K) P_wh and P_ww, over e^top
-  std::vector<double> of_class;   // (C, C) logits of the classes' means, and biases, over e^log
+  double* of_class;               // (C, C) logits of the classes' means, and biases, over e^log
   std::vector<double> log, rest;  // (C) of the sizes of a class's logits; ρ, over e^(log − top)
   const Propagation& at;
   double rest_log;              // log |ρ|
   std::optional<Graded> means;  // M, where wanted
   std::vector<double> apart;    // (C, C) log ‖μ_c − μ_d‖, where wanted
 
-  Weights(const Trajectory& of, const Logits& logits, const Time& time) : at(time.at) {
+  // `of_class` is written, `means` (C, width) overwritten.
+  Weights(const Trajectory& of, const Logits& logits, const Time& time, double* of_class, double* means)
+      : of_class(of_class), at(time.at) {
     const Modes& modes = of.modes_;
     const Index classes = modes.classes(), rows = modes.rows(), width = logits.width_, k = modes.sizes();
     const std::vector<T>& biases = of.start_.biases;
@@ -49,8 +51,7 @@ struct Trajectory<T>::Logits::Weights {
 
     // (C, width) products of class means with the modal rows, a class over a size of its own: Σ_r α_cr (P_hh, P_hw) of
     // the Gram matrix's rows.
-    const auto length = [&](Index r) { return std::sqrt(logits.gram_[r * width + r]); };
-    const Buffer<double> means(classes * width), factors(classes * 2 * k);
+    const Buffer<double> factors(classes * 2 * k);
     log.resize(classes);
     for (Index c = 0; c < classes; c++) {
       const Index s = modes.size_of[c];
@@ -66,11 +67,12 @@ struct Trajectory<T>::Logits::Weights {
       double size = rest_log + (of.within_[c] > 0 ? std::log(of.within_[c]) / 2 : -kInfinity);
       each([&](Index r) {
         const Mat2& p = pair(r).p;
-        const double reach = std::abs(factor(r)) * (std::abs(p.hh) * length(r) + std::abs(p.hw) * length(rows + r));
-        size = std::max(size, pair(r).log + std::log(reach));
+        const double reach =
+            std::abs(factor(r)) * (std::abs(p.hh) * logits.lengths_[r] + std::abs(p.hw) * logits.lengths_[rows + r]);
+        if (reach > 0) size = std::max(size, pair(r).log + kLog2 * std::ilogb(reach));
       });
       if (!std::isfinite(size)) size = 0;
-      std::fill_n(&means[c * width], width, 0.0);
+      if (!present(c)) std::fill_n(&means[c * width], width, 0.0);
       std::fill_n(&factors[c * 2 * k], 2 * k, 0.0);
       each([&](Index r) {
         const double scale = factor(r) * std::exp(pair(r).log - size), a = scale * pair(r).p.hh,
@@ -87,26 +89,26 @@ struct Trajectory<T>::Logits::Weights {
     }
     for (const Index side : {Index{0}, Index{1}}) {
       blas::gemm<double>(false, false, classes, width, k, 1, &factors[side * k], 2 * k,
-                         &logits.gram_[(side * rows + classes) * width], width, 1, means.get(), width);
+                         &logits.gram_[(side * rows + classes) * width], width, 1, means, width);
     }
 
     // Then row i of (C, C) the logits of class i's mean. Biases less that of class 0, which moves no margin.
-    const std::vector<double> shared = between(modes, means.get(), classes, width);
-    of_class.resize(classes * classes);
+    const std::vector<double> shared = between(modes, means, classes, width);
     for (Index i = 0; i < classes; i++) {
       // Logits shrink and grow like the state's square. Where they are far below the biases, only those count.
       const double unbiased = log[i] + top + 2 * of.log_scale_;
       const double size = biases.empty() ? unbiased : std::max(unbiased, -600.0), share = std::exp(unbiased - size);
-      const double* q = means.get() + i * width;
-      for (Index c = 0; c < classes; c++) {
-        double z = x[c] * q[c] + y[c] * q[rows + c];
-        if (!shared.empty()) z += shared[i * k + modes.size_of[c]];
-        z *= share;
-        if (!biases.empty()) {
-          z += std::exp(-size) * (at.keep * (static_cast<double>(biases[c]) - static_cast<double>(biases[0])) +
-                                  at.gain * (of.pull_[c] - of.pull_[0]));
-        }
-        of_class[i * classes + c] = z;
+      const double* q = means + i * width;
+      double* z = &of_class[i * classes];
+      for (Index c = 0; c < classes; c++) z[c] = share * (x[c] * q[c] + y[c] * q[rows + c]);
+      if (!shared.empty()) {
+        for (Index c = 0; c < classes; c++) z[c] += share * shared[i * k + modes.size_of[c]];
+      }
+      if (!biases.empty()) {
+        const double scale = std::exp(-size);
+        for (Index c = 0; c < classes; c++)
+          z[c] += scale * (at.keep * (static_cast<double>(biases[c]) - static_cast<double>(biases[0])) +
+                           at.gain * (of.pull_[c] - of.pull_[0]));
       }
       rest.push_back(rest_log == -kInfinity ? 0 : std::copysign(std::exp(rest_log - log[i]) * share, at.rest));
       log[i] = size;
@@ -152,6 +154,7 @@ Trajectory<T>::Logits::Logits(const Trajectory& of, const Control& control) : wi
     blas::gemm<double>(false, true, end - begin, width_, p, 1, &rows_[begin * p], p, rows_.get(), p, 0,
                        &gram_[begin * width_], width_);
   });
+  for (Index r = 0; r < width_; r++) lengths_.push_back(std::sqrt(gram_[r * width_ + r]));
   if (n * width_ > kKept || of.origin_.rest == 0) return;
   products_ = Buffer<double>(n * width_);
   parallel_for(std::ssize(blocks_), 1, control, [&](Index begin, Index end) {
@@ -222,9 +225,11 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const Classes* centres
   const Index n = of.start_.samples(), classes = modes.classes(), rows = modes.rows(), k = modes.sizes(),
               count = std::ssize(times), blocks = std::ssize(blocks_);
   std::vector<std::unique_ptr<Weights>> weights(count);
-  parallel_for(count, 1, control, [&](Index begin, Index end) {
+  const Buffer<double> of_class(count * classes * classes);
+  parallel_for(count, even_grain(count, 1), control, [&](Index begin, Index end) {
+    const Buffer<double> means(classes * width_);
     for (Index t = begin; t < end; t++) {
-      weights[t] = std::make_unique<Weights>(of, *this, times[t]);
+      weights[t] = std::make_unique<Weights>(of, *this, times[t], &of_class[t * classes * classes], means.get());
       if (wants_means || column(nc4)) weights[t]->means = centres->centred_means(of, times[t].at);
       if (column(nc4)) weights[t]->apart = centres->distances(of, times[t].at, *weights[t]->means);
     }
@@ -262,7 +267,8 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const Classes* centres
   const auto decide_samples = LP_SELECT(decide_samples);
   parallel_for(blocks, 1, control, [&](Index begin, Index end) {
     std::vector<Decision> decided(kBlock);
-    Buffer<double> formed, z(kBlock * classes);
+    const Index z_stride = column(nc4) ? classes : 0;
+    Buffer<double> formed, z(column(nc4) ? kBlock * classes : classes);
     for (Index b = begin; b < end; b++) {
       const Block& block = blocks_[b];
       const Index samples = block.end - block.begin, y = block.label;
@@ -284,7 +290,7 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const Classes* centres
         const std::vector<double> shared = w.between(modes, q, samples, width_);
         decide_samples({q, q + rows, width_, classes, k, w.rest[y], w.x.data(), w.y.data(),
                         shared.empty() ? nullptr : shared.data(), modes.size_of.data(), &w.of_class[y * classes]},
-                       y, samples, z.get(), decided.data());
+                       y, samples, z.get(), z_stride, decided.data());
         for (Index i = 0; i < samples; i++) {
           sum.decisions.add(decided[i]);
           if (!column(nc4)) continue;
@@ -310,11 +316,12 @@ void Trajectory<T>::Logits::measure(const Trajectory& of, const Classes* centres
     Scaled least{kInfinity, 0};
     for (Index b = 0; b < blocks; b++) {
       const Sums& sum = sums[b * count + t];
-      margins += sum.decisions.margins * std::exp(w.log[blocks_[b].label] - log);
-      to_global_sum += sum.to_global * std::exp(sum.global_log - global_log);
+      margins += sum.decisions.margins * weight(w.log[blocks_[b].label] - log);
+      if (wants_means) to_global_sum += sum.to_global * std::exp(sum.global_log - global_log);
       const Scaled margin{sum.decisions.min_margin, w.log[blocks_[b].label]};
-      const bool less = margin.value * least.value <= 0 ? margin.value < least.value
-                                                        : (margin.log_abs() < least.log_abs()) == (margin.value > 0);
+      const bool less = margin.log == least.log || margin.value * least.value <= 0
+                            ? margin.value < least.value
+                            : (margin.log_abs() < least.log_abs()) == (margin.value > 0);
       if (b == 0 || less) least = margin;
     }
     const auto put = [&](TrajectoryMeasure which, double value) {

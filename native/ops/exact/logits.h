@@ -32,7 +32,7 @@ class Trajectory<T>::Logits {
   void measure(const Trajectory& of, const Classes* centres, const std::vector<Time>& times, const MeasureColumns& to,
                const Control& control) const;
   static Index times_at_once(Index classes);
-  size_t bytes() const { return bytes_of(rows_, gram_, products_, order_, blocks_); }
+  size_t bytes() const { return bytes_of(rows_, gram_, products_, lengths_, order_, blocks_); }
 
  private:
   // Samples of one class, by their places in `order_`.
@@ -47,9 +47,10 @@ class Trajectory<T>::Logits {
   Index width_;  // 2 (C + K)
   std::vector<Index> order_;
   std::vector<Block> blocks_;
-  Buffer<double> rows_;      // (width, p) x above y
-  Buffer<double> gram_;      // (width, width)
-  Buffer<double> products_;  // (n, width) in order, or empty where that is too large
+  Buffer<double> rows_;          // (width, p) x above y
+  Buffer<double> gram_;          // (width, width)
+  std::vector<double> lengths_;  // (width) of the rows
+  Buffer<double> products_;      // (n, width) in order, or empty where that is too large
 };
 
 }  // namespace lp

@@ -10,22 +10,12 @@
 namespace lp {
 namespace {
 
-// Over the largest of their sizes.
-Scaled sum(const std::vector<Scaled>& terms) {
-  Scaled out{0, -std::numeric_limits<double>::infinity()};
-  for (const Scaled& term : terms)
-    if (term.value != 0) out.log = std::max(out.log, term.log);
-  for (const Scaled& term : terms)
-    if (term.value != 0) out.value += term.value * std::exp(term.log - out.log);
-  return out.value == 0 ? Scaled{0, 0} : out;
-}
-
 // x² + y² times e^{2 log}, whatever the size of x and y.
 Scaled square_of(double x, double y, double log) {
   const double square = x * x + y * y;
   if (square > 1e-280 && square < 1e280) return {square, 2 * log};
-  const double length = std::hypot(x, y);
-  return length > 0 ? Scaled{1, 2 * (log + std::log(length))} : Scaled{0, 0};
+  if (x == 0 && y == 0) return {};
+  return {1, 2 * (log + std::log(std::hypot(x, y)))};
 }
 
 }  // namespace
@@ -81,31 +71,29 @@ TrajectoryMeasure trajectory_measure(const std::string& name) {
 
 // −⟨M, W Hᵀ⟩ − ⟨m, b⟩ (UL Eq. 3): of each group −σ times the product of its skeleton's rows.
 template <class T>
-Scaled Trajectory<T>::loss(const Propagation& at) const {
-  std::vector<Scaled> parts;
+Scaled Trajectory<T>::loss(const Propagation& at, const Parts& parts) const {
+  Scaled sum;
   for (size_t g = 0; g < pairs_.size(); g++) {
-    const Mat2 group = at.pairs[g].p * origin_.groups[g];
-    const double product = -pairs_[g].sigma * (group.hh * group.wh + group.hw * group.ww);
-    if (product != 0) parts.push_back({product, 2 * (at.pairs[g].log + log_scale_)});
+    const Mat2& group = parts.groups[g];
+    sum += {-pairs_[g].sigma * (group.hh * group.wh + group.hw * group.ww), 2 * (parts.logs[g] + log_scale_)};
   }
   double of_biases = 0;
   for (size_t c = 0; c < start_.biases.size(); c++)
     of_biases -= pull_[c] * (at.keep * start_.biases[c] + at.gain * pull_[c]);
-  if (of_biases != 0) parts.push_back({of_biases, 0});
-  return sum(parts);
+  sum += {of_biases, 0};
+  return sum;
 }
 
 template <class T>
-Scaled Trajectory<T>::side_norm(const Propagation& at, Side side) const {
-  std::vector<Scaled> squares;
+Scaled Trajectory<T>::side_square(const Parts& parts, Side side) const {
+  Scaled sum;
   for (size_t g = 0; g < pairs_.size(); g++) {
-    const Mat2 group = at.pairs[g].p * origin_.groups[g];
-    const auto [x, y] = side == Side::features ? std::pair(group.hh, group.hw) : std::pair(group.wh, group.ww);
-    if (x != 0 || y != 0) squares.push_back(square_of(x, y, at.pairs[g].log));
+    const Mat2& group = parts.groups[g];
+    const bool features = side == Side::features;
+    sum += square_of(features ? group.hh : group.wh, features ? group.hw : group.ww, parts.logs[g]);
   }
-  if (side == Side::features && origin_.rest > 0) squares.push_back(square_of(at.rest * origin_.rest, 0, at.rest_log));
-  const Scaled square = sum(squares);
-  return {std::sqrt(square.value), square.log / 2};
+  if (side == Side::features) sum += square_of(parts.rest, 0, parts.rest_log);
+  return sum;
 }
 
 template <class T>
@@ -152,6 +140,7 @@ void Trajectory<T>::measure(const std::vector<double>& times, const std::vector<
                                logDualityFrobenius,
                                logSelfDuality,
                                logPrototypeNormVariation});
+  const bool of_norms = any({logNorm, logFeatureNorm, logPrototypeNorm, featureNorm, prototypeNorm});
   const bool of_means = any({nc4, withinClassVariation, logWithinClassVariation});
   const std::shared_ptr<const Classes> centres = of_classes || of_means ? classes(control) : nullptr;
 
@@ -161,6 +150,9 @@ void Trajectory<T>::measure(const std::vector<double>& times, const std::vector<
   const LearningRates known = rates();
   std::unique_ptr<Propagator> propagator = borrow_propagator(times[order[0]]);
   Propagation at;
+  Parts parts;
+  Skeleton now;
+  Apart apart;
   for (Index done = 0; done < std::ssize(order); done++) {
     const Index i = order[done];
     propagator->advance(times[i], known, control);
@@ -168,25 +160,26 @@ void Trajectory<T>::measure(const std::vector<double>& times, const std::vector<
     const auto put = [&](TrajectoryMeasure which, auto&& value) {
       if (double* values = column(which)) values[i] = value();
     };
-    if (any({logNorm, logFeatureNorm, logPrototypeNorm, featureNorm, prototypeNorm})) {
-      const Scaled features = side_norm(at, Side::features), prototypes = side_norm(at, Side::prototypes);
-      const auto square = [](const Scaled& x) { return Scaled{x.value * x.value, 2 * x.log}; };
-      put(logNorm, [&] { return sum({square(features), square(prototypes)}).log_abs() / 2 + log_scale_; });
-      put(logFeatureNorm, [&] { return features.log_abs() + log_scale_; });
-      put(logPrototypeNorm, [&] { return prototypes.log_abs() + log_scale_; });
-      put(featureNorm, [&] { return features.plain(exponent_); });
-      put(prototypeNorm, [&] { return prototypes.plain(exponent_); });
+    if (of_norms || wants_loss || end || wants_aligned) this->parts(at, parts);
+    if (of_norms) {
+      const Scaled features = side_square(parts, Side::features), prototypes = side_square(parts, Side::prototypes);
+      const auto root = [](const Scaled& x) { return Scaled{std::sqrt(x.value), x.log / 2}; };
+      put(logNorm, [&] { return (Scaled(features) += prototypes).log_abs() / 2 + log_scale_; });
+      put(logFeatureNorm, [&] { return features.log_abs() / 2 + log_scale_; });
+      put(logPrototypeNorm, [&] { return prototypes.log_abs() / 2 + log_scale_; });
+      put(featureNorm, [&] { return root(features).plain(exponent_); });
+      put(prototypeNorm, [&] { return root(prototypes).plain(exponent_); });
     }
     if (wants_loss) {
-      const Scaled value = this->loss(at);
+      const Scaled value = this->loss(at, parts);
       put(TrajectoryMeasure::loss, [&] { return value.plain(); });
       put(logAbsLoss, [&] { return value.log_abs(); });
       put(lossSign, [&] { return value.value > 0 ? 1 : value.value < 0 ? -1 : 0; });
     }
     if (end || wants_aligned) {
-      const Skeleton now = skeleton(at);
+      parts.gather(now);
       const auto put_distance = [&](TrajectoryMeasure plain, TrajectoryMeasure logarithm, const Reference& reference) {
-        const Scaled value = distance(reference, at, now);
+        const Scaled value = distance(reference, at, parts, now, apart);
         put(plain, [&] { return value.plain(); });
         put(logarithm, [&] { return value.log_abs(); });
       };

@@ -11,6 +11,7 @@
 // the stable e^μ (cosh Δ I + sinh Δ/Δ (S − μ I)) of UL Thm 4, arranged so.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -27,6 +28,9 @@ struct Mat2 {
   Mat2 operator-(const Mat2& b) const { return {hh - b.hh, hw - b.hw, wh - b.wh, ww - b.ww}; }
   double dot(const Mat2& b) const { return hh * b.hh + hw * b.hw + wh * b.wh + ww * b.ww; }
   double norm() const { return std::sqrt(dot(*this)); }
+  double largest() const {
+    return std::max(std::max(std::abs(hh), std::abs(hw)), std::max(std::abs(wh), std::abs(ww)));
+  }
 };
 
 inline Mat2 scalar(double x) { return {x, 0, 0, x}; }

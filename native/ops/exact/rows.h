@@ -25,5 +25,7 @@ struct LogitRows {
 // out_i = rest (scale h_i) + shift_{y_i}: (count, p), shift (C, p).
 LP_DECLARE(template <class T> void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double scale,
                                               double rest, const double* shift, T* out);)
-// How each sample is decided, out (count), and its logits z (count, C).
-LP_DECLARE(void decide_samples(const LogitRows& rows, Index label, Index count, double* z, Decision* out);)
+// How each sample is decided, out (count), and its logits z (C) each, `z_stride` apart: 0 where nobody wants them, so
+// that a row stays where it is read again.
+LP_DECLARE(void decide_samples(const LogitRows& rows, Index label, Index count, double* z, Index z_stride,
+                               Decision* out);)

@@ -1,4 +1,5 @@
 #include "ops/exact/rows.h"
+#include "ops/loss/row-inl.h"
 
 namespace lp::LP_ISA {
 
@@ -14,18 +15,36 @@ void blend_rows(const T* h, const int32_t* labels, Index count, Index p, double 
   }
 }
 
-void decide_samples(const LogitRows& rows, Index label, Index count, double* z, Decision* out) {
+namespace {
+
+// The logits of a sample from `begin` on, without what is between sizes, and the largest of them.
+inline double form(const LogitRows& rows, const double* x, const double* y, Index begin, Index end, double* z) {
+  const double rest = rows.rest, *a = rows.a, *b = rows.b, *of_class = rows.of_class;
+  double most = std::numeric_limits<double>::lowest();
+#pragma omp simd reduction(max : most)
+  for (Index c = begin; c < end; c++) {
+    const double logit = rest * (a[c] * x[c] + b[c] * y[c]) + of_class[c];
+    z[c] = logit;
+    most = logit > most ? logit : most;
+  }
+  return most > std::numeric_limits<double>::lowest() ? most : largest(z, begin, end);
+}
+
+}  // namespace
+
+void decide_samples(const LogitRows& rows, Index label, Index count, double* z, Index z_stride, Decision* out) {
   const Index classes = rows.classes;
-  for (Index i = 0; i < count; i++, z += classes) {
-    const double* x = rows.x + i * rows.stride;
-    const double* y = rows.y + i * rows.stride;
-#pragma omp simd
-    for (Index c = 0; c < classes; c++) z[c] = rows.rest * (rows.a[c] * x[c] + rows.b[c] * y[c]) + rows.of_class[c];
-    if (rows.between) {
-      const double* m = rows.between + i * rows.sizes;
-      for (Index c = 0; c < classes; c++) z[c] += rows.rest * m[rows.size_of[c]];
+  for (Index i = 0; i < count; i++, z += z_stride) {
+    const double *x = rows.x + i * rows.stride, *y = rows.y + i * rows.stride;
+    const double below = form(rows, x, y, 0, label, z), above = form(rows, x, y, label + 1, classes, z);
+    form(rows, x, y, label, label + 1, z);
+    if (!rows.between) {
+      out[i] = decide_between(below, z[label], above);
+      continue;
     }
-    out[i] = decide(z, classes, label);
+    const double* m = rows.between + i * rows.sizes;
+    for (Index c = 0; c < classes; c++) z[c] += rows.rest * m[rows.size_of[c]];
+    out[i] = decide_row(z, classes, label);
   }
 }
 

@@ -11,7 +11,6 @@
 #include "ops/exact/classes.h"
 #include "ops/exact/logits.h"
 #include "ops/exact/rows.h"
-#include "ops/exact/scale.h"
 #include "ops/linear/class_sums.h"
 
 namespace lp {
@@ -41,6 +40,21 @@ double Skeleton::square() const {
   return sum;
 }
 
+void Parts::gather(Skeleton& out) const {
+  out.groups.resize(groups.size());
+  // Only what is there counts for the common size: an absent group may grow far beyond it.
+  out.log = -std::numeric_limits<double>::infinity();
+  const auto count = [&](double size, double log) {
+    if (size > 0) out.log = std::max(out.log, log + kLog2 * excess(size));
+  };
+  for (size_t g = 0; g < groups.size(); g++) count(groups[g].largest(), logs[g]);
+  count(std::abs(rest), rest_log);
+  if (!std::isfinite(out.log)) out.log = 0;
+  for (size_t g = 0; g < groups.size(); g++)
+    out.groups[g] = groups[g].largest() > 0 ? groups[g] * weight(logs[g] - out.log) : Mat2();
+  out.rest = rest == 0 ? 0 : rest * weight(rest_log - out.log);
+}
+
 template <class T>
 Trajectory<T>::Trajectory(Start<T> start, double gamma, const Dynamics& dynamics, const Control& control)
     : start_(std::move(start)), modes_(count_labels(start_), gamma), gamma_(gamma), dynamics_(dynamics) {
@@ -62,7 +76,9 @@ void Trajectory<T>::measure_start(const Control& control) {
   const Matrix<const T> features{start_.features.get(), n, p}, prototypes{start_.prototypes.get(), classes, p};
   // (C, p) each: S_c, then ĥ_c = S_c/√n_c; W in double.
   const Buffer<double> sums(classes * p), w(classes * p);
-  class_sums<T>(features, ByClass(start_.labels.data(), n, classes), {sums.get(), classes, p}, control);
+  T largest_feature;
+  class_sums<T>(features, ByClass(start_.labels.data(), n, classes), {sums.get(), classes, p}, control,
+                &largest_feature);
   std::copy(start_.prototypes.begin(), start_.prototypes.end(), w.begin());
   const bool overflown = !all_finite({sums.get(), classes, p});
   if (overflown) check_finite(features, "features");
@@ -71,7 +87,7 @@ void Trajectory<T>::measure_start(const Control& control) {
   if (overflown) throw Error("LP_OVERFLOW", "Sums of the features leave the range of a double; scale the start down.");
 
   // The powers of two that a double can divide by and multiply with.
-  const double largest = std::max(largest_of(start_.features), largest_of(start_.prototypes));
+  const double largest = std::max<double>(largest_feature, largest_of(start_.prototypes));
   exponent_ = largest > 0 ? std::clamp(std::ilogb(largest), -1000, 1000) : 0;
   log_scale_ = exponent_ * kLog2;
   means_ = Buffer<double>(classes * p);
@@ -187,18 +203,23 @@ Propagation Trajectory<T>::propagate(double time, const Control& control) {
 }
 
 template <class T>
-Skeleton Trajectory<T>::skeleton(const Propagation& at) const {
-  Skeleton out;
+void Trajectory<T>::parts(const Propagation& at, Parts& out) const {
   out.groups.resize(pairs_.size());
-  // Only what is there counts for the common size: an absent group may grow far beyond it.
-  out.log = origin_.rest > 0 && at.rest != 0 ? at.rest_log : -std::numeric_limits<double>::infinity();
-  for (size_t g = 0; g < pairs_.size(); g++)
-    if (origin_.groups[g].dot(origin_.groups[g]) > 0) out.log = std::max(out.log, at.pairs[g].log);
-  if (!std::isfinite(out.log)) out.log = 0;
-  for (size_t g = 0; g < pairs_.size(); g++)
-    if (origin_.groups[g].dot(origin_.groups[g]) > 0)
-      out.groups[g] = at.pairs[g].p * origin_.groups[g] * std::exp(at.pairs[g].log - out.log);
-  out.rest = rest_factor(at, out.log) * origin_.rest;
+  out.logs.resize(pairs_.size());
+  for (size_t g = 0; g < pairs_.size(); g++) {
+    out.groups[g] = origin_.groups[g].largest() > 0 ? at.pairs[g].p * origin_.groups[g] : Mat2();
+    out.logs[g] = at.pairs[g].log;
+  }
+  out.rest = origin_.rest > 0 ? at.rest * origin_.rest : 0;
+  out.rest_log = at.rest_log;
+}
+
+template <class T>
+Skeleton Trajectory<T>::skeleton(const Propagation& at) const {
+  Parts apart;
+  Skeleton out;
+  parts(at, apart);
+  apart.gather(out);
   return out;
 }
 

@@ -29,6 +29,7 @@
 #include "core/control.h"
 #include "ops/exact/modes.h"
 #include "ops/exact/propagator.h"
+#include "ops/exact/scale.h"
 
 namespace lp {
 
@@ -53,15 +54,41 @@ struct Skeleton {
   double square() const;
 };
 
+// e^x, at once where parts have one size, as most have at most times.
+inline double weight(double log) { return log == 0 ? 1 : std::exp(log); }
+
+// Its parts, each times a size of its own.
+struct Parts {
+  std::vector<Mat2> groups;
+  std::vector<double> logs;
+  double rest = 0, rest_log = 0;
+
+  // All over the largest of their sizes.
+  void gather(Skeleton& out) const;
+};
+
 // value · e^log
 struct Scaled {
-  double value, log;
+  double value = 0, log = 0;
 
   // Times 2^exponent; in two factors, as either may leave the range of numbers that their product is in.
   double plain(int exponent = 0) const {
-    return value == 0 ? 0 : value * std::exp(log / 2) * std::scalbn(std::exp(log / 2), exponent);
+    if (value == 0 || (log == 0 && exponent == 0)) return value;
+    const double half = std::exp(log / 2);
+    return value * half * std::scalbn(half, exponent);
   }
   double log_abs() const { return std::log(std::abs(value)) + log; }
+
+  Scaled& operator+=(const Scaled& b) {
+    if (b.value == 0) return *this;
+    if (value == 0) return *this = b;
+    if (log < b.log) {
+      value *= std::exp(log - b.log);
+      log = b.log;
+    }
+    value += b.value * weight(b.log - log);
+    return *this;
+  }
 };
 
 // A direction that distances are measured to.
@@ -180,12 +207,19 @@ class Trajectory {
   void keep_propagator(std::unique_ptr<Propagator> propagator);
   LearningRates rates() const;
 
+  void parts(const Propagation& at, Parts& out) const;
   Skeleton skeleton(const Propagation& at) const;
   double rest_factor(const Propagation& at, double log_scale) const;
-  Scaled loss(const Propagation& at) const;
-  // ‖H‖ or ‖W‖
-  Scaled side_norm(const Propagation& at, Side side) const;
-  Scaled distance(const Reference& to, const Propagation& at, const Skeleton& state) const;
+  Scaled loss(const Propagation& at, const Parts& parts) const;
+  // ‖H‖² or ‖W‖²
+  Scaled side_square(const Parts& parts, Side side) const;
+  // `state` gathers `parts`; in memory that is used again at the next time.
+  struct Apart {
+    Parts parts;
+    Skeleton skeleton;
+  };
+  Scaled distance(const Reference& to, const Propagation& at, const Parts& parts, const Skeleton& state,
+                  Apart& apart) const;
 
   // (C, p) features' shifts and prototypes, times 2^exponent e^{−log_scale}.
   void class_rows(const Propagation& at, double log_scale, int exponent, double* shift, double* prototypes) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/thread_pool.h"
 
@@ -48,23 +49,27 @@ Index ClassRuns::grain() const {
 }
 
 template <class T>
-void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double> sums, const Control& control) {
+void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double> sums, const Control& control,
+                T* largest) {
   const auto sum_rows = LP_SELECT(sum_rows<T>);
   const ClassRuns runs(samples, sums);
+  std::vector<T> most(largest ? runs.list.size() : 0);
   parallel_for(std::ssize(runs.list), runs.grain(), control, [&](Index begin, Index end) {
     for (Index r = begin; r < end; r++) {
       const auto& run = runs.list[r];
-      sum_rows(features.data, &samples.order[run.begin], run.end - run.begin, features.cols, run.sum);
+      sum_rows(features.data, &samples.order[run.begin], run.end - run.begin, features.cols, run.sum,
+               largest ? &most[r] : nullptr);
     }
   });
   runs.combine(0, features.cols);
+  if (largest) *largest = std::accumulate(most.begin(), most.end(), T(0), [](T a, T b) { return std::max(a, b); });
 }
 
 bool all_finite(Matrix<const double> values) {
   return std::all_of(values.data, values.data + values.size(), [](double x) { return std::isfinite(x); });
 }
 
-template void class_sums(Matrix<const float>, const ByClass&, Matrix<double>, const Control&);
-template void class_sums(Matrix<const double>, const ByClass&, Matrix<double>, const Control&);
+template void class_sums(Matrix<const float>, const ByClass&, Matrix<double>, const Control&, float*);
+template void class_sums(Matrix<const double>, const ByClass&, Matrix<double>, const Control&, double*);
 
 }  // namespace lp

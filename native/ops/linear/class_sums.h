@@ -45,8 +45,10 @@ class ClassRuns {
   Buffer<double> rest_;
 };
 
+// And the largest |h_ij| that is a number, where it is asked for.
 template <class T>
-void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double> sums, const Control& control);
+void class_sums(Matrix<const T> features, const ByClass& samples, Matrix<double> sums, const Control& control,
+                T* largest = nullptr);
 
 // Plain loops: the oracle.
 template <class T>
@@ -84,5 +86,6 @@ bool all_finite(Matrix<const double> values);
 
 }  // namespace lp
 
-// sum (p) = Σ of the rows of h (·, p) that are listed.
-LP_DECLARE(template <class T> void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum);)
+// sum (p) = Σ of the rows of h (·, p) that are listed; `largest`, unless null, becomes the largest of |h_ij| and itself.
+LP_DECLARE(template <class T>
+           void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum, T* largest);)

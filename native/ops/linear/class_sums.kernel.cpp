@@ -1,12 +1,21 @@
 #include "ops/linear/class_sums.h"
 
+#include <cmath>
+
 namespace lp::LP_ISA {
 
 constexpr Index kStrip = 64;  // elements added between fetches
 
 template <class T>
-void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum) {
+void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum, T* largest) {
   for (Index j = 0; j < p; j++) sum[j] = 0;
+  // Of elements begin … end − 1 of a row, which are in the cache.
+  const auto look = [largest](const T* x, Index begin, Index end) {
+    T most = *largest;
+#pragma omp simd reduction(max : most)
+    for (Index j = begin; j < end; j++) most = std::abs(x[j]) > most ? std::abs(x[j]) : most;
+    *largest = most;
+  };
   Index i = 0;
   // Four rows at a time: the sum is loaded and stored once for them. Rows of a class are apart in memory, where the
   // machine does not run ahead by itself: the next four are fetched meanwhile.
@@ -22,16 +31,19 @@ void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum) 
         sum[j] += (static_cast<double>(a[j]) + static_cast<double>(b[j])) +
                   (static_cast<double>(c[j]) + static_cast<double>(d[j]));
       }
+      if (!largest) continue;
+      for (const T* row : {a, b, c, d}) look(row, begin, end);
     }
   }
   for (; i < count; i++) {
     const T* a = h + rows[i] * p;
 #pragma omp simd
     for (Index j = 0; j < p; j++) sum[j] += static_cast<double>(a[j]);
+    if (largest) look(a, 0, p);
   }
 }
 
-template void sum_rows(const float*, const Index*, Index, Index, double*);
-template void sum_rows(const double*, const Index*, Index, Index, double*);
+template void sum_rows(const float*, const Index*, Index, Index, double*, float*);
+template void sum_rows(const double*, const Index*, Index, Index, double*, double*);
 
 }  // namespace lp::LP_ISA

@@ -24,10 +24,15 @@ inline T largest(const T* z, Index begin, Index end) {
   return -std::numeric_limits<T>::infinity();
 }
 
+// Of the largest logits of the classes before and after the label's.
+template <class T>
+inline Decision decide_between(T below, T own, T above) {
+  return {static_cast<double>(own), static_cast<double>(above > below ? above : below), own > below && own >= above};
+}
+
 template <class T>
 inline Decision decide_row(const T* z, Index classes, Index label) {
-  const T own = z[label], below = largest(z, 0, label), above = largest(z, label + 1, classes);
-  return {static_cast<double>(own), static_cast<double>(above > below ? above : below), own > below && own >= above};
+  return decide_between(largest(z, 0, label), z[label], largest(z, label + 1, classes));
 }
 
 }  // namespace
