@@ -359,7 +359,7 @@ class Runs {
     const started = problems.map((problem, r) => {
       const where = places[r] as Places;
       const state = checkState(checkKeys(problem, problemKeys, where.problem).state);
-      if (shape && showShapeOf(shape) !== showShapeOf(state)) {
+      if (shape && !sameShape(shape, state)) {
         throw new LayerpeelError(
           'LP_SHAPE',
           `${where.problem.path}.state is ${showShapeOf(state)}, but the first is ${showShapeOf(shape)}; expected one shape.`,
@@ -544,6 +544,9 @@ class Runs {
 
 /** Calls the engine at once, with typed errors. */
 const typedSync = <T>(call: () => T): T => runSync({ call, wrap: (raw: T) => raw });
+
+const sameShape = (a: CheckedState, b: CheckedState): boolean =>
+  a.samples === b.samples && a.classes === b.classes && a.dim === b.dim && a.dtype === b.dtype && !a.biases === !b.biases;
 
 const showShapeOf = ({ samples, classes, dim, dtype, biases }: CheckedState): string =>
   `${showShape([samples, dim])} and ${showShape([classes, dim])}${biases ? ' with biases' : ''} (${dtype})`;
@@ -743,7 +746,7 @@ function checkResume(resume: DescentCheckpoint, text: string, state: CheckedStat
   const refuse = (of: string): never => {
     throw new LayerpeelError(place.code, `${place.path} is of a run with ${of}; expected the same start, problem and options.`);
   };
-  if (showShapeOf(saved) !== showShapeOf(state)) refuse(`a state of ${showShapeOf(saved)}`);
+  if (!sameShape(saved, state)) refuse(`a state of ${showShapeOf(saved)}`);
   const other = saved.labels.findIndex((label, i) => label !== state.labels[i]);
   if (other >= 0) refuse(`labels[${other}] ${saved.labels[other]}`);
   if (resume.plan !== text) {
