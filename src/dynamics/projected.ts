@@ -700,9 +700,12 @@ function checkTarget(target: DescentProblem['target'], { samples, classes, dim, 
 /** Numbers of an array that are compared, and shown, one by one. */
 const MOST_LISTED = 1000;
 
-/** An array in the text of a plan: its numbers, or of many a digest. */
-const listed = (array: Float64Array): unknown =>
-  array.length <= MOST_LISTED ? Array.from(array) : `${array.length} numbers of ${digest(array)}`;
+/** A value in the text of a plan: of an array its numbers, or a digest of many. */
+function listed(value: unknown): unknown {
+  if (!ArrayBuffer.isView(value)) return value;
+  const array = value as Float64Array;
+  return array.length <= MOST_LISTED ? Array.from(array) : `${array.length} numbers of ${digest(array)}`;
+}
 
 function digest(...arrays: readonly Float[]): string {
   const hash = createHash('sha256');
@@ -721,23 +724,20 @@ function describePlan(
   const rateOf = ({ value, form }: CheckedRate) =>
     typeof form === 'function' ? 'a function' : { value, ...JSON.parse(form as string) };
   const { momentum, nesterov, rescaled, batch, seed } = plan;
-  return JSON.stringify(
-    {
-      loss: plan.loss,
-      features: partOf(plan.features),
-      prototypes: partOf(plan.prototypes),
-      biases: partOf(plan.biases),
-      learningRates: Object.fromEntries(rates.map((rate, part) => [parts[part], rateOf(rate)])),
-      ...(schedule && { schedule: rateOf(schedule) }),
-      momentum,
-      nesterov,
-      rescaled,
-      batch,
-      seed,
-      start: digest(...parts.flatMap((part) => start[part] ?? [])),
-    },
-    (_, value) => (ArrayBuffer.isView(value) ? listed(value as Float64Array) : value),
-  );
+  return JSON.stringify({
+    loss: Object.fromEntries(Object.entries(plan.loss).map(([name, value]) => [name, listed(value)])),
+    features: partOf(plan.features),
+    prototypes: partOf(plan.prototypes),
+    biases: partOf(plan.biases),
+    learningRates: Object.fromEntries(rates.map((rate, part) => [parts[part], rateOf(rate)])),
+    ...(schedule && { schedule: rateOf(schedule) }),
+    momentum,
+    nesterov,
+    rescaled,
+    batch,
+    seed,
+    start: digest(...parts.flatMap((part) => start[part] ?? [])),
+  });
 }
 
 /** The state of a checkpoint, once it is known to be of the same problem and options. */
