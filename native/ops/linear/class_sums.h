@@ -86,6 +86,7 @@ bool all_finite(Matrix<const double> values);
 
 }  // namespace lp
 
-// sum (p) = Σ of the rows of h (·, p) that are listed; `largest`, unless null, becomes the largest of |h_ij| and itself.
+// sum (p) = Σ of the rows of h (·, p) that are listed; `largest`, unless null, becomes the largest of |h_ij| and
+// itself.
 LP_DECLARE(template <class T>
            void sum_rows(const T* h, const Index* rows, Index count, Index p, double* sum, T* largest);)
