@@ -51,9 +51,9 @@ export {
   channelStatisticsSync,
 } from './data/augment.js';
 export { fitImages } from './data/fit.js';
-export { classCounts, type ImageSet, imageSubset, joinImages } from './data/images.js';
+export { type AnyImages, classCounts, type ImageFiles, type ImageSet, imageSubset, joinImages } from './data/images.js';
 export { longTailedCounts, stepCounts } from './data/imbalance.js';
-export { type ImageSource, loadImages } from './data/load.js';
+export { type ImageSource, loadImages, streamImages } from './data/load.js';
 export { imbalancedIndices, noisyLabels, type Selected, type Selection, selectImages } from './data/subsets.js';
 export {
   type CrossEntropyFlowOptions,

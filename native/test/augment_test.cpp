@@ -50,6 +50,43 @@ void equals_the_formula() {
   }
 }
 
+// Of a set of which only the chosen samples are here, and their partners: the same bits, wherever a batch begins.
+void lacks_what_is_not_chosen() {
+  const Sample sample(9, 5, 4, 3);
+  const Index size = sample.images.size();
+  const std::vector<int32_t> chosen = {8, 0, 3, 3, 7};
+  for (const double mixup : {0.0, 0.7}) {
+    Augmentation how = plain(3);
+    how.padding = 1, how.flip = true, how.mixup = mixup;
+    const auto whole = run(sample, chosen, 2, how);
+    std::vector<int32_t> rows = chosen;
+    if (mixup > 0) {
+      for (const int32_t i : chosen) rows.push_back(draw(how, 2, i, 9).mixture.partner);
+    }
+    std::vector<uint8_t> some;
+    for (const int32_t row : rows) {
+      some.insert(some.end(), sample.pixels.begin() + row * size, sample.pixels.begin() + (row + 1) * size);
+    }
+    for (const Index first : {0, 2}) {
+      const Images images{some.data() + first * size, std::ssize(rows) - first, 5, 4, 3, 9, 5};
+      const Index count = 5 - first;
+      std::vector<float> out(count * size), expected(count * size);
+      augment(images, chosen.data() + first, count, 2, how, out.data(), Control());
+      augment_ref(images, chosen.data() + first, count, 2, how, expected.data());
+      check(std::memcmp(out.data(), whole.data() + first * size, out.size() * sizeof(float)) == 0, "the chosen alone");
+      check(out == expected, "the chosen alone, by the formula");
+    }
+    try {
+      const Images few{some.data(), std::ssize(rows) - 1, 5, 4, 3, 9, 5};
+      std::vector<float> out(5 * size);
+      augment(few, chosen.data(), 5, 2, how, out.data(), Control());
+      check(false, "an image is missing");
+    } catch (const Error& error) {
+      check(std::string(error.code()) == "LP_SHAPE", error.what());
+    }
+  }
+}
+
 void normalizes() {
   const Sample sample(3, 4, 5, 3);
   const Augmentation how = plain(3);
@@ -144,6 +181,7 @@ void refuses() {
 
 int main() {
   equals_the_formula();
+  lacks_what_is_not_chosen();
   normalizes();
   depends_on_seed_epoch_index_alone();
   draws_are_uniform();

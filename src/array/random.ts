@@ -73,6 +73,10 @@ export function seededRandom(seed: number): SeededRandom {
   return { uniform, normal, fillNormal };
 }
 
+/** Of several integers from 0 to 2⁵³ − 1 − a seed, an epoch, an index −, whose streams begin at unrelated places. */
+export const randomOf = (...words: readonly number[]): SeededRandom =>
+  seededRandom(words.reduce((state, word) => seededRandom((state + word) % 2 ** 53).uniform() * 2 ** 53, 0));
+
 const rotate = (word: number, by: number): number => (word << by) | (word >>> (32 - by));
 
 /** Four 32-bit words from a seed: neighbouring seeds give unrelated states, and never four zeros. */

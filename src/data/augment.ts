@@ -9,7 +9,16 @@ import { LayerpeelError } from '../check/errors.js';
 import { type Complete, checkBoolean, checkKeys, checkNumber, inside, option, type Place, show } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
 import { run, runSync, type Task } from '../engine/run.js';
-import { checkImages, checkIndices, type EngineImages, type ImageSet } from './images.js';
+import {
+  type AnyImages,
+  checkAnyImages,
+  checkImages,
+  checkIndices,
+  type EngineImages,
+  type ImageSet,
+  type ImageSizes,
+  inFiles,
+} from './images.js';
 
 /** What is done to every training image, drawn from the seed, the epoch and the image's index alone. */
 export interface Augmentation {
@@ -56,11 +65,11 @@ export function augmentSync(set: ImageSet, indices: ArrayLike<number>, options: 
   return runSync(augmenting(set, indices, options));
 }
 
-const parts = ['padding', 'shift', 'flip', 'mixup'] as const;
+export const augmentationParts = ['padding', 'shift', 'flip', 'mixup'] as const;
 
 /** Checks an augmentation and fills in the defaults. */
 export function checkAugmentation(given: unknown, place: Place): Complete<Augmentation> {
-  const { padding, shift, flip, mixup } = checkKeys(given, parts, place);
+  const { padding, shift, flip, mixup } = checkKeys(given, augmentationParts, place);
   const pixels = { min: 0, max: 4096, integer: true };
   return {
     padding: checkNumber(padding ?? 0, inside(place, 'padding'), pixels),
@@ -104,7 +113,7 @@ declare module '../engine/load.js' {
 function augmenting(set: ImageSet, indices: ArrayLike<number>, options: AugmentOptions): Task<RawAugmented, Augmented> {
   const sizes = checkImages(set);
   const { count, height, width, channels } = sizes;
-  checkOptions(options, [...parts, 'mean', 'std', 'epoch', 'seed']);
+  checkOptions(options, [...augmentationParts, 'mean', 'std', 'epoch', 'seed']);
   const { padding, shift, flip, mixup } = options;
   const how = checkAugmentation({ padding, shift, flip, mixup }, option('options'));
   const epoch = checkNumber(options.epoch ?? 0, option('options.epoch'), { min: 0, integer: true });
@@ -132,26 +141,51 @@ export interface ChannelStatistics {
   readonly std: readonly number[];
 }
 
-/** The statistics of a set, from exact counts. @throws LP_SHAPE, LP_LABEL, LP_DTYPE, LP_ABORTED */
-export async function channelStatistics(set: ImageSet, control: Control = {}): Promise<ChannelStatistics> {
+/**
+ * The statistics of a set, from exact counts: one pass over images that stay in their files.
+ * @throws LP_SHAPE, LP_LABEL, LP_DTYPE, LP_ABORTED; LP_FILE for what cannot be read
+ */
+export async function channelStatistics(set: AnyImages, control: Control = {}): Promise<ChannelStatistics> {
   checkOptions(control);
-  return run(counting(set), control);
+  const sizes = checkAnyImages(set);
+  if (!inFiles(set)) return statisticsOf(await run(counting(set.images, sizes), control));
+  const { decodedAhead, stretchesOf, wholeOf } = await import('./stream.js');
+  const pieces = stretchesOf(0, sizes.count, 256);
+  return statisticsOver(decodedAhead(set, pieces, control, wholeOf(set), [sizes.height, sizes.width]), sizes, control);
+}
+
+/** The statistics of images of these sizes that come in pieces. */
+export async function statisticsOver(
+  pieces: AsyncIterable<Uint8Array>,
+  sizes: ImageSizes,
+  control: Control,
+): Promise<ChannelStatistics> {
+  const all = new Float64Array(256 * sizes.channels);
+  let done = 0;
+  for await (const images of pieces) {
+    const count = images.length / (sizes.height * sizes.width * sizes.channels);
+    const counts = await run(counting(images, { ...sizes, count }), control.signal ? { signal: control.signal } : {});
+    for (const [k, value] of counts.entries()) all[k] = (all[k] as number) + value;
+    done += count;
+    control.onProgress?.(done / sizes.count);
+  }
+  return statisticsOf(all);
 }
 
 /** `channelStatistics` on the calling thread. */
 export function channelStatisticsSync(set: ImageSet): ChannelStatistics {
-  return runSync(counting(set));
+  const sizes = checkImages(set);
+  return statisticsOf(runSync(counting(set.images, sizes)));
 }
 
-function counting(set: ImageSet): Task<RawHistogram, ChannelStatistics> {
-  const sizes = checkImages(set);
-  return {
-    call: (engine, mode) => engine.histogram(mode, { data: set.images, ...sizes }),
-    wrap: ({ counts }) => {
-      const channels = Array.from({ length: sizes.channels }, (_, c) => moments(counts.subarray(256 * c, 256 * (c + 1))));
-      return { mean: channels.map(({ mean }) => mean), std: channels.map(({ std }) => std) };
-    },
-  };
+const counting = (data: Uint8Array, sizes: ImageSizes): Task<RawHistogram, Float64Array> => ({
+  call: (engine, mode) => engine.histogram(mode, { data, ...sizes }),
+  wrap: ({ counts }) => counts,
+});
+
+function statisticsOf(counts: Float64Array): ChannelStatistics {
+  const channels = Array.from({ length: counts.length / 256 }, (_, c) => moments(counts.subarray(256 * c, 256 * (c + 1))));
+  return { mean: channels.map(({ mean }) => mean), std: channels.map(({ std }) => std) };
 }
 
 function moments(counts: Float64Array): { mean: number; std: number } {

@@ -15,8 +15,8 @@ import { type CheckedSource, checkSignal, type LoadControl, Progress } from './r
 
 const KIND = 'layerpeel decoded images';
 
-const cachePath = (folder: string, { split, size }: CheckedSource): string =>
-  join(folder, `${split || 'all'}${size ? `-${size.join('x')}` : ''}.safetensors`);
+const cachePath = (folder: string, { kind, split, size }: CheckedSource): string =>
+  join(folder, `${kind === 'list' ? 'list-' : ''}${split || 'all'}${size ? `-${size.join('x')}` : ''}.safetensors`);
 
 /** The `count` images of the files with this digest, if they are kept and are what the source wants. @throws LP_ABORTED, LP_MEMORY */
 export async function readCache(

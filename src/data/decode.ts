@@ -1,5 +1,5 @@
 /** Image files as 8-bit sRGB pixels without transparency, decoded by sharp, which is loaded when first used. */
-import type Sharp from 'sharp';
+import type { Metadata, default as Sharp, Sharp as SharpImage } from 'sharp';
 import { readWhole } from '../array/files.js';
 import { kindOf } from '../array/kinds.js';
 import { fileFault } from '../array/stored.js';
@@ -26,27 +26,49 @@ export interface Decoded {
   readonly unreadable: readonly number[];
 }
 
+/** What of an image is decoded: it as it is, which must have this size if one is said, or what it is made. */
+export type View = { readonly size?: Size | undefined } | { readonly cut: Cut };
+
+export interface Box {
+  readonly top: number;
+  readonly left: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** What an image of a size is made: cut to a box, resized, cut again. */
+export type Cut = (size: Size) => {
+  readonly from?: Box | undefined;
+  readonly size: Size;
+  /** @default 'lanczos3' */
+  readonly kernel?: 'linear' | undefined;
+  readonly box?: Box | undefined;
+};
+
+/** Stretches every image to one size. */
+export const stretched = (size: Size): View => ({ cut: () => ({ size }) });
+
 /**
  * Decodes a file.
- * @param size what the image is stretched to, or must have; undefined where any will do
  * @throws LP_FILE for a sound image of a wrong size; what sharp says for one that is unreadable
  */
-export type Decode = (path: string, size: Size | undefined, stretch: boolean) => Promise<Pixels>;
+export type Decode = (path: string, view: View) => Promise<Pixels>;
 
 /** @param orient whether images are turned as their EXIF orientation says, or taken as they are stored */
 export async function decoder(orient: boolean): Promise<Decode> {
   const sharp = await loadSharp();
-  return async (path, size, stretch) => {
+  return async (path, view) => {
     const file = await readWhole(path);
     if (file.length === 0) throw new Error(kindOf(file));
-    const limit = stretch ? {} : { limitInputPixels: size ? size[0] * size[1] : MOST_PIXELS };
+    const [size, cut] = 'cut' in view ? [undefined, view.cut] : [view.size, undefined];
+    const limit = cut ? {} : { limitInputPixels: size ? size[0] * size[1] : MOST_PIXELS };
     try {
-      if (stretch || !begins(file, WHOLE_NUMBERS)) await checkHeader(file);
+      const stored = cut || !begins(file, WHOLE_NUMBERS) ? await checkHeader(file) : undefined;
       // Warnings of a decoder are of files that every viewer shows whole; what is cut short is an error.
       const image = sharp(file, { failOn: 'error', ...limit });
       if (orient) image.autoOrient();
       image.removeAlpha().toColourspace('srgb');
-      if (size && stretch) image.resize(size[1], size[0], { fit: 'fill' });
+      if (cut && stored) cutting(image, cut(stored));
       const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
       if (info.channels !== CHANNELS) throw new Error(`it has ${info.channels} channels`);
       checkSize([info.height, info.width], size, path);
@@ -56,24 +78,35 @@ export async function decoder(orient: boolean): Promise<Decode> {
       const header = await sharp(file, { limitInputPixels: false })
         .metadata()
         .catch(() => undefined);
-      const turned = orient && (header?.orientation ?? 1) > 4;
-      if (header && !stretch) checkSize(turned ? [header.width, header.height] : [header.height, header.width], size, path);
+      if (header && !cut) checkSize(sizeOf(header), size, path);
       throw header ? error : (otherFormat(file) ?? error);
     }
   };
 
-  async function checkHeader(file: Buffer): Promise<void> {
-    const { depth, width, height } = await sharp(file, { failOn: 'error', limitInputPixels: false })
+  function sizeOf({ height, width, orientation = 1 }: Metadata): Size {
+    return orient && orientation > 4 ? [width, height] : [height, width];
+  }
+
+  async function checkHeader(file: Buffer): Promise<Size> {
+    const header = await sharp(file, { failOn: 'error', limitInputPixels: false })
       .metadata()
       .catch((error: Error) => {
         // What libvips says of a sound TIFF of 64 bits.
         throw error.message.includes('samples out of range') ? withoutScale('of more than 32 bits') : error;
       });
+    const { depth, width, height } = header;
     if (Math.max(width, height) > LONGEST_SIDE) throw new Error(`it claims ${height}×${width} pixels (height × width)`);
     // Only whole numbers of 8 or 16 bits say what is white.
-    if (depth === 'uchar' || depth === 'ushort') return;
+    if (depth === 'uchar' || depth === 'ushort') return sizeOf(header);
     throw withoutScale(`of type ${depth}`);
   }
+}
+
+/** Has sharp cut, resize and cut again. */
+export function cutting(image: SharpImage, { from, size, kernel, box }: ReturnType<Cut>): void {
+  if (from) image.extract(from);
+  image.resize(size[1], size[0], { fit: 'fill', ...(kernel && { kernel }) });
+  if (box) image.extract(box);
 }
 
 /** libvips stretches by factors up to a million, and complains on standard error about greater ones. */

@@ -3,18 +3,22 @@ import { checkOptions } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, inside, option } from '../check/options.js';
 import { loadSharp } from './decode.js';
-import { checkImages, type ImageSet, type ImageSizes, sharedBytes } from './images.js';
+import { type AnyImages, checkAnyImages, type ImageSet, type ImageSizes, inFiles, sharedBytes } from './images.js';
 import { type LoadControl, Progress } from './reading.js';
 
 /** Images stretched at once: enough to keep every thread of libuv's pool at work. */
 const AT_ONCE = 8;
 
 /**
- * Stretches images to a size; the set itself where it has it. Grey images become ones of more channels, each of them the same.
+ * Stretches images to a size, of files as they are decoded; the set itself where it has it. Grey images become ones of more channels, each of them the same.
  * @throws `LP_SHAPE` for channels that none of this makes, such as grey of colours; `LP_NOT_BUILT` without sharp, `LP_MEMORY`, `LP_ABORTED`
  */
-export async function fitImages(images: ImageSet, size: Omit<ImageSizes, 'count'>, control: LoadControl = {}): Promise<ImageSet> {
-  const from = checkImages(images);
+export async function fitImages<S extends AnyImages>(
+  set: S,
+  size: Omit<ImageSizes, 'count'>,
+  control: LoadControl = {},
+): Promise<S> {
+  const from = checkAnyImages(set);
   checkOptions(control, [], option('control'));
   const to = checkKeys(size, ['height', 'width', 'channels'], option('size'));
   const [height, width, channels] = (['height', 'width', 'channels'] as const).map((name) =>
@@ -26,7 +30,9 @@ export async function fitImages(images: ImageSet, size: Omit<ImageSizes, 'count'
       `The images have ${from.channels} channels; expected ${channels}, or 1, which stands for all of them.`,
     );
   }
-  if (from.height === height && from.width === width && from.channels === channels) return images;
+  if (from.height === height && from.width === width && from.channels === channels) return set;
+  if (inFiles(set)) return { ...set, fit: 'stretch', shape: [from.count, height, width, channels] };
+  const { images } = set as ImageSet;
   const stretch = from.height === height && from.width === width ? undefined : await stretcher(from, height, width);
   const [before, pixels] = [from.height * from.width * from.channels, height * width];
   const fitted = sharedBytes(from.count * pixels * channels, `Images of ${height}×${width}×${channels}`);
@@ -34,7 +40,7 @@ export async function fitImages(images: ImageSet, size: Omit<ImageSizes, 'count'
   let next = 0;
   const work = async () => {
     for (let i = next++; i < from.count; i = next++) {
-      const own = images.images.subarray(i * before, (i + 1) * before);
+      const own = images.subarray(i * before, (i + 1) * before);
       const data = stretch ? await stretch(own) : own;
       const place = fitted.subarray(i * pixels * channels, (i + 1) * pixels * channels);
       if (from.channels === channels) place.set(data);
@@ -43,7 +49,7 @@ export async function fitImages(images: ImageSet, size: Omit<ImageSizes, 'count'
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return { ...images, images: fitted, shape: [from.count, height, width, channels] };
+  return { ...set, images: fitted, shape: [from.count, height, width, channels] };
 }
 
 async function stretcher({ height, width, channels }: ImageSizes, toHeight: number, toWidth: number) {

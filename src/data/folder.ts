@@ -1,7 +1,4 @@
-/**
- * Images in folders, `<path>/<split>/<class>/<image>` or `<path>/<class>/<image>`, of any format that sharp decodes: 8-bit sRGB,
- * without transparency. Decoded images are kept in one file (see cache.ts), so that only the first load decodes.
- */
+/** Images in folders, `<path>/<split>/<class>/<image>` or `<path>/<class>/<image>`: which there are. */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -9,30 +6,11 @@ import { setImmediate } from 'node:timers/promises';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
-import { readCache, writeCache } from './cache.js';
-import { CHANNELS, type Decoded, decoder, type Pixels, type Size, UnsupportedImage } from './decode.js';
-import { classCounts, type ImageSet, sharedBytes } from './images.js';
-import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
+import { type Listed, type Listing, mayBeImage } from './listed.js';
+import { type CheckedSource, checkSignal, type LoadControl, linesOf } from './reading.js';
 
-/** Images decoded at once: enough to keep every thread of libuv's pool at work. */
-const AT_ONCE = 8;
-
-/** An image file, and the number of its class. */
-interface Listed {
-  readonly path: string;
-  readonly label: number;
-}
-
-interface Listing {
-  readonly files: readonly Listed[];
-  /** What lies beside images and is none, and is passed over. */
-  readonly others: readonly string[];
-  readonly classes: readonly string[];
-  /** Changes when a file comes, goes or changes, or is decoded otherwise. */
-  readonly digest: string;
-}
-
-export async function loadFolder(source: CheckedSource, control: LoadControl): Promise<ImageSet> {
+/** @throws LP_FILE for folders that are not as expected, LP_ABORTED */
+export async function listFolder(source: CheckedSource, control: LoadControl): Promise<Listing> {
   const folder = source.split === false ? source.path : join(source.path, source.split);
   if (source.split !== false && !existsSync(folder) && existsSync(source.path)) {
     throw fileFault(
@@ -41,12 +19,7 @@ export async function loadFolder(source: CheckedSource, control: LoadControl): P
         "Name one that does as split, or pass split: false where the classes' folders have none above them.",
     );
   }
-  const listing = await listImages(folder, source, control);
-  const kept = await readCache(source, listing.digest, listing.files.length, control);
-  if (kept) return assemble(kept, listing, folder);
-  const decoded = await decodeAll(listing.files, source, control);
-  await writeCache(source, listing.digest, decoded, control);
-  return assemble(decoded, listing, folder);
+  return listImages(folder, source, control);
 }
 
 async function listImages(folder: string, source: CheckedSource, control: LoadControl): Promise<Listing> {
@@ -55,16 +28,23 @@ async function listImages(folder: string, source: CheckedSource, control: LoadCo
   // Images that stand in the folder itself are one class, by the folder's name.
   const flat = source.split === false && !source.classes && folders.length === 0 && entries.some(mayBeImage);
   const found = flat ? [basename(resolve(folder))] : folders;
-  if (found.length === 0) throw fileFault(folder, 'it has no folders; expected one for each class, with its images.');
-  const classes = source.classes ?? found;
-  checkClasses(folder, found, classes);
+  if (found.length === 0) {
+    const flat = entries.some(mayBeImage)
+      ? " Which classes the images in it are of, a list can say (kind: 'list'), a path and a label a line."
+      : '';
+    throw fileFault(folder, `it has no folders; expected one for each class, with its images.${flat}`);
+  }
+  const taken = source.take === undefined ? found : await takenOf(source.take, folder, found, source.classes);
+  const classes = source.classes ?? taken;
+  checkClasses(folder, taken, classes);
   // A test set may lack a class of its training set, whose number then stays free.
   const mayLack = source.classes !== undefined && source.split !== 'train';
   const hash = createHash('sha256').update(source.orient ? 'oriented\n' : '');
+  const known = new Set(found);
   const files: Listed[] = [];
   const others: string[] = [];
   for (const [label, name] of classes.entries()) {
-    if (!found.includes(name)) {
+    if (!known.has(name)) {
       if (mayLack) continue;
       throw fileFault(join(folder, name), 'it does not exist; expected the images of this class.');
     }
@@ -91,7 +71,7 @@ async function listImages(folder: string, source: CheckedSource, control: LoadCo
     throw fileFault(join(folder, name), `${few}; expected the images of a class.`);
   }
   if (files.length === 0) throw fileFault(folder, 'none of its class folders has an image.');
-  return { files, others, classes, digest: hash.digest('hex') };
+  return { files, others, classes, digest: hash.digest('hex'), where: folder };
 }
 
 /** What systems and programs leave in folders, in small letters; of a `.` at the beginning all that has one. */
@@ -139,10 +119,36 @@ function isFolder(path: string): boolean {
   }
 }
 
-const IMAGES = /\.(jpe?g|jpe|jfif|png|apng|webp|gif|tiff?|avif|hei[cf]|svg|bmp|dib|p[bgpna]m|jp2|j2k|jxl|ico|tga|exr|hdr)$/i;
-
-/** Whether a file is an image by its name, or has a name that does not say. */
-const mayBeImage = (name: string): boolean => IMAGES.test(name) || !name.includes('.');
+/**
+ * The class folders to take.
+ * @param take their names, or the file that has them
+ * @param classes of a training set that took them, of which others may lack some
+ */
+async function takenOf(
+  take: string | readonly string[],
+  folder: string,
+  found: readonly string[],
+  classes: readonly string[] | undefined,
+): Promise<readonly string[]> {
+  if (classes) return found.filter((name) => classes.includes(name));
+  const lines = typeof take === 'string' ? await linesOf(take) : take;
+  const where = (line: number) => (typeof take === 'string' ? `${take}, line ${line + 1}` : `take[${line}]`);
+  const known = new Set(found);
+  const lineOf = new Map<string, number>();
+  for (const [line, name] of lines.entries()) {
+    if (name === '') continue;
+    const before = lineOf.get(name);
+    if (before !== undefined) throw fileFault(where(line), `it names ${name} again, as ${where(before)} does; expected it once.`);
+    if (!known.has(name)) {
+      const guess = nearest(name, found);
+      const advice = guess ? `did you mean ${guess}?` : `expected the names of folders, such as ${found.slice(0, 5).join(', ')}.`;
+      throw fileFault(where(line), `${folder} has no folder ${name.slice(0, 100)}; ${advice}`);
+    }
+    lineOf.set(name, line);
+  }
+  if (lineOf.size === 0) throw fileFault(String(take), 'it names no class; expected the name of a class folder a line.');
+  return [...lineOf.keys()];
+}
 
 function checkClasses(folder: string, found: readonly string[], classes: readonly string[]): void {
   const extra = found.find((name) => !classes.includes(name));
@@ -152,80 +158,4 @@ function checkClasses(folder: string, found: readonly string[], classes: readonl
     join(folder, extra),
     `it is the folder of none of the ${classes.length} classes; ${guess ? `did you mean ${guess}?` : `expected ${classes.slice(0, 20).join(', ')}.`}`,
   );
-}
-
-function assemble({ images, size, unreadable }: Decoded, { files, others, classes }: Listing, folder: string): ImageSet {
-  const bytes = size[0] * size[1] * CHANNELS;
-  const skip = new Set(unreadable);
-  const readable = [...files.keys()].filter((i) => !skip.has(i));
-  // Images move down over those left out, in place.
-  if (skip.size > 0) for (const [to, from] of readable.entries()) images.copyWithin(to * bytes, from * bytes, (from + 1) * bytes);
-  const labels = Int32Array.from(readable, (i) => (files[i] as Listed).label);
-  const counts = classCounts({ labels, classes });
-  const emptied = files.find(({ label }) => counts[label] === 0);
-  if (emptied) throw fileFault(join(folder, classes[emptied.label] as string), 'none of its images can be read.');
-  const skipped = [...others, ...unreadable.map((i) => (files[i] as Listed).path)];
-  return {
-    images: images.subarray(0, readable.length * bytes),
-    shape: [readable.length, ...size, CHANNELS],
-    labels,
-    classes,
-    source: `images of ${folder}`,
-    ...(skipped.length > 0 && { skipped }),
-  };
-}
-
-/** Decodes every file, a few at a time; those that cannot be read are refused, or left zero and listed. */
-async function decodeAll(files: readonly Listed[], source: CheckedSource, control: LoadControl): Promise<Decoded> {
-  const decode = await decoder(source.orient);
-  const unreadable: number[] = [];
-  const progress = new Progress(control, files.length);
-  /** The file's pixels, or undefined where it is left out. */
-  const attempt = async (i: number, size: Size | undefined): Promise<Pixels | undefined> => {
-    checkSignal(control);
-    const { path } = files[i] as Listed;
-    try {
-      return await decode(path, size, source.size !== undefined);
-    } catch (error) {
-      if (error instanceof LayerpeelError) throw error;
-      if (source.onUnreadable === 'refuse') throw unreadableFault(path, error as Error);
-      unreadable.push(i);
-      return undefined;
-    } finally {
-      progress.advance(1);
-    }
-  };
-
-  let next = 0;
-  let first: Pixels | undefined;
-  while (!first && next < files.length) first = await attempt(next++, source.size);
-  if (!first) throw fileFault((files[0] as Listed).path, 'neither it nor any other image of this set can be read.');
-  const { data, size } = first;
-  const images = sharedBytes(files.length * data.length, `The ${files.length} images of ${source.path}`);
-  images.set(data, (next - 1) * data.length);
-  const worker = async (): Promise<void> => {
-    try {
-      while (next < files.length) {
-        const i = next++;
-        const pixels = await attempt(i, size);
-        if (pixels) images.set(pixels.data, i * data.length);
-      }
-    } catch (error) {
-      next = files.length; // the others stop
-      throw error;
-    }
-  };
-  const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
-  const refused = ended.find((result) => result.status === 'rejected');
-  if (refused) throw refused.reason;
-  return { images, size, unreadable: unreadable.sort((a, b) => a - b) };
-}
-
-function unreadableFault(path: string, cause: Error): LayerpeelError {
-  const other = mayBeImage(basename(path)) ? '' : " (onOther: 'skip' leaves out what is no image by its name)";
-  const reason =
-    cause instanceof UnsupportedImage ? `${cause.message}. Convert it to PNG` : `${cause.message.split('\n')[0]}. Mend it`;
-  return new LayerpeelError('LP_FILE', `${path} cannot be read as an image: ${reason}, or pass onUnreadable: 'skip'${other}.`, {
-    cause,
-  });
 }

@@ -17,45 +17,60 @@ import {
   type Place,
   show,
 } from '../check/options.js';
-import type { ImageSet } from './images.js';
+import type { AnyImages, ImageFiles, ImageSet } from './images.js';
+import type { Listing } from './listed.js';
 import { type CheckedSource, checkSignal, type LoadControl } from './reading.js';
 
 export interface ImageSource {
   /**
    * `cifar10`, `cifar100`: the binary version. `idx`: MNIST and all of its form, plain or `.gz`. `svhn`: `train_32x32.mat`.
-   * `stl10`: `train_X.bin`, `train_y.bin`. `folder`: images in `<path>/<split>/<class>/`, of any format that sharp reads.
+   * `stl10`: `train_X.bin`, `train_y.bin`. `folder`: images in `<path>/<split>/<class>/`, of any format that sharp reads. `list`: such
+   * images named in `<path>/<split>` or `<path>/<split>.txt`, a line each: a path and a label, with a blank between.
    * `npz`: arrays of one file, such as MedMNIST's; `npy`: of files, such as those of CIFAR-10-C: images `[n, height, width]` or
    * `[n, height, width, channels]` of uint8, labels `[n]` or `[n, 1]`.
    */
-  readonly kind: 'cifar10' | 'cifar100' | 'folder' | 'idx' | 'npy' | 'npz' | 'stl10' | 'svhn';
-  /** The folder that holds the files (of a `folder`: its splits); of `npz` the file. */
+  readonly kind: 'cifar10' | 'cifar100' | 'folder' | 'idx' | 'list' | 'npy' | 'npz' | 'stl10' | 'svhn';
+  /** The folder that holds the files (of a `folder`: its splits, of a `list`: the lists); of `npz` the file. */
   readonly path: string;
   /**
    * `train` or `test`; of SVHN also `extra`; of a `folder` the name of any folder in it, or `false` where its classes stand in `path`
-   * itself, or images alone, which are one class then; of `npy` and `npz` what the names of arrays begin with. @default 'train'
+   * itself, or images alone, which are one class then; of a `list` its name; of `npy` and `npz` what the names of arrays begin with.
+   * @default 'train'
    */
   readonly split?: string | false | undefined;
   /**
    * Compares the checksums of files that have a published file's name and size. What a format checks in itself (sizes, counts,
-   * labels, checksums of compressed data) is always checked. Not for `folder`, `npy`, `npz`. @default true
+   * labels, checksums of compressed data) is always checked. Not for `folder`, `list`, `npy`, `npz`. @default true
    */
   readonly verify?: boolean | undefined;
   /**
-   * Names of the classes in the order of their numbers, for `idx`, `npy`, `npz` (@default '0', '1', … up to the largest label) and
+   * Names of the classes in the order of their numbers, for `idx`, `list`, `npy`, `npz` (@default '0', '1', … up to the largest label) and
    * `folder` (@default all class folders, sorted). A label or a class folder beyond them is an error: load a test set with the
    * training set's `classes`, so that both are numbered alike. A `folder` of another split than `train` may lack some of them.
    */
   readonly classes?: readonly string[] | undefined;
-  /** Of a `folder`: `[height, width]` that every image is stretched to. @default their own, if all are of one */
+  /**
+   * Of a `folder`: class folders that are taken, in the order of their numbers, or a file that names one a line; the others are left
+   * alone. @default all
+   */
+  readonly take?: string | readonly string[] | undefined;
+  /** Of a `list`: the folder that its paths begin at. @default that of the list */
+  readonly root?: string | undefined;
+  /**
+   * Of a `folder` or `list`: leaves the images in their files, and decodes them whenever a network takes them. For `train`; `loadImages`
+   * has no use for it, `streamImages` needs none. @default false
+   */
+  readonly stream?: boolean | undefined;
+  /** Of a `folder` or `list`: `[height, width]` that every image is stretched to. @default their own, if all are of one */
   readonly size?: readonly [height: number, width: number] | undefined;
-  /** Of a `folder`: an unreadable image is an error that names it, or left out and named in the set's `skipped`. @default 'refuse' */
+  /** Of a `folder` or `list`: an unreadable image is an error that names it, or left out and named in the set's `skipped`. @default 'refuse' */
   readonly onUnreadable?: 'refuse' | 'skip' | undefined;
   /** Of a `folder`: what is no image by its name (`.csv`) is read as one all the same, or left out and named in `skipped`. @default 'refuse' */
   readonly onOther?: 'refuse' | 'skip' | undefined;
-  /** Of a `folder`: turns images as their EXIF orientation says. Otherwise pixels are as they are stored, as in torchvision. @default false */
+  /** Of a `folder` or `list`: turns images as their EXIF orientation says. Otherwise pixels are as they are stored, as in torchvision. @default false */
   readonly orient?: boolean | undefined;
   /**
-   * Of a `folder`: where its decoded images are kept for the next time, in one file for each split and size, which is made anew when
+   * Of a `folder` or `list`: where its decoded images are kept for the next time, in one file for each split and size, which is made anew when
    * an image changes; `false` keeps none. Where it cannot be written, none is kept. @default `<path>/.layerpeel-cache`
    */
   readonly cache?: string | false | undefined;
@@ -63,10 +78,10 @@ export interface ImageSource {
   readonly prefix?: string | undefined;
   /** Of `idx`, `npy`, `npz`: exchanges rows and columns of the images, as EMNIST's need it. @default false */
   readonly transpose?: boolean | undefined;
-  /** Of `idx`, `npy`, `npz`: the label of the first class: 1 for EMNIST's letters. @default 0 */
+  /** Of `idx`, `list`, `npy`, `npz`: the label of the first class: 1 for EMNIST's letters. @default 0 */
   readonly firstLabel?: number | undefined;
   /**
-   * Of `idx`, `npy`, `npz`: with 'leave out' classes without images have no number, and those after them smaller ones; every class keeps
+   * Of `idx`, `list`, `npy`, `npz`: with 'leave out' classes without images have no number, and those after them smaller ones; every class keeps
    * its label as its name, by which `classes` of a training set number a test set too. @default 'keep'
    */
   readonly emptyClasses?: 'keep' | 'leave out' | undefined;
@@ -76,8 +91,12 @@ export interface ImageSource {
   readonly labels?: string | undefined;
 }
 
+type Loader<T> = () => Promise<(source: CheckedSource, control: LoadControl) => Promise<T>>;
+
 interface Kind {
-  readonly load: () => Promise<(source: CheckedSource, control: LoadControl) => Promise<ImageSet>>;
+  readonly load: Loader<ImageSet>;
+  /** Of image files: which there are. */
+  readonly list?: Loader<Listing> | undefined;
   /** Undefined where any name is one. */
   readonly splits?: readonly string[] | undefined;
   readonly keys: readonly string[];
@@ -87,18 +106,26 @@ const cifar: Kind = { load: async () => (await import('./cifar.js')).loadCifar, 
 const labelKeys = ['classes', 'transpose', 'firstLabel', 'emptyClasses'];
 const arrays: Kind = { load: async () => (await import('./arrays.js')).loadArrays, keys: [...labelKeys, 'images', 'labels'] };
 
+/** Image files, which are listed before they are loaded. */
+const listed = (list: Loader<Listing>, keys: readonly string[]): Kind => ({
+  list,
+  load: async () => {
+    const [names, { loadListed }] = [await list(), await import('./listed.js')];
+    return async (source, control) => loadListed(await names(source, control), source, control);
+  },
+  keys: ['classes', 'size', 'onUnreadable', 'orient', 'cache', 'stream', ...keys],
+});
+
 const KINDS: Readonly<Record<ImageSource['kind'], Kind>> = {
   cifar10: cifar,
   cifar100: cifar,
-  folder: {
-    load: async () => (await import('./folder.js')).loadFolder,
-    keys: ['classes', 'size', 'onUnreadable', 'onOther', 'orient', 'cache'],
-  },
+  folder: listed(async () => (await import('./folder.js')).listFolder, ['onOther', 'take']),
   idx: {
     load: async () => (await import('./idx.js')).loadIdx,
     splits: ['train', 'test'],
     keys: ['verify', 'prefix', ...labelKeys],
   },
+  list: listed(async () => (await import('./list.js')).listLines, ['root', 'firstLabel', 'emptyClasses']),
   npy: arrays,
   npz: arrays,
   stl10: { load: async () => (await import('./stl10.js')).loadStl10, splits: ['train', 'test'], keys: ['verify'] },
@@ -118,6 +145,15 @@ export const sourceKeys: readonly string[] = [...COMMON, ...new Set(Object.value
  */
 export async function loadImages(source: ImageSource, control: LoadControl = {}): Promise<ImageSet> {
   return loadImagesAt(option('source'), source, control);
+}
+
+/**
+ * Labelled images of a `folder` or `list` that stay in their files: for sets larger than memory. `train` and `outputs` take them.
+ * @throws LP_FILE for what is missing or no list, LP_OPTION for the source, LP_ABORTED; a file that cannot be read is an error of
+ * whoever takes its image
+ */
+export async function streamImages(source: ImageSource, control: LoadControl = {}): Promise<ImageFiles> {
+  return (await openImagesAt(option('source'), { ...source, stream: true }, control)) as ImageFiles;
 }
 
 /** How published data sets are known by their files, those of test splits. */
@@ -146,11 +182,22 @@ export function sourceAt(path: string, size: readonly [height: number, width: nu
 
 /** `loadImages` of a source that stands at a place of its own. */
 export async function loadImagesAt(place: Place, source: ImageSource, control: LoadControl): Promise<ImageSet> {
+  if (checkSource(source, place).stream) {
+    const at = inside(place, 'stream');
+    throw wrong(at, true, 'false where images are loaded; train leaves them in their files, as streamImages does');
+  }
+  return (await openImagesAt(place, source, control)) as ImageSet;
+}
+
+/** The images of a source that stands at a place of its own: loaded, or left in their files where it says so. */
+export async function openImagesAt(place: Place, source: ImageSource, control: LoadControl): Promise<AnyImages> {
   const checked = checkSource(source, place);
   checkOptions(control, [], option('control'));
   checkSignal(control);
-  const load = await KINDS[source.kind].load();
-  return load(checked, control);
+  const { load, list } = KINDS[source.kind];
+  if (!checked.stream || !list) return (await load())(checked, control);
+  const { leaveListed } = await import('./listed.js');
+  return leaveListed(await (await list())(checked, control), checked);
 }
 
 /** Checks a source without looking at its files. */
@@ -170,16 +217,32 @@ export function checkSource(source: ImageSource, place: Place): CheckedSource {
     onOther = 'refuse',
     orient = false,
   } = source;
-  const { prefix = '', transpose = false, firstLabel = 0, emptyClasses = 'keep', images, labels } = source;
+  const {
+    prefix = '',
+    transpose = false,
+    firstLabel = 0,
+    emptyClasses = 'keep',
+    images,
+    labels,
+    take,
+    root,
+    stream = false,
+  } = source;
   if (splits) checkChoice(split, splits, at('split'));
   const { cache = join(checkPath(path, at('path'), 'a path'), '.layerpeel-cache') } = source;
   const name = (value: string | undefined, key: 'images' | 'labels') => {
     if (value === undefined) return undefined;
     return kind === 'npz' ? checkText(value, at(key), 'the name of an array') : checkPath(value, at(key));
   };
+  if (checkBoolean(stream, at('stream')) && onUnreadable === 'skip') {
+    throw wrong(at('onUnreadable'), 'skip', "'refuse' with stream, which meets an image when it is its turn");
+  }
   return {
     kind,
     path,
+    stream,
+    take: take === undefined ? take : typeof take === 'string' ? checkPath(take, at('take')) : checkClasses(take, at('take')),
+    root: root === undefined ? path : checkPath(root, at('root'), 'the path of a folder'),
     split: splits || (split === false && kind === 'folder') ? split : checkName(split, at('split')),
     verify: checkBoolean(verify, at('verify')),
     classes: classes === undefined ? undefined : checkClasses(classes, at('classes')),

@@ -18,6 +18,9 @@ export interface CheckedSource {
   readonly kind: string;
   readonly path: string;
   readonly split: string | false;
+  readonly stream: boolean;
+  readonly take: string | readonly string[] | undefined;
+  readonly root: string;
   readonly verify: boolean;
   readonly classes: readonly string[] | undefined;
   readonly size: readonly [height: number, width: number] | undefined;
@@ -180,12 +183,15 @@ export function countRecords({ path, size }: InputFile, record: number, what: st
   throw fileFault(path, `${fault}. Expected images of ${record} bytes each (${what}).`);
 }
 
-/** A label as a file has it, `first` standing for class 0. */
-export function takeLabel(value: number, image: number, path: string, classes: number, first = 0): number {
+/** A label as a file has it, `first` standing for class 0. @param image its number, or what it is called */
+export function takeLabel(value: number, image: number | string, path: string, classes: number, first = 0): number {
   const label = value - first;
   if (Number.isInteger(label) && label >= 0 && label < classes) return label;
-  throw fileFault(path, `the label of image ${image} is ${value}; expected ${first} … ${first + classes - 1}.`);
+  throw fileFault(path, `the label of ${called(image)} is ${value}; expected ${first} … ${first + classes - 1}.`);
 }
+
+/** An image in words. */
+export const called = (image: number | string): string => (typeof image === 'number' ? `image ${image}` : image);
 
 /** Height, width, channels. */
 export type PixelShape = readonly [height: number, width: number, channels: number];
@@ -230,19 +236,28 @@ export function transpose({ images, shape }: Pick<ImageSet, 'images' | 'shape'>)
   return { images, shape: [count, width, height, channels] };
 }
 
+/** The lines of a text in UTF-8, without blanks around them. @throws LP_FILE */
+export async function linesOf(path: string): Promise<string[]> {
+  const bytes = await readWhole(path);
+  try {
+    return new TextDecoder('utf-8', { fatal: true })
+      .decode(bytes)
+      .split('\n')
+      .map((line) => line.trim());
+  } catch {
+    throw fileFault(path, 'it is no text in UTF-8.');
+  }
+}
+
 /** Names that stand one a line in a file of the folder; the numbers where there is no such file. */
 export async function classNames(folder: string, name: string, count: number): Promise<string[]> {
   const path = join(folder, name);
-  const text = await readWhole(path).catch((error) => {
+  const lines = await linesOf(path).catch((error) => {
     if (isMissing(error)) return undefined;
     throw error;
   });
-  if (text === undefined) return numbers(count);
-  const names = text
-    .toString('utf8')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
+  if (lines === undefined) return numbers(count);
+  const names = lines.filter((line) => line !== '');
   if (names.length === count && new Set(names).size === count) return names;
   throw fileFault(path, `it has ${names.length} lines; expected ${count} different class names, one a line.`);
 }

@@ -18,7 +18,7 @@ import {
   show,
 } from '../check/options.js';
 import { checkSeed } from '../check/quantities.js';
-import { checkImages, classCounts, type ImageSet, imageSubset } from './images.js';
+import { type AnyImages, checkAnyImages, classCounts, type ImageSet, imageSubset } from './images.js';
 import { longTailedCounts, stepCounts } from './imbalance.js';
 
 /**
@@ -138,24 +138,24 @@ export interface Selection {
   };
 }
 
-export interface Selected {
+export interface Selected<S extends AnyImages = ImageSet> {
   /** Classes are numbered anew, without those held out. */
-  readonly images: ImageSet;
+  readonly images: S;
   /** The images of the classes held out, numbered by their place in `heldOut`'s classes. */
-  readonly heldOut?: ImageSet | undefined;
+  readonly heldOut?: S | undefined;
 }
 
 /**
  * A training set as the selection says.
  * @throws LP_OPTION, LP_BALANCE
  */
-export function selectImages(set: ImageSet, selection: Selection): Selected {
+export function selectImages<S extends AnyImages>(set: S, selection: Selection): Selected<S> {
   return selectImagesAt(option('selection'), set, selection);
 }
 
 /** `selectImages` by a selection that stands at a place of its own. */
-export function selectImagesAt(place: Place, set: ImageSet, selection: Selection): Selected {
-  checkImages(set);
+export function selectImagesAt<S extends AnyImages>(place: Place, set: S, selection: Selection): Selected<S> {
+  checkAnyImages(set);
   checkSelection(selection, place);
   const { imbalance, labelNoise } = selection;
   const { kept, heldOut } = holdOut(set, selection.heldOut ?? [], inside(place, 'heldOut'));
@@ -195,7 +195,7 @@ export function checkSelection(given: unknown, place: Place): void {
   }
 }
 
-function holdOut(set: ImageSet, names: readonly (string | number)[], place: Place): { kept: ImageSet; heldOut?: ImageSet } {
+function holdOut<S extends AnyImages>(set: S, names: readonly (string | number)[], place: Place): { kept: S; heldOut?: S } {
   checkList(names, place, 'a list of classes');
   if (names.length === 0) return { kept: set };
   const out = names.map((name, k) => {
@@ -214,7 +214,7 @@ function holdOut(set: ImageSet, names: readonly (string | number)[], place: Plac
 }
 
 /** The images of these classes, in the set's order, numbered by their place in the list. */
-function onlyClasses(set: ImageSet, chosen: readonly number[]): ImageSet {
+function onlyClasses<S extends AnyImages>(set: S, chosen: readonly number[]): S {
   const place = new Map(chosen.map((c, k) => [c, k]));
   const indices = [...set.labels.keys()].filter((i) => place.has(set.labels[i] as number));
   const subset = imageSubset(set, indices);

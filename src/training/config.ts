@@ -18,8 +18,9 @@ import {
   show,
 } from '../check/options.js';
 import { checkMomentum, checkSeed, checkWeightDecay } from '../check/quantities.js';
-import { type Augmentation, checkAugmentation } from '../data/augment.js';
-import { checkImages, type ImageSet } from '../data/images.js';
+import { type Augmentation, augmentationParts, checkAugmentation } from '../data/augment.js';
+import { type CheckedCrop, checkCrop, type ResizedCrop } from '../data/crop.js';
+import { type AnyImages, checkAnyImages } from '../data/images.js';
 import { checkSource, type ImageSource, sourceKeys } from '../data/load.js';
 import type { Selection } from '../data/subsets.js';
 import { checkRate, type Rate } from '../dynamics/rates.js';
@@ -35,25 +36,34 @@ export type OutOfDistribution = {
   readonly name: string;
   /** Whether they are close to the training set in kind, such as CIFAR-100 to CIFAR-10, or far from it, such as MNIST. */
   readonly distance?: Distance | undefined;
-} & (ImageSource | { readonly set: ImageSet });
+} & (ImageSource | { readonly set: AnyImages });
+
+/** What is done to every training image. */
+export interface TrainingAugmentation extends Augmentation {
+  /** A box of the image at random, resized to what the network is given, before all else; in evaluation the centre of the image. @default none */
+  readonly resizedCrop?: ResizedCrop | undefined;
+}
 
 /** Files of images: a source of `loadImages`, with `test` for the split that is tested on. */
 export interface DataFiles extends Omit<ImageSource, 'split'>, Selection {
   /** The training split, or several that are joined, such as SVHN's `['train', 'extra']`. @default 'train' */
   readonly split?: string | readonly string[] | undefined;
-  /** The split that is tested on after each epoch; `false` tests on none. @default 'test' */
-  readonly test?: string | false | undefined;
-  readonly augmentation?: Augmentation | undefined;
+  /**
+   * The split that is tested on after each epoch; or a source of its own, whose classes are numbered as those of the training images;
+   * `false` tests on none. @default 'test'
+   */
+  readonly test?: string | false | ImageSource | undefined;
+  readonly augmentation?: TrainingAugmentation | undefined;
   /** Mean and standard deviation of each channel, of values in 0 … 1. @default those of the training images */
   readonly normalization?: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
   /** What else the network is given at the end. @default none */
   readonly outOfDistribution?: readonly OutOfDistribution[] | undefined;
 }
 
-/** Images in memory. */
+/** Images that are loaded already, or listed by `streamImages`. */
 export interface DataSets extends Pick<DataFiles, 'augmentation' | 'normalization' | 'outOfDistribution'> {
-  readonly train: ImageSet;
-  readonly test?: ImageSet | undefined;
+  readonly train: AnyImages;
+  readonly test?: AnyImages | undefined;
 }
 
 export interface WeightDecays {
@@ -164,10 +174,9 @@ const fileKeys = [...sourceKeys, 'test', 'heldOut', 'imbalance', 'labelNoise', .
 export function withPathsFrom(folder: string, config: unknown): unknown {
   const at = (path: unknown) => (typeof path === 'string' ? resolve(folder, path) : path);
   const inEntry = (value: unknown, key: string) => changed(value, key, at);
+  const source = (value: unknown) => ['path', 'root', 'take'].reduce(inEntry, value);
   const data = (value: unknown) =>
-    changed(inEntry(value, 'path'), 'outOfDistribution', (sets) =>
-      Array.isArray(sets) ? sets.map((set) => inEntry(set, 'path')) : sets,
-    );
+    changed(changed(source(value), 'test', source), 'outOfDistribution', (sets) => (Array.isArray(sets) ? sets.map(source) : sets));
   const weights = (value: unknown) => (typeof value === 'string' ? at(value) : inEntry(value, 'file'));
   return changed(changed(config, 'data', data), 'model', (model) => changed(model, 'weights', weights));
 }
@@ -196,6 +205,7 @@ export interface Settings {
   readonly nesterov: boolean;
   readonly decay: Complete<WeightDecays>;
   readonly augmentation: Complete<Augmentation>;
+  readonly crop: CheckedCrop | undefined;
   /** Learning rates of an epoch's steps. */
   rates(epoch: number, steps: number): Float64Array;
 }
@@ -245,8 +255,16 @@ export function checkSettings(given: unknown, place: Place): Settings {
     momentum,
     nesterov,
     decay: checkWeightDecay(optimizer.weightDecay, decayed, inside(here, 'weightDecay')),
-    augmentation: checkAugmentation(data.augmentation ?? {}, inside(place, 'data.augmentation')),
+    ...checkTrainingAugmentation(data.augmentation ?? {}, inside(place, 'data.augmentation')),
     rates: checkLearningRate(optimizer, epochs, here),
+  };
+}
+
+function checkTrainingAugmentation(given: unknown, place: Place): Pick<Settings, 'augmentation' | 'crop'> {
+  const { resizedCrop, ...rest } = checkKeys(given, [...augmentationParts, 'resizedCrop'], place);
+  return {
+    augmentation: checkAugmentation(rest, place),
+    crop: resizedCrop === undefined ? undefined : checkCrop(resizedCrop, inside(place, 'resizedCrop')),
   };
 }
 
@@ -273,7 +291,7 @@ function checkOutside(given: unknown, place: Place): void {
     if (set === undefined) checkSource(source as unknown as ImageSource, here);
     else {
       checkKeys(source, [], here);
-      checkImages(set as ImageSet, inside(here, 'set').path);
+      checkAnyImages(set as AnyImages, inside(here, 'set').path);
     }
   }
 }

@@ -79,19 +79,30 @@ export interface TrainerPlan {
   readonly tf32: boolean;
 }
 
-/** `EpochResult` of native/torch/trainer; `divergedAt` is −1 where all is well. */
-export interface RawEpoch {
-  readonly loss: number;
-  readonly accuracy: number;
-  readonly batches: number;
-  readonly seconds: number;
+/** `Trained` of native/torch/trainer; `divergedAt` is −1 where all is well. */
+export interface RawTrained {
+  readonly losses: Float64Array;
+  readonly correct: Float64Array;
   readonly waited: number;
   readonly divergedAt: number;
 }
 
-/** A split of the images, and what they show. */
-export interface EngineSplit extends EngineImages {
+/**
+ * Samples of a set in the order in which the network takes them: `indices` of images that are all there; or, where `of` is above 0, of a
+ * set of so many, whose images are those of the samples alone, in their order, followed by their partners of a mixup.
+ */
+export interface EngineSamples extends EngineImages {
+  readonly of: number;
+  readonly indices: Int32Array;
   readonly labels: Int32Array;
+  /** With a mixup. */
+  readonly partnerLabels?: Int32Array | undefined;
+}
+
+/** The order of an epoch, and with whom each is mixed, if any. */
+export interface Order {
+  readonly indices: Int32Array;
+  readonly partners?: Int32Array | undefined;
 }
 
 /** The loss and its gradients. */
@@ -99,14 +110,20 @@ interface RawNetworkLoss extends Required<RawArrays> {
   readonly value: number;
 }
 
-/** `Evaluation` of native/torch/trainer, with the features as they enter the logits, and the logits where asked for. */
+/**
+ * `Evaluation` of native/torch/trainer, with the features as they enter the logits, and the logits where asked for; `losses` and `norms`
+ * are sums over batches of `EVALUATED`.
+ */
 export interface RawEvaluation {
   readonly features: Float32Array;
   readonly logits?: Float32Array | undefined;
-  readonly loss: number;
-  readonly norm: number;
+  readonly losses: Float64Array;
+  readonly norms: Float64Array;
   readonly correct: number;
 }
+
+/** Samples of a batch in evaluation: `kEvaluated` of native/torch/trainer. */
+export const EVALUATED = 256;
 
 export type Trainer = Handle<'trainer'>;
 
@@ -119,20 +136,19 @@ export interface TorchEngine {
   networkLoss(mode: Mode, state: EngineState, plan: NetworkLossPlan): Result<RawNetworkLoss>;
   /** The losses before and after a training step. */
   prove(mode: Mode): Result<{ readonly before: number; readonly after: number }>;
-  /** A network with splits of images, the first of which it trains on. */
-  trainerBegin(mode: Mode, plan: TrainerPlan, splits: readonly EngineSplit[]): Result<Trainer>;
-  /** The learning rates are those of the epoch's steps. */
-  trainerEpoch(mode: Mode, handle: Trainer, plan: { readonly epoch: number; readonly rates: Float64Array }): Result<RawEpoch>;
+  trainerBegin(mode: Mode, plan: TrainerPlan): Result<Trainer>;
+  /** In which order an epoch takes so many samples. */
+  trainerOrder(mode: Mode, handle: Trainer, plan: { readonly samples: number; readonly epoch: number }): Result<Order>;
+  /** The learning rates are those of the steps that the samples make. */
+  trainerTrain(
+    mode: Mode,
+    handle: Trainer,
+    plan: { readonly samples: EngineSamples; readonly epoch: number; readonly rates: Float64Array },
+  ): Result<RawTrained>;
   trainerEvaluate(
     mode: Mode,
     handle: Trainer,
-    plan: {
-      readonly split: number;
-      readonly begin: number;
-      readonly count: number;
-      readonly epoch: number;
-      readonly logits: boolean;
-    },
+    plan: { readonly samples: EngineSamples; readonly epoch: number; readonly logits: boolean },
   ): Result<RawEvaluation>;
   trainerLayout(handle: Trainer): { readonly name: string; readonly shape: readonly number[] }[];
   trainerState(mode: Mode, handle: Trainer, plan: { readonly names: readonly string[] }): Result<Float32Array[]>;

@@ -4,31 +4,37 @@
 import type { Control } from '../check/control.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkNumber, inside, type Place } from '../check/options.js';
-import { channelStatistics } from '../data/augment.js';
-import { checkImages, type ImageSet } from '../data/images.js';
+import type { ChannelStatistics } from '../data/augment.js';
+import type { ImageSizes } from '../data/images.js';
 import { engine } from '../engine/load.js';
 import { run } from '../engine/run.js';
 import { normOf } from '../state/states.js';
 import { tensorsOf } from './checkpoint.js';
 import { checkTrainingLoss, type Settings, type TrainingConfig } from './config.js';
-import { type EngineSplit, type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { type RawEvaluation, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import type { Feed } from './feed.js';
 import { checkModel } from './models.js';
 import type { Stretch } from './run-theory.js';
 
 /** Where a configuration stands. */
 export const place: Place = { path: 'config', code: 'LP_CONFIG' };
-/** Samples that go through the network in one call. */
-export const CHUNK = 4096;
-
 /** Images on which every network can be built. */
 export const ANY_IMAGES = { count: 1e6, height: 1024, width: 1024, channels: 3 };
 
 /** Whether a classifier of this loss has biases unless told otherwise. */
 export const hasBiases = (loss: string | undefined): boolean => loss !== 'dot-regression' && loss !== 'ldam';
 
-/** @param images of the size that the network is for; their channels' statistics normalize where the configuration says nothing */
-export async function planOf(config: TrainingConfig, settings: Settings, images: ImageSet, counts: Int32Array) {
-  const sizes = checkImages(images);
+/**
+ * @param sizes of the images as the network is given them
+ * @param statistics of their channels, which normalize where the configuration says nothing
+ */
+export async function planOf(
+  config: TrainingConfig,
+  settings: Settings,
+  sizes: ImageSizes,
+  counts: Int32Array,
+  statistics: () => Promise<ChannelStatistics>,
+) {
   const { bfloat16, channelsLast, tf32, momentum, nesterov, decay, batch, accumulate, ema, seed, device } = settings;
   const biases = hasBiases((config.loss as { kind?: string } | null)?.kind);
   const { prototypes: beginning, ...model } = checkModel(
@@ -39,7 +45,7 @@ export async function planOf(config: TrainingConfig, settings: Settings, images:
     inside(place, 'model'),
   );
   const loss = checkTrainingLoss(config, counts, place);
-  const { mean, std } = checkNormalization(config.data.normalization ?? (await channelStatistics(images)), sizes.channels);
+  const { mean, std } = checkNormalization(config.data.normalization ?? (await statistics()), sizes.channels);
   const plan: TrainerPlan = {
     ...model,
     classes: counts.length,
@@ -70,33 +76,40 @@ export function checkNormalization(
   return { mean: list(mean, 'mean', -1e6), std: list(deviations, 'std', 1e-6) };
 }
 
-/** @param splits of which the first is trained on; labels of images whose classes the network does not have are zero */
-export const begin = (plan: TrainerPlan, splits: readonly EngineSplit[], control: Control): Promise<Trainer> =>
-  run({ call: (_, mode) => torchEngine().trainerBegin(mode, plan, splits), wrap: (handle: Trainer) => handle }, control);
+export const begin = (plan: TrainerPlan, control: Control): Promise<Trainer> =>
+  run({ call: (_, mode) => torchEngine().trainerBegin(mode, plan), wrap: (handle: Trainer) => handle }, control);
 
-/** Images as they go into a network. @param labels @default zeros */
-export const splitOf = (set: ImageSet, labels: Int32Array = new Int32Array(set.labels.length)): EngineSplit => ({
-  data: set.images,
-  ...checkImages(set),
-  labels,
-});
+/** What the network makes of samples that follow one another. */
+export interface Passed extends RawEvaluation, Stretch {}
 
-/** A stretch of a split through the network, in evaluation mode. */
-export function pass(
+interface Pass {
+  readonly epoch: number;
+  readonly logits: boolean;
+  /** Samples of one part. */
+  readonly part?: number | undefined;
+}
+
+/** Takes a stretch of samples through the network in evaluation mode, and yields what it makes of them, part by part. */
+export async function* passes(
   handle: Trainer,
-  split: number,
-  { first, count }: Stretch,
-  epoch: number,
-  withLogits: boolean,
-  control: Control,
-) {
-  return run(
-    {
-      call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, { split, begin: first, count, epoch, logits: withLogits }),
-      wrap: (raw: RawEvaluation) => raw,
-    },
-    control,
-  );
+  feed: Feed,
+  stretch: Stretch,
+  { epoch, logits, part }: Pass,
+  control: Pick<Control, 'signal'>,
+): AsyncGenerator<Passed> {
+  let { first } = stretch;
+  for await (const samples of feed.stretch(stretch, control, part)) {
+    const raw = await run(
+      {
+        call: (_, mode) => torchEngine().trainerEvaluate(mode, handle, { samples, epoch, logits }),
+        wrap: (raw: RawEvaluation) => raw,
+      },
+      control,
+    );
+    const count = samples.indices.length;
+    yield { ...raw, first, count };
+    first += count;
+  }
 }
 
 /** Prototypes and biases as they enter the logits, averaged where `ema` is set. */

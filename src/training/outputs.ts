@@ -4,14 +4,15 @@
  */
 import type { NDArray } from '../array/ndarray.js';
 import { type Control, checkOptions } from '../check/control.js';
-import { aborted, LayerpeelError } from '../check/errors.js';
+import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkList, checkNumber, checkPath, checkText, entry, inside, option } from '../check/options.js';
-import { checkImages, type ImageSet, type ImageSizes } from '../data/images.js';
+import type { AnyImages, ImageSizes } from '../data/images.js';
 import { type Checkpoint, readTraining, restoreTraining } from './checkpoint.js';
 import { checkSettings, type TrainingConfig } from './config.js';
 import { type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { Feed } from './feed.js';
 import { checkModel, type Model } from './models.js';
-import { ANY_IMAGES, begin, CHUNK, checkNormalization, classifierOf, pass, place, planOf, splitOf } from './network.js';
+import { ANY_IMAGES, begin, checkNormalization, classifierOf, passes, place, planOf } from './network.js';
 import { beginWith, classesOf, readWeights } from './weights.js';
 
 /** A trained network. */
@@ -39,7 +40,7 @@ export interface Pretrained {
 }
 
 export interface OutputsOptions extends Control {
-  /** Images that go through the network in one part. @default 4096 */
+  /** Images that go through the network in one part. @default 4096; 256 of those that stay in their files */
   readonly part?: number | undefined;
   /** Threads of libtorch. @default those of the training's configuration, else of this machine */
   readonly threads?: number | undefined;
@@ -89,35 +90,35 @@ interface Planned {
  * @throws `LP_FILE` for the checkpoint or the weights; `LP_SHAPE` for images of another size, and weights; `LP_CONFIG` for the network;
  *   `LP_NOT_BUILT`, `LP_OPTION`, `LP_NOT_FINITE`, `LP_DEVICE`, `LP_MEMORY`, `LP_ABORTED`
  */
-export function outputs(network: string, images: ImageSet, options?: OutputsOptions): AsyncGenerator<OutputsPart, void, undefined>;
+export function outputs(network: string, images: AnyImages, options?: OutputsOptions): AsyncGenerator<OutputsPart, void, undefined>;
 export function outputs(
   network: string | Pretrained,
-  images: ImageSet,
+  images: AnyImages,
   options?: OutputsOptions,
 ): AsyncGenerator<FeaturesPart, void, undefined>;
 export async function* outputs(
   network: string | Pretrained,
-  images: ImageSet,
+  images: AnyImages,
   options: OutputsOptions = {},
 ): AsyncGenerator<FeaturesPart, void, undefined> {
   checkOptions(options, ['part', 'threads', 'device']);
-  const part = checkNumber(options.part ?? CHUNK, option('options.part'), { min: 1, max: 1e6, integer: true });
-  const { count } = checkImages(images);
+  const bounds = { min: 1, max: 1e6, integer: true };
+  const part = options.part === undefined ? undefined : checkNumber(options.part, option('options.part'), bounds);
+  const feed = new Feed(images);
+  const { count } = feed.sizes;
   torchEngine();
   const { plan, epochs, classified, restore } =
     typeof network === 'object' && network !== null
-      ? await planPretrained(network, images, options)
-      : await planTrained(network, images, options);
+      ? await planPretrained(network, feed, options)
+      : await planTrained(network, feed, options);
   const { signal, onProgress } = options;
   const control = signal ? { signal } : {};
-  const handle = await begin(plan, [splitOf(images)], control);
+  const handle = await begin(plan, control);
   try {
     await restore(handle);
     const classifier = classified ? await classifierOf(handle, plan) : {};
-    for (let first = 0; first < count; first += part) {
-      if (signal?.aborted) throw aborted(signal);
-      const rows = Math.min(part, count - first);
-      const { features, logits } = await pass(handle, 0, { first, count: rows }, epochs - 1, classified, control);
+    const asked = { epoch: epochs - 1, logits: classified, part };
+    for await (const { first, count: rows, features, logits } of passes(handle, feed, { first: 0, count }, asked, control)) {
       yield {
         first,
         features: { shape: [rows, features.length / rows], data: features },
@@ -131,28 +132,34 @@ export async function* outputs(
   }
 }
 
-async function planTrained(checkpoint: string, images: ImageSet, options: OutputsOptions): Promise<Planned> {
+async function planTrained(checkpoint: string, feed: Feed, options: OutputsOptions): Promise<Planned> {
   const from = await readCheckpoint(checkpoint);
-  checkFit(images, networkOf(from));
+  checkFit(feed.set, networkOf(from));
   const { config, counts, normalization, epochs } = from.progress;
   const { threads = config.threads, device = config.device } = options;
-  const whole = { ...config, data: { train: images, normalization }, threads, device } as unknown as TrainingConfig;
-  const plan = await planOf(whole, checkSettings(whole, place), images, Int32Array.from(counts));
+  const whole = { ...config, data: { train: feed.set, normalization }, threads, device } as unknown as TrainingConfig;
+  const plan = await planOf(whole, checkSettings(whole, place), feed.sizes, Int32Array.from(counts), async () => normalization);
   return { plan, epochs, classified: true, restore: (handle) => restoreTraining(handle, from) };
 }
 
-async function planPretrained(network: Pretrained, images: ImageSet, options: OutputsOptions): Promise<Planned> {
+async function planPretrained(network: Pretrained, feed: Feed, options: OutputsOptions): Promise<Planned> {
   const { model, normalization } = checkPretrained(network);
   const weights = await readWeights(model, inside(place, 'model'));
   if (!weights)
     throw new LayerpeelError('LP_CONFIG', `${place.path}.model.weights is missing; expected what the network is given.`);
-  const { architecture } = checkModel(model, checkImages(images), 2, PLAIN, inside(place, 'model'));
+  const { architecture } = checkModel(model, feed.sizes, 2, PLAIN, inside(place, 'model'));
   const classes = classesOf(weights, architecture);
   checkClassNames(network.classes, weights.classifier, classes);
-  const config = { data: { train: images, normalization }, model, loss: { kind: 'cross-entropy' }, epochs: 1 } as const;
+  const config = { data: { train: feed.set, normalization }, model, loss: { kind: 'cross-entropy' }, epochs: 1 } as const;
   const { threads, device } = options;
   const settings = checkSettings({ ...config, threads, device }, place);
-  const plan = await planOf(config, settings, images, new Int32Array(Math.max(2, classes ?? 2)).fill(1));
+  const plan = await planOf(
+    config,
+    settings,
+    feed.sizes,
+    new Int32Array(Math.max(2, classes ?? 2)).fill(1),
+    async () => normalization,
+  );
   return { plan, epochs: 1, classified: classes !== undefined, restore: (handle) => beginWith(handle, model, weights) };
 }
 
@@ -192,7 +199,7 @@ const networkOf = ({ file, progress: { epochs, classes, counts, images } }: Chec
   counts: Int32Array.from(counts),
 });
 
-function checkFit({ shape: [, ...own] }: ImageSet, { images: { height, width, channels } }: Network): void {
+function checkFit({ shape: [, ...own] }: AnyImages, { images: { height, width, channels } }: Network): void {
   const wanted = [height, width, channels];
   if (String(own) === String(wanted)) return;
   throw new LayerpeelError(

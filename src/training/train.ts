@@ -9,8 +9,8 @@ import { entry, inside, option } from '../check/options.js';
 import { collapse, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { fitImages } from '../data/fit.js';
-import { checkImages, classCounts, type ImageSet, joinImages } from '../data/images.js';
-import { checkSource, type ImageSource, loadImagesAt } from '../data/load.js';
+import { type AnyImages, checkAnyImages, classCounts, inFiles, joinImages } from '../data/images.js';
+import { checkSource, type ImageSource, openImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { run } from '../engine/run.js';
 import { appendByClass, type ByClass, beginByClass, measureByClass } from './by-class.js';
@@ -24,10 +24,11 @@ import {
   type Settings,
   type TrainingConfig,
 } from './config.js';
-import { type EngineSplit, type RawEpoch, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { type Order, type RawTrained, type Trainer, type TrainerPlan, torchEngine } from './engine.js';
+import { Feed } from './feed.js';
 import { checkModel, featureDimension, smallestMap } from './models.js';
-import { ANY_IMAGES, begin, CHUNK, checkNormalization, classifierOf, hasBiases, pass, place, planOf, splitOf } from './network.js';
-import { probeOf, RunTheory, type Stretch, theorySetting } from './run-theory.js';
+import { ANY_IMAGES, begin, checkNormalization, classifierOf, hasBiases, passes, place, planOf } from './network.js';
+import { probeOf, RunTheory, theorySetting } from './run-theory.js';
 import type { Comparison } from './theory.js';
 import { beginWith, describeWeights, readWeights, sameWeights } from './weights.js';
 
@@ -113,24 +114,29 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   const from = options.resume === undefined ? undefined : await readTraining(options.resume);
   // A checkpoint has what came of them.
   const weights = from ? undefined : await readWeights(config.model, inside(place, 'model'));
-  const images = await loadSets(config, options);
+  const images = await loadSets(config, settings, options);
+  const feeds = feedsOf(images, settings);
+  const train = feedOf(feeds, 'train');
   const counts = classCounts(images.train);
   checkCounts(counts, images.train);
-  const plan = await planOf(config, settings, images.train, counts);
+  // A resumed run need not read files for what its checkpoint says.
+  const known = inFiles(images.train) || settings.crop ? from?.progress.normalization : undefined;
+  const measured = () => train.statistics(controlOf(options, 'channels of train'));
+  const plan = await planOf(config, settings, train.sizes, counts, async () => known ?? measured());
   checkVariance(plan, images.train.labels.length, settings.batch);
   const description = describe(config);
   if (from) checkSame(from.progress, description, counts, settings, from.file);
   const control = signal ? { signal } : {};
-  const handle = await begin(plan, engineSplits(images), control);
+  const handle = await begin(plan, control);
   try {
     if (from) await restoreTraining(handle, from);
     if (weights) await beginWith(handle, config.model, weights);
     const history = [...(from?.progress.history ?? [])];
     let byClass = beginByClass(history.length, counts.length, from?.byClass);
-    const { look, setting, before } = theoryOf({ handle, config, settings, plan, images, counts, control }, from);
+    const { look, setting, before } = theoryOf({ handle, config, settings, plan, images, feeds, counts, control }, from);
     const theory = await RunTheory.begin(setting, () => look(0), before);
-    const known = { counts, classes: images.train.classes, byClass };
-    await options.onReady?.({ ...about(handle, images.train), ...known, history: [...history], theory: () => theory.compare() });
+    const begun = { counts, classes: images.train.classes, byClass };
+    await options.onReady?.({ ...about(handle, images.train), ...begun, history: [...history], theory: () => theory.compare() });
     const zetaOf = (epoch: number) =>
       settings.rates(epoch, stepsOf(settings, images.train.labels.length)).reduce((a, b) => a + b, 0);
     const first = from?.progress.epochs ?? 0;
@@ -151,7 +157,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         classifier: () => classifierOf(handle, plan),
       };
     };
-    const evaluationsOf = (epoch: number) => new Evaluations({ handle, images, plan, epoch, control });
+    const evaluationsOf = (epoch: number) => new Evaluations({ handle, feeds, plan, epoch, control });
     // Whoever was interrupted after the last checkpoint has not yet made of the last epoch what is to be made of it.
     if (first > 0 && first === settings.epochs) yield epochOf(first, history.at(-1) ?? {}, evaluationsOf(first - 1));
     let [zeta, told] = [0, 0];
@@ -159,7 +165,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
     for (let done = first; done < settings.epochs; done++) {
       if (signal?.aborted) throw aborted(signal);
       const seen = evaluationsOf(done);
-      const found = await runEpoch({ handle, plan, settings, images, done, seen, onStage, control });
+      const found = await runEpoch({ handle, plan, settings, feeds, done, seen, onStage, control });
       zeta += zetaOf(done);
       await theory.observe(zeta, () => look(done));
       // With what was drawn of the epochs before.
@@ -175,7 +181,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
   }
 }
 
-function about(handle: Trainer, { labels }: ImageSet) {
+function about(handle: Trainer, { labels }: AnyImages) {
   const layout = torchEngine().trainerLayout(handle);
   const sum = (list: typeof layout) => list.reduce((total, { shape }) => total + shape.reduce((n, extent) => n * extent, 1), 0);
   const learned = layout.filter(({ name }) => name.startsWith('model.') && !/running_(mean|var)$/.test(name));
@@ -184,7 +190,10 @@ function about(handle: Trainer, { labels }: ImageSet) {
 }
 
 /** What a checkpoint says so that its network can be given other images. */
-function networkOf({ augmentation: { mean, std }, architecture: { height, width, channels } }: TrainerPlan, { classes }: ImageSet) {
+function networkOf(
+  { augmentation: { mean, std }, architecture: { height, width, channels } }: TrainerPlan,
+  { classes }: AnyImages,
+) {
   const normalization = { mean: Array.from(mean), std: Array.from(std) };
   return { classes, images: { height, width, channels }, normalization };
 }
@@ -195,19 +204,24 @@ interface Begun {
   readonly settings: Settings;
   readonly plan: TrainerPlan;
   readonly images: Sets;
+  readonly feeds: Feeds;
   readonly counts: Int32Array;
   readonly control: Control;
 }
 
 /** What the theory of a run is made of: how to look at the probe, and what is known of it. */
-function theoryOf({ handle, config, settings, plan, images, counts, control }: Begun, from?: Checkpoint) {
+function theoryOf({ handle, config, settings, plan, images, feeds, counts, control }: Begun, from?: Checkpoint) {
   const { labels: all } = images.train;
   const probe = probeOf(all, counts);
   const labels = Int32Array.from(probe.flatMap(({ first, count }) => Array.from(all.subarray(first, first + count))));
   const look = async (epoch: number): Promise<State> => {
     const parts: Float32Array[] = [];
-    for (const stretch of probe) parts.push((await pass(handle, 0, stretch, epoch, false, control)).features);
-    const dim = (parts[0] as Float32Array).length / (probe[0] as Stretch).count;
+    for (const stretch of probe) {
+      for await (const part of passes(handle, feedOf(feeds, 'train'), stretch, { epoch, logits: false }, control)) {
+        parts.push(part.features);
+      }
+    }
+    const dim = parts.reduce((sum, { length }) => sum + length, 0) / labels.length;
     const data = new Float32Array(labels.length * dim);
     let at = 0;
     for (const part of parts) {
@@ -245,7 +259,8 @@ function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Sett
     throw new LayerpeelError('LP_CONFIG', `${here.path}.split names ${fault}; expected a split, or a list of different ones.`);
   }
   for (const split of training) checkSource(source(split), here);
-  if (data.test !== false) checkSource(source(data.test ?? 'test'), here);
+  if (typeof data.test === 'object') checkSource(data.test, inside(here, 'test'));
+  else if (data.test !== false) checkSource(source(data.test ?? 'test'), here);
   checkSelection(selection, here);
   const { kind, classWeights } = (config.loss ?? {}) as { kind?: string; classWeights?: { length?: number } };
   const counts = new Int32Array(Math.max(2, Math.min(classWeights?.length ?? 2, 2 ** 16))).fill(ANY_IMAGES.count);
@@ -256,18 +271,18 @@ function checkBeforehand(config: TrainingConfig, data: DataFiles, { seed }: Sett
 }
 
 interface Sets {
-  readonly train: ImageSet;
-  readonly test?: ImageSet | undefined;
+  readonly train: AnyImages;
+  readonly test?: AnyImages | undefined;
   /** Images of classes that are held out: of the test split where there is one. */
-  readonly heldOut?: ImageSet | undefined;
+  readonly heldOut?: AnyImages | undefined;
   /** Sets out of distribution by their names. */
-  readonly outside: ReadonlyMap<string, ImageSet>;
+  readonly outside: ReadonlyMap<string, AnyImages>;
 }
 
 /** `ood:` and a name: a set out of distribution. */
 export type Split = 'train' | 'test' | 'heldOut' | `ood:${string}`;
 
-const setOf = (sets: Sets, split: Split): ImageSet | undefined =>
+const setOf = (sets: Sets, split: Split): AnyImages | undefined =>
   split === 'train' || split === 'test' || split === 'heldOut' ? sets[split] : sets.outside.get(split.slice('ood:'.length));
 
 const splitsOf = (sets: Sets): Split[] => [
@@ -275,54 +290,63 @@ const splitsOf = (sets: Sets): Split[] => [
   ...Array.from(sets.outside.keys(), (name) => `ood:${name}` as const),
 ];
 
-async function loadSets(config: TrainingConfig, options: TrainOptions): Promise<Sets> {
-  const sets = await loadSplits(config, options);
+async function loadSets(config: TrainingConfig, settings: Settings, options: TrainOptions): Promise<Sets> {
+  const sets = await loadSplits(config, settings, options);
   const [, height, width, channels] = sets.train.shape;
-  const outside = new Map<string, ImageSet>();
+  const outside = new Map<string, AnyImages>();
   for (const [i, { name, distance: _, ...given }] of (config.data.outOfDistribution ?? []).entries()) {
     const here = entry(inside(inside(place, 'data'), 'outOfDistribution'), i);
-    // Of a folder each image may have a size of its own.
-    const load = (source: ImageSource) =>
-      loadImagesAt(here, source.kind === 'folder' ? { size: [height, width], ...source } : source, controlOf(options, name));
+    const load = (source: ImageSource) => openImagesAt(here, sized(source, [height, width], settings), controlOf(options, name));
     const images = 'set' in given ? given.set : await load(given);
-    outside.set(name, await fitImages(images, { height, width, channels }, { signal: options.signal }));
+    // Where the network is given the centre of an image, any size will do.
+    const [own, across] = settings.crop ? images.shape.slice(1) : [height, width];
+    const size = { height: own as number, width: across as number, channels };
+    outside.set(name, await fitImages(images, size, { signal: options.signal }));
   }
   return { ...sets, outside };
 }
+
+/** A source of files, each of which may have a size of its own: of this one, unless it says otherwise or is cropped. */
+const sized = (source: ImageSource, size: readonly [number, number], { crop }: Settings): ImageSource =>
+  ['folder', 'list'].includes(source.kind) && !(crop && source.stream) ? { size, ...source } : source;
 
 const controlOf = ({ signal, onStage }: TrainOptions, what: string) => ({
   ...(signal && { signal }),
   ...(onStage && { onProgress: (share: number) => onStage(0, `reading ${what}: ${Math.round(100 * share)}%`) }),
 });
 
-async function loadSplits({ data }: TrainingConfig, options: TrainOptions): Promise<Omit<Sets, 'outside'>> {
+async function loadSplits({ data }: TrainingConfig, settings: Settings, options: TrainOptions): Promise<Omit<Sets, 'outside'>> {
   if (inMemory(data)) {
-    checkImages(data.train, 'config.data.train');
-    if (data.test) checkImages(data.test, 'config.data.test');
-    return matching({ train: data.train, ...(data.test && { test: data.test }) });
+    checkAnyImages(data.train, 'config.data.train');
+    if (data.test) checkAnyImages(data.test, 'config.data.test');
+    return matching({ train: data.train, ...(data.test && { test: data.test }) }, settings);
   }
   const { source, training, selection } = partsOf(data);
   const load = (split: string, more: object = {}) =>
-    loadImagesAt(inside(place, 'data'), { ...source(split), ...more }, controlOf(options, split));
+    openImagesAt(inside(place, 'data'), { ...source(split), ...more }, controlOf(options, split));
   const [begin, ...more] = training as [string, ...string[]];
   let whole = await load(begin);
   // What comes after is numbered as the first split is.
-  const numbered = ['idx', 'folder', 'npy', 'npz'].includes(data.kind) ? { classes: whole.classes } : {};
-  for (const split of more) whole = joinImages([whole, await load(split, numbered)]);
+  const numbered = ({ kind }: Pick<ImageSource, 'kind'>) =>
+    ['idx', 'folder', 'list', 'npy', 'npz'].includes(kind) ? { classes: whole.classes } : {};
+  for (const split of more) whole = joinImages([whole, await load(split, numbered(data))]);
   const { images: train, heldOut } = selectImagesAt(inside(place, 'data'), whole, selection);
   // Of a class that is held out there may be no image.
-  const some = (set: ImageSet | undefined) => (set && set.labels.length > 0 ? { heldOut: set } : {});
+  const some = (set: AnyImages | undefined) => (set && set.labels.length > 0 ? { heldOut: set } : {});
   if (data.test === false) return { train, ...some(heldOut) };
+  const { test = 'test' } = data;
+  const own = [whole.shape[1], whole.shape[2]] as const;
+  const other = async (source: ImageSource) =>
+    openImagesAt(inside(place, 'data.test'), { ...numbered(source), ...sized(source, own, settings) }, controlOf(options, 'test'));
+  const all = await (typeof test === 'object' ? other(test) : load(test, numbered(data)));
   // Without the classes held out.
-  const tested = selectImagesAt(inside(place, 'data'), await load(data.test ?? 'test', numbered), {
-    heldOut: selection.heldOut ?? [],
-  });
-  return matching({ train, test: tested.images, ...some(tested.heldOut) });
+  const tested = selectImagesAt(inside(place, 'data'), all, { heldOut: selection.heldOut ?? [] });
+  return matching({ train, test: tested.images, ...some(tested.heldOut) }, settings);
 }
 
-function matching(sets: Omit<Sets, 'outside'>): Omit<Sets, 'outside'> {
+function matching(sets: Omit<Sets, 'outside'>, { crop }: Settings): Omit<Sets, 'outside'> {
   const { train, test } = sets;
-  if (test && String(test.shape.slice(1)) !== String(train.shape.slice(1))) {
+  if (test && !crop && String(test.shape.slice(1)) !== String(train.shape.slice(1))) {
     throw new LayerpeelError(
       'LP_SHAPE',
       `Test images are ${test.shape.slice(1).join('×')}, training images ${train.shape.slice(1).join('×')}; expected one size.`,
@@ -337,7 +361,7 @@ function matching(sets: Omit<Sets, 'outside'>): Omit<Sets, 'outside'> {
   return sets;
 }
 
-function checkCounts(counts: Int32Array, { classes }: ImageSet): void {
+function checkCounts(counts: Int32Array, { classes }: AnyImages): void {
   const empty = counts.indexOf(0);
   if (empty !== -1) {
     throw new LayerpeelError('LP_BALANCE', `Class ${classes[empty]} has no training image; expected at least one of every class.`);
@@ -358,10 +382,17 @@ function describe(config: TrainingConfig): Record<string, unknown> {
 const FREE = ['epochs', 'device', 'threads', 'collapseEvery', 'tensorboard'];
 
 /** What of an entry is compared on its own, or not at all. */
-const ELSEWHERE: Readonly<Record<string, readonly string[]>> = { data: ['path', 'cache', 'outOfDistribution'], model: ['weights'] };
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  data: ['path', 'root', 'cache', 'stream', 'outOfDistribution'],
+  model: ['weights'],
+};
 
-const without = (value: unknown, keys: readonly string[] = []): unknown =>
-  keys.length === 0 ? value : Object.fromEntries(Object.entries(Object(value)).filter(([key]) => !keys.includes(key)));
+const without = (value: unknown, keys: readonly string[] = []): unknown => {
+  if (keys.length === 0 || typeof value !== 'object') return value;
+  const entries = Object.entries(Object(value)).filter(([key]) => !keys.includes(key));
+  // A source to test on lies somewhere, too.
+  return Object.fromEntries(entries.map(([key, entry]) => [key, key === 'test' ? without(entry, keys) : entry]));
+};
 
 function checkSame(
   { config, counts, epochs }: { config: Record<string, unknown>; counts: readonly number[]; epochs: number },
@@ -419,18 +450,36 @@ function checkVariance({ headNorm, architecture }: Pick<TrainerPlan, 'headNorm' 
   );
 }
 
+/** The images of each split, as they reach the network. */
+type Feeds = ReadonlyMap<Split, Feed>;
+
 /** Labels of classes that the network does not have stand for nothing. */
-const engineSplits = (sets: Sets): EngineSplit[] =>
-  splitsOf(sets).map((split) => {
-    const set = setOf(sets, split) as ImageSet;
-    return split === 'train' || split === 'test' ? splitOf(set, set.labels) : splitOf(set);
-  });
+const feedsOf = (sets: Sets, { crop, seed }: Settings): Feeds =>
+  new Map(
+    splitsOf(sets).map((split) => {
+      const set = setOf(sets, split) as AnyImages;
+      if (crop && inFiles(set) && set.fit === 'stretch') {
+        throw new LayerpeelError(
+          'LP_CONFIG',
+          `${place.path}.data has a size that ${split} images in their files are stretched to, and a resizedCrop, which says another; leave size out.`,
+        );
+      }
+      const known = split === 'train' || split === 'test';
+      return [split, new Feed(set, known ? set.labels : undefined, crop, seed)];
+    }),
+  );
+
+function feedOf(feeds: Feeds, split: Split): Feed {
+  const feed = feeds.get(split);
+  if (feed) return feed;
+  throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
+}
 
 interface Running {
   readonly handle: Trainer;
   readonly plan: TrainerPlan;
   readonly settings: Settings;
-  readonly images: Sets;
+  readonly feeds: Feeds;
   /** Epochs done before. */
   readonly done: number;
   /** What the network makes of the splits once the epoch is done. */
@@ -439,33 +488,75 @@ interface Running {
   readonly control: Control;
 }
 
-/** Trains for one epoch and measures what came of it. */
-async function runEpoch({ handle, plan, settings, images, done, seen, onStage, control }: Running): Promise<Measured> {
-  const { epochs, batch, collapseEvery } = settings;
-  const samples = images.train.labels.length;
-  const rates = settings.rates(done, stepsOf(settings, samples));
-  const told = (share: number) => onStage((done + share) / epochs, `epoch ${done + 1} of ${epochs}`);
-  const raw = await run(
-    {
-      call: (_, mode) => torchEngine().trainerEpoch(mode, handle, { epoch: done, rates }),
-      wrap: (result: RawEpoch) => result,
-    },
-    { ...control, onProgress: told },
+/** What came of the steps of an epoch. */
+interface Trained {
+  /** Means over the samples, in training mode. */
+  readonly loss: number;
+  readonly accuracy: number;
+  /** In all, and for images. */
+  readonly seconds: number;
+  readonly waited: number;
+}
+
+/** Takes the steps of an epoch. */
+async function descend({ handle, settings, feeds, done, onStage, control }: Running, rates: Float64Array): Promise<Trained> {
+  const { epochs, batch, accumulate } = settings;
+  const feed = feedOf(feeds, 'train');
+  const samples = feed.sizes.count;
+  const elapsed = (since: number) => (performance.now() - since) / 1000;
+  const began = performance.now();
+  const order = await run(
+    { call: (_, mode) => torchEngine().trainerOrder(mode, handle, { samples, epoch: done }), wrap: (raw: Order) => raw },
+    control,
   );
-  if (raw.divergedAt >= 0) {
-    throw new LayerpeelError(
-      'LP_NOT_FINITE',
-      `Training diverged in epoch ${done + 1} at batch ${raw.divergedAt + 1} of ${Math.ceil(samples / batch)}: the loss or its gradient is not finite. ` +
-        `${done > 0 ? `The state after epoch ${done} is the last good one; go` : 'Go'} on with a smaller learning rate, or a regularization.`,
+  let [seen, steps, loss, correct, waited, asked] = [0, 0, 0, 0, 0, performance.now()];
+  for await (const part of feed.epoch(done, order, batch * accumulate, control)) {
+    waited += elapsed(asked);
+    const { length } = part.indices;
+    const own = rates.slice(steps, steps + stepsOf(settings, length));
+    const before = seen;
+    const told = (share: number) =>
+      onStage((done + (before + share * length) / samples) / epochs, `epoch ${done + 1} of ${epochs}`);
+    const raw = await run(
+      {
+        call: (_, mode) => torchEngine().trainerTrain(mode, handle, { samples: part, epoch: done, rates: own }),
+        wrap: (result: RawTrained) => result,
+      },
+      { ...control, onProgress: told },
     );
+    if (raw.divergedAt >= 0) {
+      const at = Math.floor(seen / batch) + raw.divergedAt + 1;
+      throw new LayerpeelError(
+        'LP_NOT_FINITE',
+        `Training diverged in epoch ${done + 1} at batch ${at} of ${Math.ceil(samples / batch)}: the loss or its gradient is not finite. ` +
+          `${done > 0 ? `The state after epoch ${done} is the last good one; go` : 'Go'} on with a smaller learning rate, or a regularization.`,
+      );
+    }
+    for (const [k, value] of raw.losses.entries()) loss += value * Math.min(batch, length - k * batch);
+    for (const value of raw.correct) correct += value;
+    waited += raw.waited;
+    seen += length;
+    steps += own.length;
+    asked = performance.now();
   }
+  return { loss: loss / samples, accuracy: correct / samples, seconds: elapsed(began), waited };
+}
+
+/** Trains for one epoch and measures what came of it. */
+async function runEpoch(running: Running): Promise<Measured> {
+  const { handle, plan, settings, feeds, done, seen, onStage, control } = running;
+  const { epochs, collapseEvery } = settings;
+  const samples = feedOf(feeds, 'train').sizes.count;
+  const tested = feeds.has('test');
+  const rates = settings.rates(done, stepsOf(settings, samples));
+  const raw = await descend(running, rates);
   const measures: Record<string, number> = {
     epoch: done + 1,
     loss: raw.loss,
     accuracy: raw.accuracy,
     learningRate: rates[rates.length - 1] as number,
   };
-  if (images.test) {
+  if (tested) {
     onStage((done + 1) / epochs, `testing after epoch ${done + 1}`);
     const { loss, accuracy } = await seen.of('test');
     Object.assign(measures, { testLoss: loss, testAccuracy: accuracy });
@@ -475,9 +566,7 @@ async function runEpoch({ handle, plan, settings, images, done, seen, onStage, c
   let found: Measured = { measures: {} };
   if (collapseEvery > 0) {
     onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
-    found = watched
-      ? await watch({ handle, plan, settings, done, control }, seen, !!images.test)
-      : { measures: unwatched(!!images.test) };
+    found = watched ? await watch({ handle, plan, settings, done, control }, seen, tested) : { measures: unwatched(tested) };
   }
   return {
     measures: {
@@ -510,7 +599,7 @@ interface Evaluated extends Omit<NetworkOutput, 'logits'> {
 
 interface EvaluationsOf {
   readonly handle: Trainer;
-  readonly images: Sets;
+  readonly feeds: Feeds;
   readonly plan: TrainerPlan;
   readonly epoch: number;
   readonly control: Control;
@@ -523,8 +612,8 @@ class Evaluations {
   constructor(private readonly about: EvaluationsOf) {}
 
   of(split: Split): Promise<Evaluated> {
-    const { images, plan } = this.about;
-    const few = (setOf(images, split)?.labels.length ?? 0) * plan.classes <= KEPT;
+    const { feeds, plan } = this.about;
+    const few = (feeds.get(split)?.sizes.count ?? 0) * plan.classes <= KEPT;
     const made = this.made.get(split) ?? this.make(split, few);
     this.made.set(split, made);
     return made;
@@ -537,33 +626,38 @@ class Evaluations {
   }
 
   private async make(split: Split, withLogits: boolean): Promise<Evaluated> {
-    const { handle, images, plan, epoch, control } = this.about;
-    const set = setOf(images, split);
-    if (!set) throw new LayerpeelError('LP_OPTION', `There are no ${split} images; expected config.data to have them.`);
-    const samples = set.labels.length;
+    const { handle, feeds, plan, epoch, control } = this.about;
+    const feed = feedOf(feeds, split);
+    const samples = feed.sizes.count;
     const { classes } = plan;
     // Shared, so that what measures them need not copy.
     const shared = (columns: number) => new Float32Array(new SharedArrayBuffer(4 * samples * columns));
     const logits = withLogits ? shared(classes) : undefined;
     let features: Float32Array | undefined;
     let [dim, loss, norm, correct] = [0, 0, 0, 0];
-    for (let first = 0; first < samples; first += CHUNK) {
-      const count = Math.min(CHUNK, samples - first);
-      const part = await pass(handle, splitsOf(images).indexOf(split), { first, count }, epoch, withLogits, control);
-      dim = part.features.length / count;
+    for await (const part of passes(handle, feed, { first: 0, count: samples }, { epoch, logits: withLogits }, control)) {
+      dim = part.features.length / part.count;
       features ??= shared(dim);
-      features.set(part.features, first * dim);
-      if (part.logits) logits?.set(part.logits, first * classes);
-      loss += (part.loss * count) / samples;
-      norm += (part.norm * count) / samples;
+      features.set(part.features, part.first * dim);
+      if (part.logits) logits?.set(part.logits, part.first * classes);
+      for (const value of part.losses) loss += value;
+      for (const value of part.norms) norm += value;
       correct += part.correct;
     }
     return {
       features: { shape: [samples, dim], data: features as Float32Array },
       ...(logits && { logits: { shape: [samples, classes], data: logits } }),
-      ...{ labels: set.labels, loss, accuracy: correct / samples, featureNorm: norm },
+      ...{ labels: feed.set.labels, loss: (loss * weightOf(plan, feed.labels, epoch)) / samples },
+      ...{ accuracy: correct / samples, featureNorm: norm / samples },
     };
   }
+}
+
+/** What makes sums of weighted losses means that the sum of the weights divides, times the samples. */
+function weightOf({ loss }: TrainerPlan, labels: Int32Array, epoch: number): number {
+  const { classWeights, weightsFrom, meanByWeights } = loss;
+  if (!classWeights || !meanByWeights || epoch < weightsFrom) return 1;
+  return labels.length / labels.reduce((sum, label) => sum + (classWeights[label] as number), 0);
 }
 
 /**

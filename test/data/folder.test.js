@@ -211,7 +211,7 @@ test('an unreadable image is named, and refused or left out', async () => {
     });
   }
   await withFolder({ ...(await small()), 'train/dog/a.tiff': 'x' }, (path) =>
-    refuses('LP_FILE', /train\/dog: none of its images can be read/, () =>
+    refuses('LP_FILE', /train: none of the images of dog can be read/, () =>
       loadImages({ kind: 'folder', path, onUnreadable: 'skip' }),
     ),
   );

@@ -85,9 +85,13 @@ void check(const Images& images, const int32_t* chosen, Index count, Index epoch
   }
   if (epoch < 0) refuse("epoch is negative; epochs count from 0.");
   for (Index b = 0; b < count; b++) {
-    if (chosen[b] >= 0 && chosen[b] < images.count) continue;
+    if (chosen[b] >= 0 && chosen[b] < images.all()) continue;
     throw Error("LP_SHAPE", "indices[" + std::to_string(b) + "] is " + std::to_string(chosen[b]) + "; expected 0 … " +
-                                std::to_string(images.count - 1) + ".");
+                                std::to_string(images.all() - 1) + ".");
+  }
+  const Index rows = how.mixup > 0 ? images.partners + count : count;
+  if (images.samples > 0 && (images.count < rows || images.partners < 0)) {
+    throw Error("LP_SHAPE", "There are " + std::to_string(images.count) + " images; expected those of all samples.");
   }
 }
 
@@ -129,10 +133,12 @@ void augment(const Images& images, const int32_t* chosen, Index count, Index epo
   parallel_for(count, grain, control, [&](Index begin, Index end) {
     const Buffer<uint8_t> own(size), other(how.mixup > 0 ? size : 0);
     for (Index b = begin; b < end; b++) {
-      const Draw d = draw(how, epoch, chosen[b], images.count);
+      const Draw d = draw(how, epoch, chosen[b], images.all());
       const auto [partner, share] = d.mixture;
-      cut(images, chosen[b], d, own.get());
-      if (share < 1) cut(images, partner, draw(how, epoch, partner, images.count), other.get());
+      cut(images, images.row(b, chosen[b]), d, own.get());
+      if (share < 1) {
+        cut(images, images.partner_row(b, partner), draw(how, epoch, partner, images.all()), other.get());
+      }
       for (Index c = 0; c < images.channels; c++) {
         const auto [factor, offset] = normal[c];
         float* to = out + b * size + c * plane;
@@ -149,7 +155,7 @@ void augment(const Images& images, const int32_t* chosen, Index count, Index epo
 void mixtures(const Images& images, const int32_t* chosen, Index count, Index epoch, const Augmentation& how,
               Mixture* out) {
   check(images, chosen, count, epoch, how);
-  for (Index b = 0; b < count; b++) out[b] = draw(how, epoch, chosen[b], images.count).mixture;
+  for (Index b = 0; b < count; b++) out[b] = draw(how, epoch, chosen[b], images.all()).mixture;
 }
 
 void histogram(const Images& images, int64_t* out, const Control& control) {

@@ -28,8 +28,15 @@ namespace lp {
 struct Images {
   const uint8_t* data;  // (count, height, width, channels)
   Index count, height, width, channels;
+  // Of a set whose images are not all here: how many samples it has. Then the rows are those of the chosen samples
+  // alone, in their order, and those of their partners from row `partners` on.
+  Index samples = 0, partners = 0;
 
   Index size() const { return height * width * channels; }  // of one image
+  Index all() const { return samples > 0 ? samples : count; }
+  // Where the b-th of the chosen samples lies, and its partner.
+  Index row(Index b, Index sample) const { return samples > 0 ? b : sample; }
+  Index partner_row(Index b, Index partner) const { return samples > 0 ? partners + b : partner; }
 };
 
 struct Augmentation {
@@ -42,7 +49,7 @@ struct Augmentation {
 };
 
 // out (count, channels, height, width) from the samples `chosen` (count) of `images` in this epoch (from 0).
-// Throws LP_OPTION, LP_SHAPE where `chosen` leaves the images.
+// Throws LP_OPTION, LP_SHAPE where `chosen` leaves the images, or these lack some of them.
 void augment(const Images& images, const int32_t* chosen, Index count, Index epoch, const Augmentation& how, float* out,
              const Control& control);
 

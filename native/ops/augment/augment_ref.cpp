@@ -15,15 +15,15 @@ void augment_ref(const Images& images, const int32_t* chosen, Index count, Index
     return images.data[((i * h + y) * w + x) * channels + c];
   };
   for (Index b = 0; b < count; b++) {
-    const Draw own = draw(how, epoch, chosen[b], images.count);
-    const Draw other = draw(how, epoch, own.mixture.partner, images.count);
+    const Draw own = draw(how, epoch, chosen[b], images.all());
+    const Draw other = draw(how, epoch, own.mixture.partner, images.all());
     const double share = own.mixture.share;
+    const Index row = images.row(b, chosen[b]), partner = images.partner_row(b, own.mixture.partner);
     for (Index c = 0; c < channels; c++) {
       const auto [factor, offset] = normalization(how.mean[c], how.std[c]);
       for (Index y = 0; y < h; y++) {
         for (Index x = 0; x < w; x++) {
-          const double mixed =
-              share * pixel(chosen[b], own, y, x, c) + (1 - share) * pixel(own.mixture.partner, other, y, x, c);
+          const double mixed = share * pixel(row, own, y, x, c) + (1 - share) * pixel(partner, other, y, x, c);
           *out++ = static_cast<float>(factor * mixed + offset);
         }
       }

@@ -1,11 +1,16 @@
-// A network in training behind a handle: see torch/trainer.
-//   trainerBegin(mode, plan, [{ data, count, height, width, channels, labels }]) → handle
-//   trainerEpoch(mode, handle, { epoch, rates }) → { loss, accuracy, batches, seconds, waited, divergedAt }
-//   trainerEvaluate(mode, handle, { split, begin, count, epoch, logits }) → { features, logits?, loss, norm, correct },
-//   the logits where they are asked for
+// A network in training behind a handle: see torch/trainer. `samples` are { data, count, height, width, channels, of,
+// indices, labels, partnerLabels? }: images as of augment, or, where `of` is above 0, those of these samples of a set of
+// so many alone, in their order, followed by their partners of a mixup.
+//   trainerBegin(mode, plan) → handle
+//   trainerOrder(mode, handle, { samples, epoch }) → { indices, partners? } of all samples of a set, the partners where
+//   there is a mixup
+//   trainerTrain(mode, handle, { samples, epoch, rates }) → { losses, correct, waited, divergedAt }
+//   trainerEvaluate(mode, handle, { samples, epoch, logits }) → { features, logits?, losses, norms, correct }, the
+//   logits where they are asked for
 //   trainerLayout(handle) → [{ name, shape }] of the state
 //   trainerState(mode, handle, { names }) → [Float32Array] of these tensors
 //   trainerRestore(mode, handle, { state }), [Float32Array] of all of them
+#include <algorithm>
 #include <atomic>
 #include <unordered_map>
 
@@ -23,8 +28,6 @@ struct Session {
   static constexpr Kind kKind = Kind::trainer;
 
   Lane lane;
-  std::vector<ImagesInput> images;
-  std::vector<Labels> labels;
   std::unique_ptr<Trainer> trainer;
   std::atomic<int64_t> size = 0;
 
@@ -52,72 +55,112 @@ Napi::Value run_there(Call& call, const Owner& session, Work work, Finish finish
                   [session](std::function<void()> job) { session->lane.post(std::move(job)); });
 }
 
+// Samples as a call has them: their images, and which of the set they are.
+class SamplesInput {
+ public:
+  SamplesInput(Call& call, const Argument& given, const Trainer& trainer)
+      : images_(call, given), of_(given["of"].size()), count_(given["indices"].length()) {
+    if (count_ < 1) given["indices"].fail("LP_SHAPE", "is empty; expected at least one sample");
+    const Index classes = trainer.plan().classes;
+    indices_ = Indices(call, given["indices"], count_, of_ > 0 ? of_ : images_.sizes.count);
+    labels_ = Labels(call, given["labels"], count_, classes);
+    const Argument partners = given["partnerLabels"];
+    if (partners.given()) partner_labels_ = Labels(call, partners, count_, classes), mixed_ = true;
+    const Architecture& of = trainer.plan().architecture;
+    const Images& is = images_.sizes;
+    if (is.height != of.height || is.width != of.width || is.channels != of.channels) {
+      given.fail("LP_SHAPE", "has images of another size than the network is for");
+    }
+  }
+  Index count() const { return count_; }
+  bool mixed() const { return mixed_; }
+  Samples get() const {
+    const auto copy = [&](const int32_t* from) { return std::vector<int32_t>(from, from + count_); };
+    Images images = images_.get();
+    images.samples = of_, images.partners = count_;
+    return {images, copy(indices_.get()), copy(labels_.get()),
+            mixed_ ? copy(partner_labels_.get()) : std::vector<int32_t>()};
+  }
+
+ private:
+  ImagesInput images_;
+  Index of_, count_;
+  Indices indices_;
+  Labels labels_, partner_labels_;
+  bool mixed_ = false;
+};
+
 Napi::Value trainer_begin(Call& call) {
   auto plan = std::make_shared<TrainerPlan>(trainer_plan_in(call[1]));
   const auto session = std::make_shared<Session>();
-  for (const Argument& split : call[2].list()) {
-    session->images.emplace_back(call, split);
-    session->labels.emplace_back(call, split["labels"], session->images.back().sizes.count, plan->classes);
-  }
-  if (session->images.empty()) call[2].fail("LP_SHAPE", "is empty; expected at least one split");
   return run_there(
       call, session,
       [=](Control&) {
-        std::vector<Split> splits;
-        for (size_t s = 0; s < session->images.size(); s++) {
-          const Images images = session->images[s].get();
-          const int32_t* labels = session->labels[s].get();
-          splits.push_back({images, {labels, labels + images.count}});
-        }
-        session->trainer = std::make_unique<Trainer>(*plan, std::move(splits));
+        session->trainer = std::make_unique<Trainer>(*plan);
         int64_t bytes = 0;
         for (const Named& one : session->trainer->state()) bytes += static_cast<int64_t>(one.tensor.nbytes());
         session->size = bytes;
       },
       [=](Napi::Env env) { return Handle<Session>::wrap(env, session); });
 }
-LP_EXPORT("trainerBegin(mode, plan, splits)", trainer_begin)
+LP_EXPORT("trainerBegin(mode, plan)", trainer_begin)
 
-Napi::Value trainer_epoch(Call& call) {
+Napi::Value trainer_order(Call& call) {
   const Handle<Session> session(call, call[1]);
+  const Index samples = call[2]["samples"].size(), epoch = call[2]["epoch"].count();
+  const Output<int32_t> indices(call, samples);
+  Output<int32_t> partners;
+  if (session->trainer->plan().augmentation.mixup > 0) partners = Output<int32_t>(call, samples);
+  return run_there(
+      call, session,
+      [=](Control&) {
+        const auto order = session->trainer->order(samples, epoch);
+        std::ranges::copy(order, indices.get());
+        std::ranges::copy(session->trainer->partners(order, epoch), partners.get());
+      },
+      [=](Napi::Env env) { return named(env, {{"indices", indices}, {"partners", partners}}); });
+}
+LP_EXPORT("trainerOrder(mode, handle, plan)", trainer_order)
+
+Napi::Value trainer_train(Call& call) {
+  const Handle<Session> session(call, call[1]);
+  const SamplesInput samples(call, call[2]["samples"], *session->trainer);
+  if (samples.mixed() != (session->trainer->plan().augmentation.mixup > 0)) {
+    call[2]["samples"].fail("LP_SHAPE", "must have partnerLabels with a mixup, and none without");
+  }
   const Index epoch = call[2]["epoch"].count();
   const auto rates = call[2]["rates"].numbers();
-  const auto result = std::make_shared<EpochResult>();
+  const auto result = std::make_shared<Trained>();
   return run_there(
-      call, session, [=](Control& control) { *result = session->trainer->epoch(epoch, rates, control); },
+      call, session, [=](Control& control) { *result = session->trainer->train(samples.get(), epoch, rates, control); },
       [=](Napi::Env env) {
-        return named(env, {{"loss", result->loss},
-                           {"accuracy", result->accuracy},
-                           {"batches", result->batches},
-                           {"seconds", result->seconds},
+        return named(env, {{"losses", array_of(env, result->losses)},
+                           {"correct", array_of(env, result->correct)},
                            {"waited", result->waited},
                            {"divergedAt", result->diverged_at}});
       });
 }
-LP_EXPORT("trainerEpoch(mode, handle, plan)", trainer_epoch)
+LP_EXPORT("trainerTrain(mode, handle, plan)", trainer_train)
 
 Napi::Value trainer_evaluate(Call& call) {
   const Handle<Session> session(call, call[1]);
   const Argument plan = call[2];
-  const Index split = plan["split"].size(), begin = plan["begin"].size(), count = plan["count"].size();
+  const SamplesInput samples(call, plan["samples"], *session->trainer);
   const Index epoch = plan["epoch"].count();
-  const auto& splits = session->trainer->splits();
-  if (split >= std::ssize(splits)) plan["split"].fail("LP_OPTION", "is no split");
-  if (begin + count > splits[split].images.count) plan.fail("LP_SHAPE", "asks for more samples than there are");
-  const Output<float> features(call, count * session->trainer->dim());
+  const Output<float> features(call, samples.count() * session->trainer->dim());
   Output<float> logits;
-  if (plan["logits"].flag()) logits = Output<float>(call, count * session->trainer->plan().classes);
+  if (plan["logits"].flag()) logits = Output<float>(call, samples.count() * session->trainer->plan().classes);
   const auto result = std::make_shared<Evaluation>();
   return run_there(
       call, session,
       [=](Control& control) {
-        *result = session->trainer->evaluate(split, begin, count, epoch, features.get(), logits.get(), control);
+        *result = session->trainer->evaluate(samples.get(), epoch, features.get(), logits.get(), control);
       },
       [=](Napi::Env env) {
         return named(env, {{"features", features},
                            {"logits", logits},
-                           {"loss", result->loss},
-                           {"norm", result->norm},
+                           {"losses", array_of(env, result->losses)},
+                           {"norms", array_of(env, result->norms)},
                            {"correct", result->correct}});
       });
 }

@@ -1,5 +1,6 @@
 #include "torch/trainer/batches.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -56,9 +57,10 @@ struct Batches::Slot {
 
   void fill() {
     const Alone alone;
-    const Images& images = plan->images;
+    Images images = plan->samples.images;
+    if (images.samples > 0) images.data += first * images.size(), images.count -= first;
     const Index pixels = images.height * images.width;
-    const int32_t* chosen = plan->order.data() + first;
+    const int32_t* chosen = plan->samples.indices.data() + first;
     auto options = torch::TensorOptions().pinned_memory(plan->pinned);
     const auto whole = at::empty({batch.count, images.channels, images.height, images.width}, options);
     augment(images, chosen, batch.count, plan->epoch, plan->augmentation, whole.data_ptr<float>(), *control);
@@ -68,17 +70,14 @@ struct Batches::Slot {
       channels_to_last(whole.data_ptr<float>(), batch.count, images.channels, pixels, batch.images.data_ptr<float>());
     }
     batch.labels = at::empty({batch.count}, options.dtype(at::kLong));
-    auto* labels = batch.labels.data_ptr<int64_t>();
-    for (Index i = 0; i < batch.count; i++) labels[i] = plan->labels[chosen[i]];
+    std::copy_n(plan->samples.labels.data() + first, batch.count, batch.labels.data_ptr<int64_t>());
     if (plan->augmentation.mixup == 0) return;
     std::vector<Mixture> mixed(batch.count);
     mixtures(images, chosen, batch.count, plan->epoch, plan->augmentation, mixed.data());
     batch.partners = at::empty({batch.count}, options.dtype(at::kLong));
     batch.share = at::empty({batch.count}, options);
-    for (Index i = 0; i < batch.count; i++) {
-      batch.partners.data_ptr<int64_t>()[i] = plan->labels[mixed[i].partner];
-      batch.share.data_ptr<float>()[i] = static_cast<float>(mixed[i].share);
-    }
+    std::copy_n(plan->samples.partner_labels.data() + first, batch.count, batch.partners.data_ptr<int64_t>());
+    for (Index i = 0; i < batch.count; i++) batch.share.data_ptr<float>()[i] = static_cast<float>(mixed[i].share);
   }
 };
 
@@ -92,14 +91,14 @@ Batches::~Batches() {
     if (!slot->take()) slot->wait();
 }
 
-Index Batches::count() const { return divide_up(std::ssize(plan_->order), plan_->batch); }
+Index Batches::count() const { return divide_up(plan_->samples.count(), plan_->batch); }
 
 void Batches::prepare() {
   auto slot = std::make_shared<Slot>();
   slot->plan = plan_;
   slot->control = &control_;
   slot->first = prepared_++ * plan_->batch;
-  slot->batch.count = std::min(plan_->batch, std::ssize(plan_->order) - slot->first);
+  slot->batch.count = std::min(plan_->batch, plan_->samples.count() - slot->first);
   ahead_.push_back(slot);
   try {
     submit([slot] {

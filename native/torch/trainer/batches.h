@@ -19,10 +19,18 @@ struct Batch {
   at::Tensor partners, share;  // of a mixup, else undefined
 };
 
+// Samples of a set, in the order in which they go through the network.
+struct Samples {
+  Images images;                        // of the whole set, or of these samples alone
+  std::vector<int32_t> indices;         // in the set: (count)
+  std::vector<int32_t> labels;          // (count)
+  std::vector<int32_t> partner_labels;  // of a mixup (count), else empty
+
+  Index count() const { return std::ssize(indices); }
+};
+
 struct BatchPlan {
-  Images images;
-  const int32_t* labels;
-  std::vector<int32_t> order;  // of the samples
+  Samples samples;
   Index batch;
   Index epoch = 0;
   Augmentation augmentation;

@@ -2,7 +2,6 @@
 
 #include <ATen/autocast_mode.h>
 
-#include <chrono>
 #include <mutex>
 
 namespace lp {
@@ -90,8 +89,7 @@ struct Trainer::Group {
   std::vector<Tensor> parameters, velocities;
 };
 
-Trainer::Trainer(TrainerPlan plan, std::vector<Split> splits)
-    : plan_(std::move(plan)), splits_(std::move(splits)), device_(usable_device(plan_.device)) {
+Trainer::Trainer(TrainerPlan plan) : plan_(std::move(plan)), device_(usable_device(plan_.device)) {
   begin_job();
   {
     // libtorch's generator is everybody's.
@@ -140,9 +138,15 @@ void Trainer::begin_job() const {
 
 Index Trainer::dim() const { return model_->network->dim; }
 
-Index Trainer::steps() const {
-  const Index samples = splits_[0].images.count, batches = divide_up(samples, plan_.batch);
-  return divide_up(batches, plan_.accumulate);
+std::vector<int32_t> Trainer::order(Index samples, Index epoch) const { return shuffled(samples, plan_.seed, epoch); }
+
+std::vector<int32_t> Trainer::partners(std::span<const int32_t> order, Index epoch) const {
+  if (plan_.augmentation.mixup == 0) return {};
+  std::vector<int32_t> partners;
+  for (const int32_t i : order) {
+    partners.push_back(draw(plan_.augmentation, epoch, i, std::ssize(order)).mixture.partner);
+  }
+  return partners;
 }
 
 void Trainer::descend(double rate) {
@@ -169,23 +173,20 @@ void Trainer::descend(double rate) {
   }
 }
 
-EpochResult Trainer::epoch(Index epoch, std::span<const double> rates, const Control& control) {
+Trained Trainer::train(Samples samples, Index epoch, std::span<const double> rates, const Control& control) {
   begin_job();
-  const auto begin = std::chrono::steady_clock::now();
-  const Split& split = splits_[0];
-  if (std::ssize(rates) != steps()) throw Error("LP_SHAPE", "There must be a learning rate for each step of an epoch.");
-  Batches batches({split.images, split.labels.data(), shuffled(split.images.count, plan_.seed, epoch), plan_.batch,
-                   epoch, plan_.augmentation, plan_.channels_last, device_.is_cuda()},
+  const Index count = samples.count(), steps = divide_up(divide_up(count, plan_.batch), plan_.accumulate);
+  if (std::ssize(rates) != steps) throw Error("LP_SHAPE", "There must be a learning rate for each step.");
+  Batches batches({std::move(samples), plan_.batch, epoch, plan_.augmentation, plan_.channels_last, device_.is_cuda()},
                   control);
   model_->train();
-  EpochResult result;
-  double losses = 0, correct = 0;
+  Trained result;
   Index seen = 0;
   const auto parameters = model_->parameters();
-  for (Index step = 0; step < steps(); step++) {
-    const Index of_step = std::min(plan_.batch * plan_.accumulate, split.images.count - seen);
+  for (Index step = 0; step < steps; step++) {
+    const Index of_step = std::min(plan_.batch * plan_.accumulate, count - seen);
     for (const auto& parameter : parameters) parameter.mutable_grad().reset();
-    for (Index part = 0; part < plan_.accumulate && result.batches < batches.count(); part++) {
+    for (Index part = 0; part < plan_.accumulate && std::ssize(result.losses) < batches.count(); part++) {
       control.poll();
       const Batch batch = batches.next();
       const auto there = [&](const Tensor& tensor) { return tensor.defined() ? tensor.to(device_, true) : tensor; };
@@ -199,61 +200,45 @@ EpochResult Trainer::epoch(Index epoch, std::span<const double> rates, const Con
       (loss * (static_cast<double>(batch.count) / static_cast<double>(of_step))).backward();
       const double value = loss.item<double>();
       if (!std::isfinite(value)) {
-        result.diverged_at = result.batches;
+        result.diverged_at = std::ssize(result.losses);
         break;
       }
       torch::NoGradGuard no_gradient;
       const auto decided = logits(plan_.loss, entering(plan_.loss, h), model_->prototypes, model_->biases).argmax(1);
-      correct += correct_share(decided, batch, targets.labels, targets.partners, targets.share);
-      losses += value * static_cast<double>(batch.count);
+      result.correct.push_back(correct_share(decided, batch, targets.labels, targets.partners, targets.share));
+      result.losses.push_back(value);
       seen += batch.count;
-      result.batches++;
-      control.progress(static_cast<double>(seen) / static_cast<double>(split.images.count));
+      control.progress(static_cast<double>(seen) / static_cast<double>(count));
     }
     if (result.diverged_at < 0) {
       std::vector<Tensor> gradients;
       for (const auto& parameter : parameters)
         if (parameter.grad().defined()) gradients.push_back(parameter.grad());
       const auto norm = at::stack(at::_foreach_norm(gradients)).norm().item<double>();
-      if (!std::isfinite(norm)) result.diverged_at = result.batches - 1;
+      if (!std::isfinite(norm)) result.diverged_at = std::ssize(result.losses) - 1;
     }
     if (result.diverged_at >= 0) break;
     descend(rates[step]);
   }
   for (const auto& parameter : parameters) parameter.mutable_grad().reset();
-  result.loss = losses / static_cast<double>(seen);
-  result.accuracy = correct / static_cast<double>(seen);
   result.waited = batches.waited();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;
 }
 
-Evaluation Trainer::evaluate(Index split_index, Index begin, Index count, Index epoch, float* features,
-                             float* logits_out, const Control& control) {
+Evaluation Trainer::evaluate(Samples samples, Index epoch, float* features, float* logits_out, const Control& control) {
   begin_job();
-  const Split& split = splits_[split_index];
-  std::vector<int32_t> order(count);
-  for (Index i = 0; i < count; i++) order[i] = static_cast<int32_t>(begin + i);
+  const Index count = samples.count();
   Augmentation plain;
   plain.mean = plan_.augmentation.mean;
   plain.std = plan_.augmentation.std;
-  constexpr Index kBatch = 256;
-  Batches batches(
-      {split.images, split.labels.data(), std::move(order), kBatch, 0, plain, plan_.channels_last, device_.is_cuda()},
-      control);
+  Batches batches({std::move(samples), kEvaluated, 0, plain, plan_.channels_last, device_.is_cuda()}, control);
   Model& model = average_ ? *average_ : *model_;
   model.eval();
   torch::NoGradGuard no_gradient;
   NetworkLoss objective = plan_.loss;
   objective.base.regularization = 0;
-  // The sum of the weights is that of the whole split, of which these samples are a part.
+  // The sum of the weights is that of the whole split, of which these samples are a part: whoever has it divides by it.
   objective.by_weights = false;
-  double share = 1;
-  if (plan_.loss.by_weights && plan_.loss.weighted(epoch)) {
-    double total = 0;
-    for (const int32_t label : split.labels) total += plan_.loss.base.class_weights[label];
-    share = static_cast<double>(split.labels.size()) / total;
-  }
   const Index p = dim(), classes = plan_.classes;
   Evaluation result;
   for (Index done = 0; done < count;) {
@@ -269,15 +254,13 @@ Evaluation Trainer::evaluate(Index split_index, Index begin, Index count, Index 
     at::from_blob(features + done * p, {batch.count, p}).copy_(u);
     if (logits_out) at::from_blob(logits_out + done * classes, {batch.count, classes}).copy_(z);
     const Targets targets{batch.labels.to(device_), {}, {}, {}};
-    result.loss += network_loss(objective, h, model.prototypes, model.biases, targets, epoch).item<double>() *
-                   static_cast<double>(batch.count);
-    result.norm += at::linalg_vector_norm(h, 2, {1}, false, at::kDouble).sum().item<double>();
+    const auto loss = network_loss(objective, h, model.prototypes, model.biases, targets, epoch).item<double>();
+    result.losses.push_back(loss * static_cast<double>(batch.count));
+    result.norms.push_back(at::linalg_vector_norm(h, 2, {1}, false, at::kDouble).sum().item<double>());
     result.correct += (z.argmax(1) == targets.labels).sum().item<int64_t>();
     done += batch.count;
     control.progress(static_cast<double>(done) / static_cast<double>(count));
   }
-  result.loss *= share / static_cast<double>(count);
-  result.norm /= static_cast<double>(count);
   return result;
 }
 

@@ -1,4 +1,5 @@
-// Trains a network on labelled images by stochastic gradient descent, an epoch a call.
+// Trains a network on labelled images by stochastic gradient descent, some steps a call: an epoch of images in memory,
+// a step of images that are brought there meanwhile.
 //
 // A step, with g the gradient of the mean loss of its samples and λ the weight decay of a parameter's group:
 //   g ← g + λ x,  v ← μ v + g,  x ← x − η v   (Nesterov: x − η (g + μ v))
@@ -43,24 +44,21 @@ struct TrainerPlan {
   bool channels_last = false, bfloat16 = false, tf32 = true;
 };
 
-struct Split {
-  Images images;
-  std::vector<int32_t> labels;
-};
-
-struct EpochResult {
-  double loss = 0, accuracy = 0;   // means over the samples, in training mode
-  double seconds = 0, waited = 0;  // in all, and for images
-  Index batches = 0;
+// What comes of some steps, by batch.
+struct Trained {
+  std::vector<double> losses,
+      correct;             // in training mode: mean loss, and samples that are right, as far as training went
+  double waited = 0;       // seconds, for images
   Index diverged_at = -1;  // the batch whose loss or gradient is not finite; its step was not taken
 };
 
-// What evaluation mode makes of some samples, beside their features and logits.
+// What evaluation mode makes of some samples, beside their features and logits: sums by batch of kEvaluated.
 struct Evaluation {
-  double loss = 0;    // the mean, without regularization
-  double norm = 0;    // the mean of ‖h‖, before normalization
-  Index correct = 0;  // of equal largest logits the first decides
+  std::vector<double> losses;  // without regularization
+  std::vector<double> norms;   // of ‖h‖, before normalization
+  Index correct = 0;           // of equal largest logits the first decides
 };
+constexpr Index kEvaluated = 256;
 
 struct Named {
   std::string name;
@@ -70,23 +68,24 @@ struct Named {
 class Trainer {
  public:
   // Throws LP_OPTION, LP_DEVICE.
-  Trainer(TrainerPlan plan, std::vector<Split> splits);
+  explicit Trainer(TrainerPlan plan);
   ~Trainer();
 
-  // Over split 0; rates are the learning rates of its steps.
-  EpochResult epoch(Index epoch, std::span<const double> rates, const Control& control);
-  Index steps() const;
+  // The order in which an epoch takes the samples of a set, and with whom each is mixed (none without mixup).
+  std::vector<int32_t> order(Index samples, Index epoch) const;
+  std::vector<int32_t> partners(std::span<const int32_t> order, Index epoch) const;
 
-  // In evaluation mode, of the samples begin … begin + count − 1: features (count, p) as they enter the logits and
-  // logits (count, C), which may be null; the loss is that of this epoch.
-  Evaluation evaluate(Index split, Index begin, Index count, Index epoch, float* features, float* logits,
-                      const Control& control);
+  // Steps on these samples, with their learning rates. Throws LP_SHAPE.
+  Trained train(Samples samples, Index epoch, std::span<const double> rates, const Control& control);
+
+  // In evaluation mode: features (count, p) as they enter the logits and logits (count, C), which may be null; the loss
+  // is that of this epoch.
+  Evaluation evaluate(Samples samples, Index epoch, float* features, float* logits, const Control& control);
 
   // The whole state, in one order. `write` wants what `state` gave.
   std::vector<Named> state();
   Index dim() const;
   const TrainerPlan& plan() const { return plan_; }
-  const std::vector<Split>& splits() const { return splits_; }
 
  private:
   struct Model;
@@ -96,7 +95,6 @@ class Trainer {
   void descend(double rate);
 
   const TrainerPlan plan_;
-  const std::vector<Split> splits_;
   const at::Device device_;
   std::shared_ptr<Model> model_, average_;
   std::vector<Group> groups_;
