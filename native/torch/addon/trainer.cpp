@@ -1,6 +1,6 @@
 // A network in training behind a handle: see torch/trainer. `samples` are { data, count, height, width, channels, of,
-// indices, labels, partnerLabels? }: images as of augment, or, where `of` is above 0, those of these samples of a set of
-// so many alone, in their order, followed by their partners of a mixup.
+// indices, labels, partnerLabels? }: images as of augment, or, where `of` is above 0, those of these samples alone of a
+// set of so many, in their order, followed by their partners of a mixup.
 //   trainerBegin(mode, plan) → handle
 //   trainerOrder(mode, handle, { samples, epoch }) → { indices, partners? } of all samples of a set, the partners where
 //   there is a mixup
