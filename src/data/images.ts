@@ -85,7 +85,11 @@ export function checkImages(set: ImageSet, name = 'images'): ImageSizes {
 
 /** `checkImages` of images in memory, or in their files. @throws LP_OPTION too */
 export function checkAnyImages(set: AnyImages, name = 'images'): ImageSizes {
-  if (!('files' in checkObject(set, option(name)))) return checkImages(set as ImageSet, name);
+  if (!('files' in checkObject(set, option(name)))) {
+    const odd = ['fit', 'orient'].find((key) => key in set);
+    if (odd === undefined) return checkImages(set as ImageSet, name);
+    throw new LayerpeelError('LP_OPTION', `${name}.${odd} is of images in their files, but there are no files; leave it out.`);
+  }
   const { files, fit, orient } = set as ImageFiles;
   for (const [i, file] of checkList(files, option(`${name}.files`), 'a list of paths').entries()) {
     if (typeof file !== 'string') checkText(file, entry(option(`${name}.files`), i), 'a path');

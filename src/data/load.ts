@@ -153,7 +153,9 @@ export async function loadImages(source: ImageSource, control: LoadControl = {})
  * whoever takes its image
  */
 export async function streamImages(source: ImageSource, control: LoadControl = {}): Promise<ImageFiles> {
-  return (await openImagesAt(option('source'), { ...source, stream: true }, control)) as ImageFiles;
+  const place = option('source');
+  checkSource(source, place);
+  return (await openImagesAt(place, { ...source, stream: true }, control)) as ImageFiles;
 }
 
 /** How published data sets are known by their files, those of test splits. */

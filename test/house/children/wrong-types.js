@@ -4,7 +4,7 @@
  * the package; a value of a kind that the declaration does not have has to be refused, and a result must not have numbers that are
  * not finite where the honest one has finite ones alone. What is wrong is on standard output; the last call is on standard error.
  */
-import { copyFileSync, mkdtempSync, writeFileSync, writeSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -62,6 +62,10 @@ await layerpeel.saveCheckpoint('c.safetensors', checkpoint());
 const record = Buffer.alloc(3073);
 writeFileSync('data_batch_1.bin', record);
 for (const k of [2, 3, 4, 5]) writeFileSync(`data_batch_${k}.bin`, record);
+for (const split of ['train', 'test']) {
+  mkdirSync(`${split}/class`, { recursive: true });
+  writeFileSync(`${split}/class/image.png`, '');
+}
 
 /** How each function is meant to be called; its arguments are made anew for every call. */
 const honest = {
@@ -108,6 +112,7 @@ const honest = {
   longTailedCounts: () => [4, 100, 10],
   stepCounts: () => [4, 100, 10],
   loadImages: () => [{ kind: 'cifar10', path: '.' }, {}],
+  streamImages: () => [{ kind: 'folder', path: '.', size: [2, 2] }, {}],
   imbalancedIndices: () => [pictures().labels, [2, 1], 1],
   noisyLabels: () => [pictures().labels, 2, 0.5, 1],
   selectImages: () => [pictures(), { imbalance: { kind: 'step', ratio: 3 }, labelNoise: { share: 0.2 } }],
