@@ -9,7 +9,6 @@
  * `--resume` from its folder.
  */
 import { basename, dirname } from 'node:path';
-import type { NDArray } from '../array/ndarray.js';
 import type { LayerpeelError } from '../check/errors.js';
 import { classNamesFile, setsFile } from '../evaluation/files.js';
 import { EventWriter } from '../report/events.js';
@@ -210,7 +209,7 @@ async function keepArrays(epoch: Epoch, { data }: TrainingConfig, folder: RunFol
   const integers = (data: Int32Array) => ({ shape: [data.length], data });
   const arrays = {
     ...{ features, logits, labels: integers(labels), prototypes, counts: integers(epoch.counts) },
-    'feature-mean': meanRow((await epoch.output('train')).features),
+    'feature-mean': await epoch.featureMean(),
     ...(biases && { biases }),
     ...(outside && { 'ood-logits': outside.logits, 'ood-features': outside.features }),
   };
@@ -226,12 +225,4 @@ async function keepArrays(epoch: Epoch, { data }: TrainingConfig, folder: RunFol
       setsFile,
       sets.map(({ name, distance }) => ({ name, ...(distance && { distance }) })),
     );
-}
-
-/** Mean feature `[p]` of features `[n, p]`. */
-function meanRow({ shape, data }: NDArray<Float32Array>): NDArray<Float32Array> {
-  const [samples, dim] = shape as [number, number];
-  const mean = new Float64Array(dim);
-  for (let at = 0; at < data.length; at++) mean[at % dim] = (mean[at % dim] as number) + (data[at] as number) / samples;
-  return { shape: [dim], data: Float32Array.from(mean) };
 }

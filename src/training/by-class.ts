@@ -64,32 +64,75 @@ export function lastByClass(byClass: ByClass): { epoch: number; of: Record<Class
   return undefined;
 }
 
-/**
- * Measures features `[n, p]` as they enter the logits, and the classifier that they meet.
- * @param epoch from 0, on which class weights may depend
- */
-export const measureByClass = async (state: State, plan: TrainerPlan, epoch: number, control: Control): Promise<EpochByClass> =>
-  drive(measureSteps(checkState(state), plan, epoch), control);
+/** What is known of a network whose features are measured. */
+export interface Measured {
+  /** Training samples of each class. */
+  readonly counts: Int32Array;
+  readonly classifier: Pick<State, 'prototypes' | 'biases'>;
+  readonly plan: TrainerPlan;
+  /** From 0, on which class weights may depend. */
+  readonly epoch: number;
+}
 
-function* measureSteps(state: CheckedState, plan: TrainerPlan, epoch: number): Steps<EpochByClass> {
-  const { features, labels, counts, classes, samples, dim } = state;
-  const featureNorm = new Float64Array(classes);
-  yield* eachRow(samples, dim, (i, at) => {
-    const label = labels[i] as number;
-    featureNorm[label] = (featureNorm[label] as number) + normOf(features.subarray(at, at + dim)) / (counts[label] as number);
-  });
-  const loss = lossOf(plan, counts, epoch);
-  if (!loss || classes ** 2 * dim > MOST_WORK) return { featureNorm };
-  try {
-    const { pullNorms, pushNorms, backbone } = yield* splitGradient(state, loss);
-    const [pull, push] = plan.fixedPrototypes ? [new Float64Array(classes), new Float64Array(classes)] : [pullNorms, pushNorms];
-    return { featureNorm, pull, push, backbone };
-  } catch (error) {
-    // As of collapse: of numbers that have all but left their range there is nothing to measure. Nor where a feature is zero whose
-    // length the loss divides by.
-    const { code } = error as { code?: string };
-    if (code === 'LP_OVERFLOW' || code === 'LP_NOT_FINITE' || (code === 'LP_OPTION' && loss.ownLength)) return { featureNorm };
-    throw error;
+/** Measures features as they enter the logits, of all training samples, in one part or several: all but norms of sums are sums. */
+export class ByClassSums {
+  private readonly featureNorm: Float64Array;
+  private readonly loss: EngineLoss | undefined;
+  private gradient: { readonly pull: Float64Array; readonly push: Float64Array; readonly backbone: Float64Array } | undefined;
+
+  constructor(private readonly about: Measured) {
+    const { counts, classifier, plan, epoch } = about;
+    const [classes, dim] = classifier.prototypes.shape as [number, number];
+    this.featureNorm = new Float64Array(classes);
+    this.loss = classes ** 2 * dim > MOST_WORK ? undefined : lossOf(plan, counts, epoch);
+    const sums = () => new Float64Array(classes * dim);
+    this.gradient = this.loss && { pull: sums(), push: sums(), backbone: new Float64Array(classes) };
+  }
+
+  /** @param features `[k, p]`, with their labels */
+  add(features: NDArray<Float32Array>, labels: Int32Array, control: Control): Promise<void> {
+    return drive(this.addSteps(checkState({ features, labels, ...this.about.classifier })), control);
+  }
+
+  private *addSteps(state: CheckedState): Steps<void> {
+    const { features, labels, samples, dim } = state;
+    const { counts } = this.about;
+    const { featureNorm, loss, gradient } = this;
+    yield* eachRow(samples, dim, (i, at) => {
+      const label = labels[i] as number;
+      featureNorm[label] = (featureNorm[label] as number) + normOf(features.subarray(at, at + dim)) / (counts[label] as number);
+    });
+    if (!loss || !gradient) return;
+    try {
+      // A mean over these samples weighs in that over all as its share of them.
+      const share = samples / counts.reduce((sum, count) => sum + count, 0);
+      const { pull, push, backbone } = yield* splitGradient(state, loss);
+      for (const [sum, part] of [
+        [gradient.pull, pull.data],
+        [gradient.push, push.data],
+        [gradient.backbone, backbone],
+      ] as const) {
+        for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] as number) + share * (part[at] as number);
+      }
+    } catch (error) {
+      // As of collapse: of numbers that have all but left their range there is nothing to measure. Nor where a feature is zero whose
+      // length the loss divides by.
+      const { code } = error as { code?: string };
+      if (code !== 'LP_OVERFLOW' && code !== 'LP_NOT_FINITE' && !(code === 'LP_OPTION' && loss.ownLength)) throw error;
+      this.gradient = undefined;
+    }
+  }
+
+  result(): EpochByClass {
+    const { featureNorm, gradient } = this;
+    if (!gradient) return { featureNorm };
+    const { fixedPrototypes } = this.about.plan;
+    const lengths = (rows: Float64Array) =>
+      featureNorm.map((_, c) => {
+        const dim = rows.length / featureNorm.length;
+        return fixedPrototypes ? 0 : normOf(rows.subarray(c * dim, (c + 1) * dim));
+      });
+    return { featureNorm, pull: lengths(gradient.pull), push: lengths(gradient.push), backbone: gradient.backbone };
   }
 }
 

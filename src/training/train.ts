@@ -6,14 +6,14 @@ import type { NDArray, State } from '../array/ndarray.js';
 import { type Control, checkCallback, checkOptions } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
 import { entry, inside, option } from '../check/options.js';
-import { collapse, type PairCosines } from '../collapse/collapse.js';
+import { collapse, type FeatureSource, type PairCosines } from '../collapse/collapse.js';
 import { type CollapseMeasure, collapseMeasures } from '../collapse/measures.js';
 import { fitImages } from '../data/fit.js';
-import { type AnyImages, checkAnyImages, classCounts, inFiles, joinImages } from '../data/images.js';
+import { type AnyImages, checkAnyImages, classCounts, inFiles, joinImages, sharedBytes } from '../data/images.js';
 import { checkSource, type ImageSource, openImagesAt } from '../data/load.js';
 import { checkSelection, selectImagesAt } from '../data/subsets.js';
 import { run } from '../engine/run.js';
-import { appendByClass, type ByClass, beginByClass, measureByClass } from './by-class.js';
+import { appendByClass, type ByClass, ByClassSums, beginByClass, type EpochByClass } from './by-class.js';
 import { type Checkpoint, readTraining, restoreTraining, saveTraining } from './checkpoint.js';
 import {
   checkSettings,
@@ -85,6 +85,8 @@ export interface Epoch {
   /** Writes the state to a `.safetensors` file, whole or not at all. */
   save(path: string): Promise<void>;
   readonly splits: readonly Split[];
+  /** The mean of the features of the training images, `[p]`. */
+  featureMean(): Promise<NDArray<Float32Array>>;
   /** What the network makes of the images of a split, those of classes held out or out of distribution among them: once an epoch, then the same. */
   output(split: Split): Promise<NetworkOutput>;
   /** The layer-peeled model from the network's own start beside what the network did since; or a sentence why there is none. */
@@ -93,8 +95,10 @@ export interface Epoch {
   classifier(): Promise<{ readonly prototypes: NDArray<Float32Array>; readonly biases?: NDArray<Float32Array> | undefined }>;
 }
 
-/** Logits of a split are kept up to so many; where there are more, they are made when asked for. */
-const KEPT = 2 ** 26;
+/** Logits and features of a split are kept up to so many; where there are more, they are made when asked for. */
+const [KEPT_LOGITS, KEPT_FEATURES] = [2 ** 26, 2 ** 28];
+/** Numbers of features that are heard together, of those that are not kept. */
+const BLOCK = 2 ** 24;
 
 /**
  * Trains a network and yields each epoch when it is done; a run that is resumed at its end yields the last one again. Work is off the event loop, on a thread of its own and libtorch's.
@@ -153,6 +157,7 @@ export async function* train(config: TrainingConfig, options: TrainOptions = {})
         save: (path) => saveTraining(path, handle, progress, own, start),
         theory: () => theory.compare(),
         splits: splitsOf(images),
+        featureMean: () => seen.featureMean(),
         output: (split) => seen.output(split),
         classifier: () => classifierOf(handle, plan),
       };
@@ -544,7 +549,7 @@ async function descend({ handle, settings, feeds, done, onStage, control }: Runn
 
 /** Trains for one epoch and measures what came of it. */
 async function runEpoch(running: Running): Promise<Measured> {
-  const { handle, plan, settings, feeds, done, seen, onStage, control } = running;
+  const { settings, feeds, done, seen, onStage } = running;
   const { epochs, collapseEvery } = settings;
   const samples = feedOf(feeds, 'train').sizes.count;
   const tested = feeds.has('test');
@@ -566,7 +571,7 @@ async function runEpoch(running: Running): Promise<Measured> {
   let found: Measured = { measures: {} };
   if (collapseEvery > 0) {
     onStage((done + 1) / epochs, `measuring after epoch ${done + 1}`);
-    found = watched ? await watch({ handle, plan, settings, done, control }, seen, tested) : { measures: unwatched(tested) };
+    found = watched ? await watch(running, seen, tested) : { measures: unwatched(tested) };
   }
   return {
     measures: {
@@ -584,14 +589,19 @@ async function runEpoch(running: Running): Promise<Measured> {
 /** Numbers by name, and by class. */
 interface Measured {
   readonly measures: Record<string, number>;
-  readonly byClass?: Awaited<ReturnType<typeof measureByClass>> | undefined;
+  readonly byClass?: EpochByClass | undefined;
 }
 
 const stepsOf = ({ batch, accumulate }: Settings, samples: number): number => Math.ceil(Math.ceil(samples / batch) / accumulate);
 
 /** What the network makes of a split, and what that amounts to. */
-interface Evaluated extends Omit<NetworkOutput, 'logits'> {
+interface Evaluated {
+  /** Where there are not too many. */
+  readonly features?: NDArray<Float32Array> | undefined;
   readonly logits?: NDArray<Float32Array> | undefined;
+  /** Of features, `[p]`. */
+  readonly mean: () => NDArray<Float32Array>;
+  readonly loss: number;
   readonly accuracy: number;
   /** Mean length of the features before they are normalized. */
   readonly featureNorm: number;
@@ -605,51 +615,145 @@ interface EvaluationsOf {
   readonly control: Control;
 }
 
+/** What is kept of a pass over a split. */
+interface Keep {
+  readonly features: boolean;
+  readonly logits: boolean;
+}
+
+/** Hears the features of samples that follow one another, as a pass makes them. */
+type Hear = (features: NDArray<Float32Array>, first: number) => Promise<void>;
+
 /** What the network makes of its splits after an epoch: once, when it is asked for. */
 class Evaluations {
-  private readonly made = new Map<Split, Promise<Evaluated>>();
+  private readonly made = new Map<Split, Evaluated>();
 
   constructor(private readonly about: EvaluationsOf) {}
 
-  of(split: Split): Promise<Evaluated> {
-    const { feeds, plan } = this.about;
-    const few = (feeds.get(split)?.sizes.count ?? 0) * plan.classes <= KEPT;
-    const made = this.made.get(split) ?? this.make(split, few);
-    this.made.set(split, made);
-    return made;
+  async of(split: Split): Promise<Evaluated> {
+    const before = this.made.get(split);
+    if (before) return before;
+    await ended(this.pass(split, this.keep(split)));
+    return this.made.get(split) as Evaluated;
   }
 
   async output(split: Split): Promise<NetworkOutput> {
-    const { features, logits, labels, loss } = await this.of(split);
-    const made = logits ?? (await this.make(split, true)).logits;
-    return { features, logits: made as NDArray<Float32Array>, labels, loss };
+    let found = await this.of(split);
+    if (!found.features || !found.logits) {
+      await ended(this.pass(split, { features: true, logits: true }));
+      found = this.made.get(split) as Evaluated;
+      // Nobody but who asked for it keeps what is too large.
+      const { features, logits, ...rest } = found;
+      const keep = this.keep(split);
+      this.made.set(split, { ...rest, ...(keep.features && { features }), ...(keep.logits && { logits }) });
+    }
+    const { features, logits, loss } = found;
+    return { ...({ features, logits } as Pick<NetworkOutput, 'features' | 'logits'>), labels: this.feed(split).set.labels, loss };
   }
 
-  private async make(split: Split, withLogits: boolean): Promise<Evaluated> {
-    const { handle, feeds, plan, epoch, control } = this.about;
-    const feed = feedOf(feeds, split);
+  async featureMean(): Promise<NDArray<Float32Array>> {
+    return (await this.of('train')).mean();
+  }
+
+  /**
+   * The features of a split: those that are kept; or, of too many, a source that takes the images through the network whenever it is
+   * swept.
+   * @param hear is told of the features of the first sweep
+   */
+  async swept(split: Split, hear?: Hear): Promise<NDArray<Float32Array> | FeatureSource> {
+    const keep = this.keep(split);
+    if (keep.features) return (await this.of(split)).features as NDArray<Float32Array>;
+    let first = true;
+    const chunks = () => {
+      const own = first ? hear : undefined;
+      first = false;
+      return this.pass(split, { features: false, logits: false }, own);
+    };
+    return { shape: [this.feed(split).sizes.count, this.dim()], dtype: 'float32', chunks };
+  }
+
+  private feed(split: Split): Feed {
+    return feedOf(this.about.feeds, split);
+  }
+
+  private dim(): number {
+    return featureDimension(this.about.plan.architecture);
+  }
+
+  private keep(split: Split): Keep {
+    const { count } = this.feed(split).sizes;
+    return { features: count * this.dim() <= KEPT_FEATURES, logits: count * this.about.plan.classes <= KEPT_LOGITS };
+  }
+
+  /** Takes a split through the network, part by part, and keeps of it what is asked, and what it amounts to. */
+  private async *pass(split: Split, keep: Keep, hear?: Hear): AsyncGenerator<NDArray<Float32Array>, void, undefined> {
+    const { handle, plan, epoch, control } = this.about;
+    const feed = this.feed(split);
     const samples = feed.sizes.count;
-    const { classes } = plan;
-    // Shared, so that what measures them need not copy.
-    const shared = (columns: number) => new Float32Array(new SharedArrayBuffer(4 * samples * columns));
-    const logits = withLogits ? shared(classes) : undefined;
-    let features: Float32Array | undefined;
-    let [dim, loss, norm, correct] = [0, 0, 0, 0];
-    for await (const part of passes(handle, feed, { first: 0, count: samples }, { epoch, logits: withLogits }, control)) {
-      dim = part.features.length / part.count;
-      features ??= shared(dim);
-      features.set(part.features, part.first * dim);
-      if (part.logits) logits?.set(part.logits, part.first * classes);
+    const [dim, { classes }] = [this.dim(), plan];
+    const features = keep.features ? sharedRows(samples, dim, `The features of ${split}`) : undefined;
+    const logits = keep.logits ? sharedRows(samples, classes, `The logits of ${split}`) : undefined;
+    const sum = features ? undefined : new Float64Array(dim);
+    const block = hear && blocksFor(hear, samples, dim);
+    let [loss, norm, correct] = [0, 0, 0];
+    for await (const part of passes(handle, feed, { first: 0, count: samples }, { epoch, logits: keep.logits }, control)) {
+      const own = { shape: [part.count, dim], data: part.features };
+      features?.data.set(part.features, part.first * dim);
+      if (part.logits) logits?.data.set(part.logits, part.first * classes);
+      if (sum) addRows(own, samples, sum);
       for (const value of part.losses) loss += value;
       for (const value of part.norms) norm += value;
       correct += part.correct;
+      await block?.(own, part.first);
+      yield own;
     }
-    return {
-      features: { shape: [samples, dim], data: features as Float32Array },
-      ...(logits && { logits: { shape: [samples, classes], data: logits } }),
-      ...{ labels: feed.set.labels, loss: (loss * weightOf(plan, feed.labels, epoch)) / samples },
-      ...{ accuracy: correct / samples, featureNorm: norm / samples },
+    const mean = () => {
+      const all = sum ?? new Float64Array(dim);
+      if (features) addRows(features, samples, all);
+      return { shape: [dim], data: Float32Array.from(all) };
     };
+    this.made.set(split, {
+      ...(features && { features }),
+      ...(logits && { logits }),
+      ...{ mean, loss: (loss * weightOf(plan, feed.labels, epoch)) / samples, accuracy: correct / samples },
+      featureNorm: norm / samples,
+    });
+  }
+}
+
+/** Waits for a pass of which nothing is heard. */
+async function ended(pass: AsyncGenerator<unknown>): Promise<void> {
+  while (!(await pass.next()).done);
+}
+
+/** An array of zeros, shared, so that what measures it need not copy. @throws LP_MEMORY */
+function sharedRows(rows: number, columns: number, what: string): NDArray<Float32Array> {
+  const { buffer } = sharedBytes(4 * rows * columns, what, 'give fewer images');
+  return { shape: [rows, columns], data: new Float32Array(buffer) };
+}
+
+/** Has parts heard in blocks, as few as memory allows. */
+function blocksFor(hear: Hear, samples: number, dim: number): Hear {
+  const rows = Math.min(samples, Math.max(256, Math.floor(BLOCK / dim)));
+  const block = new Float32Array(rows * dim);
+  let filled = 0;
+  return async ({ shape: [count = 0], data }, first) => {
+    for (let row = 0; row < count; ) {
+      const take = Math.min(count - row, rows - filled);
+      block.set(data.subarray(row * dim, (row + take) * dim), filled * dim);
+      filled += take;
+      row += take;
+      if (filled < rows && first + row < samples) continue;
+      await hear({ shape: [filled, dim], data: block.subarray(0, filled * dim) }, first + row - filled);
+      filled = 0;
+    }
+  };
+}
+
+/** Adds rows to their mean over so many samples. */
+function addRows({ data }: NDArray<Float32Array>, samples: number, mean: Float64Array): void {
+  for (let at = 0; at < data.length; ) {
+    for (let k = 0; k < mean.length; k++, at++) mean[k] = (mean[k] as number) + (data[at] as number) / samples;
   }
 }
 
@@ -665,23 +769,25 @@ function weightOf({ loss }: TrainerPlan, labels: Int32Array, epoch: number): num
  * test set about the means of the training set, and what there is by class.
  */
 async function watch(
-  { handle, plan, settings, done, control }: Pick<Running, 'handle' | 'plan' | 'settings' | 'done' | 'control'>,
+  { handle, plan, settings, feeds, done, control }: Running,
   seen: Evaluations,
   tested: boolean,
 ): Promise<Measured> {
-  const { features, loss, labels, featureNorm } = await seen.of('train');
-  const test = tested ? await seen.of('test') : undefined;
   const classifier = await classifierOf(handle, plan);
+  const { labels, set } = feedOf(feeds, 'train');
+  const sums = new ByClassSums({ counts: classCounts(set), classifier, plan, epoch: done });
+  const features = await seen.swept('train', (block, first) =>
+    sums.add(block, labels.subarray(first, first + (block.shape[0] as number)), control),
+  );
   const began = performance.now();
   const options = { ...control, globalMean: settings.globalMean, cosines: false };
   const found = await inRange(collapse({ features, labels, ...classifier }, { ...options, classMeans: true }));
+  const { loss, featureNorm } = await seen.of('train');
   if (!found) return { measures: { ...unwatched(tested), trainLoss: loss } };
-  const ofTest =
-    test &&
-    (await inRange(
-      collapse({ features: test.features, labels: test.labels, ...classifier }, { ...options, reference: found, only: testNames }),
-    ));
-  const byClass = await measureByClass({ features, labels, ...classifier }, plan, done, control);
+  const test = tested ? { features: await seen.swept('test'), labels: feedOf(feeds, 'test').labels } : undefined;
+  const ofTest = test && (await inRange(collapse({ ...test, ...classifier }, { ...options, reference: found, only: testNames })));
+  if ('data' in features) await sums.add(features, labels, control);
+  const byClass = sums.result();
   const { accuracy, ...measures } = Object.fromEntries(names.map((name) => [name, found[name] as number]));
   const lengths = found.prototypeNorms as Float64Array;
   return {
