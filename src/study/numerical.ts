@@ -2,8 +2,9 @@
  * Simulations in this process, without folders: exact ones each by its closed form, where only what is asked for is computed (`limit()`
  * alone, say), iterated ones of one shape together by `batchedDescent`.
  */
+import type { State } from '../array/ndarray.js';
 import { aborted } from '../check/errors.js';
-import { type Iteration, makeTrajectory, type Simulation, StateMemory } from '../configuration/simulation.js';
+import { type Iteration, makeTrajectory, type Simulated, type Simulation, StateMemory } from '../configuration/simulation.js';
 import { batchedDescent, type DescentMeasure, type ProjectedDescentOptions } from '../dynamics/projected.js';
 import type { MeasureName, Trajectory } from '../dynamics/trajectory.js';
 
@@ -48,8 +49,37 @@ interface Waiting {
   readonly options: ProjectedDescentOptions;
 }
 
+/** Exact runs under way at a time, and the numbers of all their states: what a run waits for the engine's threads, others work in. */
+const [MOST_ABREAST, MOST_ELEMENTS] = [16, 1 << 20];
+
+const elementsOf = ({ features, prototypes }: State): number => features.data.length + prototypes.data.length;
+
+class Abreast {
+  private readonly under = new Map<Promise<void>, number>();
+  private broken: { readonly error: unknown } | undefined;
+
+  /** Begins when there is room for it. */
+  async add(elements: number, run: () => Promise<void>): Promise<void> {
+    const full = () =>
+      this.under.size >= MOST_ABREAST || [...this.under.values()].reduce((a, b) => a + b, elements) > MOST_ELEMENTS;
+    while (this.under.size > 0 && full()) await Promise.race(this.under.keys());
+    if (this.broken) throw this.broken.error;
+    const one: Promise<void> = run()
+      .catch((error) => {
+        this.broken ??= { error };
+      })
+      .finally(() => this.under.delete(one));
+    this.under.set(one, elements);
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(this.under.keys());
+    if (this.broken) throw this.broken.error;
+  }
+}
+
 /**
- * The outcomes of some configurations, in their order.
+ * The outcomes of some configurations.
  * @param measures those that are wanted
  * @param onOutcome hears of each as it is there, by its place
  */
@@ -60,13 +90,29 @@ export async function computeRuns(
 ): Promise<void> {
   const batches = new Map<string, Waiting[]>();
   const states = new StateMemory();
-  for (const [at, config] of configs.entries()) {
-    if (signal?.aborted) throw aborted(signal);
+  const exact = new Abreast();
+  const outcomeOf = async (simulation: Simulation): Promise<Outcome> => {
     try {
-      const { simulation, iteration } = await states.read(config);
+      using trajectory = await makeTrajectory(simulation, signal);
+      return { status: 'complete', measures: await ending(trajectory, simulation, measures, signal) };
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      return failed(error);
+    }
+  };
+  try {
+    for (const [at, config] of configs.entries()) {
+      if (signal?.aborted) throw aborted(signal);
+      let read: Simulated;
+      try {
+        read = await states.read(config);
+      } catch (error) {
+        await onOutcome(at, failed(error));
+        continue;
+      }
+      const { simulation, iteration } = read;
       if (simulation) {
-        using trajectory = await makeTrajectory(simulation, signal);
-        await onOutcome(at, { status: 'complete', measures: await ending(trajectory, simulation, measures, signal) });
+        await exact.add(elementsOf(simulation.state), async () => onOutcome(at, await outcomeOf(simulation)));
         continue;
       }
       const options = optionsOf(iteration, measures);
@@ -83,10 +129,9 @@ export async function computeRuns(
       if (batch.length < BATCH) continue;
       batches.delete(key);
       await iterate(batch, signal, onOutcome);
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      await onOutcome(at, failed(error));
     }
+  } finally {
+    await exact.end();
   }
   for (const batch of batches.values()) await iterate(batch, signal, onOutcome);
 }

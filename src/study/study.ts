@@ -294,10 +294,12 @@ async function inMemory(
     const todo = some.filter(({ id }) => !outcomes.has(id));
     let lines: Kept[] = [];
     let last = performance.now();
-    const flush = async () => {
+    let kept = Promise.resolve();
+    const flush = () => {
       const full = lines;
       lines = [];
-      if (full.length > 0) await keep(full);
+      if (full.length > 0) kept = kept.then(() => keep(full)); // one after another: lines stay whole
+      return kept;
     };
     const onOutcome = async (at: number, outcome: Outcome) => {
       const { id, config } = todo[at] as Cell;
