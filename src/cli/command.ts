@@ -169,7 +169,7 @@ function checkPositionals(command: Command, args: readonly string[], options: Pa
   // A switch such as --list or --example is the whole request.
   const complete = Object.keys(options).some((name) => !(name in COMMON) && !command.options[name]?.value);
   if (missing && !complete) throw new UsageError(`${missing} is missing: ${usage(command)}.`);
-  const any = command.positionals.at(-1)?.endsWith('…');
+  const any = command.positionals.at(-1)?.replace(']', '').endsWith('…');
   if (args.length > command.positionals.length && !any) {
     throw new UsageError(`${JSON.stringify(args[command.positionals.length])} is one argument too many: ${usage(command)}.`);
   }

@@ -1,12 +1,9 @@
 /**
  * `layerpeel compare`: finished runs side by side, those that differ in their seeds alone as one.
  */
-import { writeFileAtomic } from '../array/files.js';
 import { compareRuns } from '../study/compare.js';
-import { studyPage } from '../study/page.js';
-import { tableFiles } from '../study/table.js';
-import { type Command, type Context, type Outcome, UsageError } from './command.js';
-import { tableText } from './study.js';
+import type { Command, Context, Outcome } from './command.js';
+import { comparison, measureNames } from './comparison.js';
 
 export const command: Command = {
   name: 'compare',
@@ -26,25 +23,14 @@ export const command: Command = {
   ],
   async run(context: Context): Promise<Outcome> {
     const { args, options, log } = context;
-    const measures = typeof options.measures === 'string' ? options.measures.split(',').map((name) => name.trim()) : undefined;
-    if (measures?.includes(''))
-      throw new UsageError(`--measures is ${options.measures}; expected names with commas: testAccuracy,nc1.`);
+    const measures = measureNames(options.measures);
     const folder = await context.folder('');
-    const { table, partial, folderOf } = await compareRuns(args, { ...(measures && { measures }), from: folder.path });
-    if (partial.length > 0 && !measures) log(`Not compared, as only some of the runs have measured it: ${partial.join(', ')}.`);
-    await folder.begin({ runs: args, measures: table.measures });
-    for (const [file, content] of Object.entries(tableFiles(table))) await writeFileAtomic(await folder.add(file), content);
-    const groups = table.rowLabels.length;
-    const page = await studyPage({
-      name: 'Comparison',
-      lead: `${table.runs.length} runs in ${groups} ${groups === 1 ? 'group' : 'groups'} that differ in more than their seeds.`,
-      parameters: { runs: table.runs.map(({ id }) => id), measures: table.measures },
-      ...{ table, folderOf },
+    const compared = await compareRuns(args, { ...(measures && { measures }), from: folder.path });
+    await folder.begin({ runs: args, measures: compared.table.measures });
+    const groups = compared.table.rowLabels.length;
+    return comparison(folder, {
+      ...{ ...compared, log: measures ? () => {} : log, name: 'Comparison', config: { runs: args } },
+      lead: `${compared.table.runs.length} runs in ${groups} ${groups === 1 ? 'group' : 'groups'} that differ in more than their seeds.`,
     });
-    const report = await folder.report(page);
-    return {
-      text: [tableText(table), '', `Report: ${report}`].join('\n'),
-      json: { ...table, partial, folder: folder.path, report },
-    };
   },
 };

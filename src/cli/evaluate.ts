@@ -2,7 +2,7 @@
  * `layerpeel evaluate`: accuracy, calibration and out-of-distribution detection of a classifier's output in files.
  */
 import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { NDArray } from '../array/ndarray.js';
 import { ARRAY_FILE } from '../array/open.js';
 import type { Place } from '../check/options.js';
@@ -31,15 +31,17 @@ import {
   scoresColumns,
   scoresPage,
 } from '../report/pages/evaluation.js';
-import { runIn } from '../report/run-folder.js';
+import { RunFolder, runIn } from '../report/run-folder.js';
+import { compareRuns, type Later, runsOf } from '../study/compare.js';
 import type { OutputsPart } from '../training/outputs.js';
-import { aligned, asUsage, type Command, type Context, type Outcome, UsageError } from './command.js';
+import { aligned, asUsage, type Command, type Context, kept, type Outcome, UsageError } from './command.js';
+import { comparison, measureNames } from './comparison.js';
 import { DEVICE, useDevice } from './device.js';
 
 export const command: Command = {
   name: 'evaluate',
   summary: 'Evaluate a classifier: accuracy, calibration, out-of-distribution detection, from logits or features in files',
-  positionals: ['[LOGITS.npy|RUN]'],
+  positionals: ['[LOGITS.npy|RUN…]'],
   description:
     'Evaluates logits [n, C] with their labels [n], or the logits that features [n, p], prototypes [C, p] and biases [C] make: accuracy\n' +
     'by class and group, other decision rules (centred, logit adjustment with --counts, τ-normalization, nearest class mean with the\n' +
@@ -48,7 +50,8 @@ export const command: Command = {
     'set (--train-features, --train-labels) KNN, Mahalanobis, relative Mahalanobis and NECO, with prototypes\n' +
     'too residual, ViM and NCI. Every number comes with a bootstrap interval. Several sets are named, and said to be near or far:\n' +
     '--ood-features near:cifar100=c.npy,far:svhn=s.npy. An array in a .npz, .safetensors or .pth file is named after a colon: data.npz:test.\n' +
-    'Of a run folder, RUN/arrays/logits.npy, labels.npy, features.npy and so on are taken, by the names of the options.',
+    'Of a run folder, RUN/arrays/logits.npy, labels.npy, features.npy and so on are taken, by the names of the options. Several runs are\n' +
+    'evaluated one after another, each in a folder of its own, and laid out as layerpeel compare does.',
   options: {
     labels: { value: 'FILE', help: 'Labels, integers 0 … C−1 (needed)' },
     features: { value: 'FILE', help: 'Features: for decision rules and the feature norm' },
@@ -86,92 +89,166 @@ export const command: Command = {
     resamples: { value: 'N', help: 'Drawings of the bootstrap; default: 1000, 0 for no intervals' },
     confidence: { value: 'SHARE', help: 'Share of the drawings that an interval holds; default: 0.95' },
     seed: { value: 'N', help: 'Seed of the bootstrap; default: 0' },
+    measures: { value: 'LIST', help: 'Of several runs: what is compared, by its name in metrics.csv; default: up to eight of all' },
     device: DEVICE,
   },
   examples: [
     'layerpeel evaluate logits.npy --labels labels.npy --counts 5000,2997,1796,1077,645,387,232,139,83,50',
     'layerpeel evaluate cifar.npz:logits --labels cifar.npz:y --ood-logits svhn.npz:logits',
     'layerpeel evaluate runs/etf --train-features h.npy --train-labels y.npy --ood-features near:cifar100=c.npy,far:svhn=s.npy',
+    'layerpeel evaluate runs/ce-0 runs/ce-1 runs/unhinged-0 --measures accuracy,calibration.ece,calibration.nll',
     'layerpeel evaluate runs/first --ood-images near:cifar100=cifar-100-binary,far:mnist=mnist',
     'layerpeel evaluate --scores knn.npy --ood-scores knn-svhn.npy',
     'layerpeel evaluate --features h.npy --prototypes w.npy --biases b.npy --labels y.npy --ood-features svhn.npy --json',
   ],
   async run(context: Context): Promise<Outcome> {
-    const { args, signal, progress } = context;
     const options = context.options as Readonly<Record<string, string | undefined>>;
-    const [path] = args;
     if (options.scores ?? options['ood-scores']) return evaluateBareScores(context, options);
-    const run = path !== undefined && (!ARRAY_FILE.test(path) || (await stat(path).catch(() => undefined))?.isDirectory());
-    const before = run ? await runIn(path) : undefined;
-    if (before && before.status !== 'complete')
-      context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
-    const counts = listOf(options.counts);
-    const given = setsOf(options);
-    const plainly = options['ood-logits'] ?? options['ood-features'];
-    const sets: NamedSet[] | undefined = given ?? (run && !plainly ? await setsOfRun(path) : undefined);
-    if (options['ood-images'] && !run)
-      throw new UsageError('--ood-images needs RUN: a run folder of layerpeel train, whose network is given them.');
-    const ignored = sets ? ['ood-logits', 'ood-features'] : [];
-    const names = evaluationFiles.filter((name) => !ignored.includes(name) && options[name]);
-    const asked = Object.fromEntries(names.map((name) => [name, options[name]]));
-    const found: EvaluationFiles = run ? await filesOfRun(path) : { logits: path };
-    const files: EvaluationFiles = { ...found, ...(sets && { 'ood-logits': undefined, 'ood-features': undefined }), ...asked };
-    for (const [one, other] of [
-      ['train-features', 'train-labels'],
-      ['train-labels', 'train-features'],
-      ['fit-logits', 'fit-labels'],
-      ['fit-labels', 'fit-logits'],
-    ] as const) {
-      if (files[one] && !files[other]) throw new UsageError(`--${other} is missing: --${one} is given.`);
-    }
-    if (!files.labels) throw new UsageError('--labels is missing: a file with the class of each sample.');
-    if (!files.logits && !(files.features && files.prototypes)) {
-      throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
-    }
-    if ((options.many ?? options.few) !== undefined && !files.counts && !counts) {
-      throw new UsageError('--many and --few are given without --counts: the training samples of each class.');
-    }
-    const settings = settingsOf(options);
-    const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
-    const classNames = await namesOf(options.classes, run ? path : undefined);
-    const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
-    const folder = await context.folder(name);
-    await useDevice(context);
-    const made: SetFiles[] = [];
-    for (const { images, ...set } of sets ?? [])
-      made.push(images === undefined ? set : { ...set, ...(await seen(path as string, images, context)) });
-    const input = await readEvaluation(counts ? { ...files, counts: undefined } : files, sets && made);
-    const evaluate = startEvaluation(counts ? { ...input, counts } : input, {
-      ...settings,
-      signal,
-      onProgress: (share) => progress(share, 'evaluating'),
-    });
-    const classes = input.logits ? input.logits.shape[1] : input.prototypes?.shape[0];
-    if (classNames && classNames.length !== classes)
-      throw new UsageError(`--classes has ${classNames.length} names; expected ${classes}, one a class.`);
-    await folder.begin(config);
-    const result = await evaluate();
-    const trainingCounts = counts ?? input.counts;
-    const about = { ...(classNames && { classNames }), ...(trainingCounts && { trainingCounts }) };
-    const columns = evaluationColumns(result, about);
-    for (const [file, table] of Object.entries(columns)) await folder.metrics(table, file);
-    const { predicted, confidences, ...rest } = result;
-    await folder.array('predicted', { shape: [predicted.length], data: predicted });
-    await folder.array('confidences', { shape: [confidences.length], data: confidences });
-    const { confidence } = settings;
-    const report = await folder.report(
-      evaluationPage(result, { name, ...about, parameters: config, ...(confidence !== undefined && { confidence }) }),
-    );
-    return {
-      text: [...textOf(result), `Report: ${report}`].join('\n'),
-      measures: measuresOf(columns),
-      json: { ...rest, folder: folder.path, report },
-    };
+    if (context.args.length > 1) return evaluateSeveral(context, options);
+    if (options.measures !== undefined) throw new UsageError('--measures is of several runs, but one is given; leave it out.');
+    return evaluateOne(context, options);
   },
 };
 
+type Options = Readonly<Record<string, string | undefined>>;
+
+async function evaluateOne(context: Context, options: Options): Promise<Outcome> {
+  const { args, signal, progress } = context;
+  const [path] = args;
+  const run = path !== undefined && (!ARRAY_FILE.test(path) || (await stat(path).catch(() => undefined))?.isDirectory());
+  const before = run ? await runIn(path) : undefined;
+  if (before && before.status !== 'complete')
+    context.log(`${path} is of a run that is ${before.status}: what it has written is evaluated.`);
+  const counts = listOf(options.counts);
+  const given = setsOf(options);
+  const plainly = options['ood-logits'] ?? options['ood-features'];
+  const sets: NamedSet[] | undefined = given ?? (run && !plainly ? await setsOfRun(path) : undefined);
+  if (options['ood-images'] && !run)
+    throw new UsageError('--ood-images needs RUN: a run folder of layerpeel train, whose network is given them.');
+  const ignored = sets ? ['ood-logits', 'ood-features'] : [];
+  const names = evaluationFiles.filter((name) => !ignored.includes(name) && options[name]);
+  const asked = Object.fromEntries(names.map((name) => [name, options[name]]));
+  const found: EvaluationFiles = run ? await filesOfRun(path) : { logits: path };
+  const files: EvaluationFiles = { ...found, ...(sets && { 'ood-logits': undefined, 'ood-features': undefined }), ...asked };
+  for (const [one, other] of [
+    ['train-features', 'train-labels'],
+    ['train-labels', 'train-features'],
+    ['fit-logits', 'fit-labels'],
+    ['fit-labels', 'fit-logits'],
+  ] as const) {
+    if (files[one] && !files[other]) throw new UsageError(`--${other} is missing: --${one} is given.`);
+  }
+  if (!files.labels) throw new UsageError('--labels is missing: a file with the class of each sample.');
+  if (!files.logits && !(files.features && files.prototypes)) {
+    throw new UsageError('LOGITS.npy is missing: a file of logits, or else --features and --prototypes.');
+  }
+  if ((options.many ?? options.few) !== undefined && !files.counts && !counts) {
+    throw new UsageError('--many and --few are given without --counts: the training samples of each class.');
+  }
+  const settings = settingsOf(options);
+  const name = basename(path ?? (files.features as string)).replace(/\.[^.]*$/, '');
+  const classNames = await namesOf(options.classes, run ? path : undefined);
+  const config = { ...files, ...(sets && { outOfDistribution: sets }), ...settings };
+  const folder = await context.folder(name);
+  await useDevice(context);
+  const made: SetFiles[] = [];
+  for (const { images, ...set } of sets ?? [])
+    made.push(images === undefined ? set : { ...set, ...(await seen(path as string, images, context)) });
+  const input = await readEvaluation(counts ? { ...files, counts: undefined } : files, sets && made);
+  const evaluate = startEvaluation(counts ? { ...input, counts } : input, {
+    ...settings,
+    signal,
+    onProgress: (share) => progress(share, 'evaluating'),
+  });
+  const classes = input.logits ? input.logits.shape[1] : input.prototypes?.shape[0];
+  if (classNames && classNames.length !== classes)
+    throw new UsageError(`--classes has ${classNames.length} names; expected ${classes}, one a class.`);
+  await folder.begin(config);
+  const result = await evaluate();
+  const trainingCounts = counts ?? input.counts;
+  const about = { ...(classNames && { classNames }), ...(trainingCounts && { trainingCounts }) };
+  const columns = evaluationColumns(result, about);
+  for (const [file, table] of Object.entries(columns)) await folder.metrics(table, file);
+  const { predicted, confidences, ...rest } = result;
+  await folder.array('predicted', { shape: [predicted.length], data: predicted });
+  await folder.array('confidences', { shape: [confidences.length], data: confidences });
+  const { confidence } = settings;
+  const report = await folder.report(
+    evaluationPage(result, { name, ...about, parameters: config, ...(confidence !== undefined && { confidence }) }),
+  );
+  return {
+    text: [...textOf(result), `Report: ${report}`].join('\n'),
+    measures: measuresOf(columns),
+    json: { ...rest, folder: folder.path, report },
+  };
+}
+
+/** Runs one after another, in folders of their own, and their table. */
+async function evaluateSeveral(context: Context, options: Options): Promise<Outcome> {
+  const { args, signal, log } = context;
+  const measures = measureNames(options.measures);
+  const runs = await runsOf(args);
+  for (const run of runs) {
+    if (!(await runIn(run)))
+      throw new UsageError(`${run} is no run folder; several are evaluated by their folders, files one by one.`);
+  }
+  const settings = settingsOf(options);
+  const folder = await context.folder('');
+  const config = { runs: args, ...(measures && { measures }), ...settings };
+  await folder.begin(config);
+  const names = folderNames(runs);
+  const later = new Map<string, Later>();
+  const errors: unknown[] = [];
+  for (const [i, run] of runs.entries()) {
+    const name = names[i] as string;
+    const path = join(folder.path, 'runs', name);
+    const own = await RunFolder.claim({ command: `evaluate ${name}`, out: path, force: true, log });
+    try {
+      const { measures: found = {} } = await evaluateOne(
+        {
+          ...context,
+          args: [run],
+          folder: async () => own,
+          progress: (share, doing) => context.progress((i + share) / runs.length, `${name}: ${doing}`),
+        },
+        options,
+      );
+      await own.result({ measures: found });
+      await own.finish('complete');
+      later.set(run, { folder: path, outcome: { status: 'complete', measures: found } });
+    } catch (error) {
+      await kept(() => own.finish(signal.aborted ? 'stopped' : 'failed', error));
+      if (signal.aborted || error instanceof UsageError) throw error;
+      errors.push(error);
+      later.set(run, { folder: path, outcome: { status: 'failed', reason: (error as Error).message, measures: {} } });
+    } finally {
+      await own.release();
+    }
+  }
+  if (errors.length === runs.length) throw errors[0];
+  const { table, partial, folderOf } = await compareRuns(runs, { ...(measures && { measures }), from: folder.path, later });
+  return comparison(folder, {
+    ...{ table, partial, folderOf, log: measures ? () => {} : log },
+    name: 'Evaluations',
+    lead: `${runs.length} runs, evaluated alike; those that differ in their seeds alone are one row.`,
+    config,
+  });
+}
+
+/** The last names of paths, those that others have too with a number. */
+function folderNames(paths: readonly string[]): string[] {
+  const taken = new Set<string>();
+  return paths.map((path) => {
+    const name = basename(resolve(path));
+    let free = name;
+    for (let k = 2; taken.has(free); k++) free = `${name}-${k}`;
+    taken.add(free);
+    return free;
+  });
+}
+
 /** Detection by scores in files, which needs nothing else. */
-async function evaluateBareScores(context: Context, options: Readonly<Record<string, string | undefined>>): Promise<Outcome> {
+async function evaluateBareScores(context: Context, options: Options): Promise<Outcome> {
   const { scores, 'ood-scores': others } = options;
   if (scores === undefined || others === undefined) {
     throw new UsageError(`--${scores === undefined ? 'scores' : 'ood-scores'} is missing: a score is compared on both sides.`);

@@ -111,7 +111,8 @@ export function tableText(table: StudyTable): string {
   ].join('\n');
 }
 
-function failures({ runs }: StudyTable): string[] {
+/** What did not come to its end, and why. */
+export function failures({ runs }: StudyTable): string[] {
   const bad = runs.filter(({ reason, status }) => reason || status === 'diverged');
   if (bad.length === 0) return [];
   return [

@@ -5,6 +5,7 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { LayerpeelError } from '../check/errors.js';
 import { nearest } from '../check/options.js';
+import type { Outcome } from './numerical.js';
 import { foundRun } from './results.js';
 import { type RunRow, type StudyTable, tabulate } from './table.js';
 
@@ -21,6 +22,13 @@ export interface CompareOptions {
   readonly measures?: readonly string[] | undefined;
   /** The folder to which links to runs are relative. */
   readonly from: string;
+  /** What became of runs later, such as in an evaluation of each, and its folder; by their paths. @default how they ended themselves */
+  readonly later?: ReadonlyMap<string, Later> | undefined;
+}
+
+export interface Later {
+  readonly folder: string;
+  readonly outcome: Outcome;
 }
 
 interface Found {
@@ -39,9 +47,9 @@ const MOST_MEASURES = 8;
 const MOST_ENTRIES = 4;
 
 /** @throws `LP_FILE` for what is no run folder, `LP_CONFIG` where the runs have no measure in common, or none of the name asked for */
-export async function compareRuns(paths: readonly string[], { measures, from }: CompareOptions): Promise<Comparison> {
+export async function compareRuns(paths: readonly string[], { measures, from, later }: CompareOptions): Promise<Comparison> {
   const found: Found[] = [];
-  for (const path of await runsOf(paths)) found.push(await read(path, from));
+  for (const path of await runsOf(paths)) found.push(await read(path, from, later?.get(path)));
   const ended = found.filter(({ row }) => row.status === 'complete');
   const all = [...new Set(ended.flatMap(({ row }) => Object.keys(row.measures)))];
   const common = all.filter((name) => ended.every(({ row }) => Object.hasOwn(row.measures, name)));
@@ -78,7 +86,7 @@ function usual(all: readonly string[]): readonly string[] {
 }
 
 /** Run folders, a study's folder standing for those in it, each once. */
-async function runsOf(paths: readonly string[]): Promise<string[]> {
+export async function runsOf(paths: readonly string[]): Promise<string[]> {
   const all: string[] = [];
   for (const path of paths) {
     const study = (await stat(join(path, 'study.json')).catch(() => undefined))?.isFile();
@@ -91,11 +99,12 @@ async function runsOf(paths: readonly string[]): Promise<string[]> {
   return all.filter((_, i) => real.indexOf(real[i] as string) === i);
 }
 
-async function read(path: string, from: string): Promise<Found> {
+async function read(path: string, from: string, later: Later | undefined): Promise<Found> {
   const found = await foundRun(path);
   if (!found)
     throw new LayerpeelError('LP_FILE', `${path} is no run folder; expected one that a run of layerpeel wrote, or a study's.`);
-  const { run, config, outcome } = found;
+  const { run, config } = found;
+  const { folder = path, outcome = found.outcome } = later ?? {};
   const entries = new Map<string, string>();
   const seeds: string[] = [];
   for (const [entry, value] of flat(config)) {
@@ -103,12 +112,12 @@ async function read(path: string, from: string): Promise<Found> {
     else entries.set(entry, value);
   }
   return {
-    ...{ path, name: basename(path), entries, seed: seeds.join(', ') },
+    ...{ path: folder, name: basename(path), entries, seed: seeds.join(', ') },
     group: JSON.stringify([run.command.split(' ')[0], ...[...entries].sort(([a], [b]) => (a < b ? -1 : 1))]),
     row: {
       ...{
         id: relative(from, path) || '.',
-        href: `${relative(from, path).split('/').map(encodeURIComponent).join('/')}/report.html`,
+        href: `${relative(from, folder).split('/').map(encodeURIComponent).join('/')}/report.html`,
       },
       status: outcome?.status ?? 'missing',
       ...(outcome?.reason !== undefined && { reason: outcome.reason }),

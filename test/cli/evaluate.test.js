@@ -343,4 +343,57 @@ test('bare scores are compared by either convention, infinite ones too', async (
   );
 });
 
+test('several runs are evaluated each in its folder and laid out, seeds together; one that cannot be is a cell that says so', async () => {
+  const shifted = (by) => ({ shape: logits.shape, data: logits.data.map((value, k) => (k % 7 === by ? value + 2 : value)) });
+  const bad = { shape: logits.shape, data: logits.data.map((value, k) => (k === 3 ? Number.NaN : value)) };
+  const runs = { ce0: ['ce', 0, shifted(0)], ce1: ['ce', 1, shifted(1)], ul: ['ul', 0, logits], bad: ['bad', 0, bad] };
+  for (const [name, [kind, seed, array]] of Object.entries(runs)) {
+    await mkdir(join(folder, name, 'arrays'), { recursive: true });
+    await writeFile(join(folder, name, 'config.json'), JSON.stringify({ loss: { kind }, seed }));
+    await writeFile(join(folder, name, 'run.json'), JSON.stringify({ layerpeel: '0.1.0', command: 'train', status: 'complete' }));
+    await writeNpy(join(folder, name, 'arrays/logits.npy'), array);
+    await writeNpy(join(folder, name, 'arrays/labels.npy'), { shape: [labels.length], data: labels });
+  }
+  const args = ['ce0', 'ce1', 'ul', 'bad', 'ce0', '--resamples', '0', '--measures', 'accuracy,calibration.ece', '--out', 'run'];
+  const { code, stdout, stderr } = await evaluate([...args, '--json']);
+  assert.is(code, 0, stderr);
+  const { cells, runs: rows } = JSON.parse(stdout);
+  const alone = (array) => evaluateSync({ logits: array, labels }, { resamples: 0 });
+  const expected = [[shifted(0), shifted(1)], [logits], []].map((arrays) => arrays.map(alone));
+  for (const [measure, of] of [
+    ['accuracy', ({ accuracy }) => accuracy],
+    ['calibration.ece', ({ calibration }) => calibration.ece],
+  ]) {
+    assert.equal(
+      cells.filter((cell) => cell.measure === measure).map(({ values }) => values),
+      expected.map((all) => all.map(of)),
+    );
+  }
+  assert.equal(
+    rows.map(({ status, href }) => [status, href]),
+    ['ce0', 'ce1', 'ul', 'bad'].map((name) => [name === 'bad' ? 'failed' : 'complete', `runs/${name}/report.html`]),
+  );
+  assert.match(rows[3].reason, /is NaN/);
+  const statusOf = async (path) => JSON.parse(await readFile(join(folder, path, 'run.json'), 'utf8')).status;
+  assert.equal(
+    [await statusOf('run'), await statusOf('run/runs/ul'), await statusOf('run/runs/bad')],
+    ['complete', 'complete', 'failed'],
+  );
+  assert.ok((await readdir(join(folder, 'run/runs/ul'))).includes('report.html'));
+  const text = await evaluate(['ul', 'bad', '--resamples', '0', '--out', 'text']);
+  assert.match(text.stdout, /bad failed: .*is NaN/);
+
+  for (const [wrong, status, pattern] of [
+    [['bad', 'bad/.', '--out', 'none'], 1, /is NaN/],
+    [['ul', 'ce0', '--out', 'run'], 1, /holds a finished run/],
+    [['ul', '.'], 2, /\. is no run folder; several are evaluated by their folders/],
+    [['ul', '--measures', 'accuracy'], 2, /--measures is of several runs/],
+    [['ul', 'ce0', '--measures', 'acuracy', '--out', 'typo'], 1, /No run has the measure acuracy; did you mean accuracy\?/],
+  ]) {
+    const { code: ended, stderr: said } = await evaluate(wrong);
+    assert.is(ended, status, said);
+    assert.match(said, pattern);
+  }
+});
+
 test.run();

@@ -1,5 +1,5 @@
 // `layerpeel compare`: run folders side by side, seeds together, what is missing named.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gradientFlowSync, randomState } from 'layerpeel';
@@ -91,6 +91,23 @@ test('measures that only some runs have are named; runs without one in common ar
   assert.match(slip.stderr, /No run has the measure los; did you mean loss\?/);
   const asked = await layerpeel('compare', 'a0', 'd', '--measures', 'minMargin', '--out', 'm');
   assert.is(asked.code, 0, asked.stderr);
+});
+
+test('what diverged is a cell that says so, whatever it had come to', async () => {
+  const wild = ['problem.loss={"kind":"mse"}', 'options.learningRates={"features":1e6,"prototypes":1e6}'];
+  await layerpeel('simulate', 'descent.json', '--out', 'wild', ...wild.flatMap((each) => ['--set', each]));
+  const { stdout, stderr } = await layerpeel('compare', 'd', 'wild', '--measures', 'minMargin', '--out', 'w', '--json');
+  const { cells } = JSON.parse(stdout);
+  assert.equal([cells[0].runs.complete, cells[1].runs.diverged, cells[1].values], [1, 1, []], stderr);
+});
+
+test('of a run that says no numbers at its end the last row of its columns is compared', async () => {
+  await mkdir(join(folder, 'old'));
+  await writeFile(join(folder, 'old/run.json'), JSON.stringify({ layerpeel: '0.1.0', command: 'train', status: 'complete' }));
+  await writeFile(join(folder, 'old/config.json'), '{}');
+  await writeFile(join(folder, 'old/metrics.csv'), 'epoch,"a ""b"""\r\n1,0.5\r\n2,0.25\r\n');
+  const { stdout, stderr } = await layerpeel('compare', 'old', '--measures', 'a "b"', '--out', 'o', '--json');
+  assert.equal(JSON.parse(stdout).cells[0].values, [0.25], stderr);
 });
 
 test('what is no run is refused', async () => {

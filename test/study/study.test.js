@@ -2,9 +2,10 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gradientFlowSync, projectedDescentSync, randomState, study } from 'layerpeel';
+import { gradientFlowSync, projectedDescentSync, randomState, study, writeNpy } from 'layerpeel';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { engine } from '../../lib/engine/load.js';
 import { evaluationNumbers } from '../../lib/evaluation/files.js';
 import { studied } from '../../lib/study/commands.js';
 import { main, run, start } from '../cli/run.js';
@@ -97,6 +98,41 @@ test('iterated runs of several shapes are those of projectedDescent; one that di
     table.runs.map(({ status }) => status),
     ['complete', 'complete', 'diverged', 'complete', 'complete', 'diverged'],
   );
+  const wild = table.cells.filter(({ row, measure }) => row === 'wild' && measure !== 'step');
+  assert.ok(wild.every(({ values: [...own], runs }) => own.length === 0 && runs.diverged === 1));
+});
+
+test('runs of other lengths are each as long as it says', async () => {
+  const { table } = await study({ ...numerical, base: descent, axes: { 'options.steps': [5, 60, 7] }, measures: ['loss', 'step'] });
+  const state = randomState({ classes: 3, perClass: 4, dim: 5 });
+  const expected = [5, 60, 7].map((steps) => {
+    const measure = { names: ['loss'], every: steps };
+    return [...projectedDescentSync({ ...descent.problem, state }, { ...descent.options, steps, measure })]
+      .at(-1)
+      .measures.loss.at(-1);
+  });
+  assert.equal(
+    table.cells.filter(({ measure }) => measure === 'loss').map(({ values: [value] }) => value),
+    expected,
+  );
+});
+
+test('runs have folders of their own names: by the last names of axes where these differ, with a digest where they are long', async () => {
+  const long = (end) => `${'decay '.repeat(30)}${end}`;
+  const axes = { method: { [long('a')]: {}, [long('b')]: { 'options.gamma': 0.2 } } };
+  const { table } = await study({ ...numerical, base: flow, axes });
+  const [a, b] = table.runs.map(({ id }) => id);
+  assert.ok(a !== b && a.length < 140 && /^method-decay-decay-.*-[0-9a-f]{10}$/.test(a), a);
+  const twins = {
+    ...numerical,
+    base: descent,
+    axes: { 'options.learningRates.features': [1, 2], 'problem.moves.features': [true] },
+  };
+  const { table: both } = await study({ ...twins, measures: ['loss'] });
+  assert.equal(
+    both.runs.map(({ id }) => id),
+    [1, 2].map((rate) => `options.learningRates.features-${rate}_problem.moves.features-true`),
+  );
 });
 
 test('the boundary is where the norm neither grows nor falls: the critical weight decay', async () => {
@@ -109,6 +145,11 @@ test('the boundary is where the norm neither grows nor falls: the critical weigh
   };
   const { boundary, table } = await study(config);
   assert.is(table.runs.length, 9); // those of the bisection are not among them
+  const falling = { ...config, axes: { ...config.axes, 'options.weightDecay': [0.5, 1, 0] } };
+  assert.equal(
+    (await study(falling)).boundary.map(({ at }) => at),
+    boundary.map(({ at }) => at),
+  );
   for (const [i, gamma] of gammas.entries()) {
     const { levels, at, from, to, rising } = boundary[i];
     assert.equal(levels, { 'options.gamma': String(gamma) });
@@ -179,6 +220,8 @@ test('measures without folders are kept, and only what is missing or stale is co
   // A process that was killed leaves a part of a line.
   await writeFile(join(out, 'measures.jsonl'), `${(await lines()).slice(0, 1).join('\n')}\n{"id":"gam`);
   assert.equal(values(await study(more, { out })), values(second));
+  const whole = (await lines()).flatMap((line) => (line.endsWith('}') ? [JSON.parse(line).id] : []));
+  assert.equal(whole.sort(), ['gamma-0', 'gamma-0.1', 'gamma-0.2']);
   assert.equal(values(await study(more, { out })), values(second));
   const changed = { ...more, base: { ...flow, times: [0, 3] } };
   await refuses('LP_CONFIG', /changed under 3 of its finished runs: gamma-0, gamma-0\.1, gamma-0\.2; .*--rerun stale/, () =>
@@ -207,6 +250,10 @@ test('each run has a folder; what is there is not run again, what failed is a ce
   const report = await readFile(join(folder, 'st/report.html'), 'utf8');
   assert.match(report, /<a href="runs\/gamma-0_seed-1\/report\.html">gamma-0_seed-1<\/a>/);
   assert.ok((await readdir(join(folder, 'st'))).includes('table.tex'));
+  const [, threads] = /threads<\/[^>]*>\s*<[^>]*>(\d+)/.exec(
+    await readFile(join(folder, 'st/runs/gamma-0_seed-0/report.html'), 'utf8'),
+  );
+  assert.is(Number(threads), Math.max(1, Math.floor(engine().info().threads / 2)));
   const stamp = () => readFile(join(folder, 'st/runs/gamma-0_seed-0/run.json'), 'utf8');
   const before = await stamp();
   assert.is((await run(['study', 's.json', '--out', 'st'], { cwd: folder })).code, 0);
@@ -270,6 +317,27 @@ test('the example runs', async () => {
   assert.is(table.runs.length, 24);
   assert.ok(table.cells.every(({ runs }) => runs.failed === 0));
   assert.ok(main);
+});
+
+test('what failed stays so until it is asked for again', async () => {
+  const labels = Int32Array.from({ length: 12 }, (_, i) => i % 3);
+  const logits = { shape: [12, 3], data: Float64Array.from({ length: 36 }, (_, k) => Math.sin(k)) };
+  await writeNpy(join(folder, 'y.npy'), { shape: [12], data: labels });
+  await writeNpy(join(folder, 'a.npy'), logits);
+  await writeNpy(join(folder, 'b.npy'), { ...logits, data: logits.data.with(3, Number.NaN) });
+  const config = {
+    ...{ command: 'evaluate', base: { labels: 'y.npy', resamples: 0 } },
+    axes: { logits: { a: { input: 'a.npy' }, b: { input: 'b.npy' } } },
+  };
+  const options = { out: join(folder, 'st'), relativeTo: folder };
+  const statuses = async (more) => (await study(config, { ...options, ...more })).table.runs.map(({ status }) => status);
+  assert.equal(await statuses(), ['complete', 'failed']);
+  await writeNpy(join(folder, 'b.npy'), logits);
+  assert.equal(await statuses(), ['complete', 'failed']);
+  const stamp = () => readFile(join(folder, 'st/runs/logits-a/run.json'), 'utf8');
+  const before = await stamp();
+  assert.equal(await statuses({ rerun: 'failed' }), ['complete', 'complete']);
+  assert.is(await stamp(), before);
 });
 
 test('a study of evaluations takes every number that the command does', async () => {

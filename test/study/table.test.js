@@ -32,6 +32,11 @@ const layout = {
 const table = tabulate(runs, layout);
 const cell = (row, column, of = table) => of.cells.find((each) => each.row === row && each.column === column);
 
+test('a mean has the digits that its deviation leaves, down to its second', () => {
+  const of = (mean, deviation) => cellText({ ...cell('CE', '10'), mean, deviation });
+  assert.equal([of(0.123456, 0.0123), of(1234.5678, 1.26), of(0.5, 0)], ['0.123 ± 0.012', '1234.6 ± 1.3', '0.5 ± 0']);
+});
+
 test('means and sample deviations are those of the values', () => {
   const { mean, deviation, count, values, runs: ended } = cell('CE', '10');
   assert.equal(values, [0.5, 0.6, 0.7]);
