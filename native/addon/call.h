@@ -219,6 +219,11 @@ class Input {
   }
   explicit operator bool() const { return array_ != nullptr; }
   const T* get() const { return array_ ? array_->data : nullptr; }
+  // Where it is one of the CPU, it is not brought to the device: the body does that.
+  Input staying() const {
+    array_->stays = true;
+    return *this;
+  }
   Matrix<const T> matrix(Index rows, Index cols) const { return {get(), rows, cols}; }
 
   // A copy to keep, made on the thread that asks for it unless the job has one already. Once only.
@@ -249,9 +254,14 @@ class Input {
       }
     }
     void enter(cuda::Job& job) override {
-      data = resident ? static_cast<const T*>(resident->memory->get()) : job.uploaded(data, size);
+      if (resident) {
+        data = static_cast<const T*>(resident->memory->get());
+      } else if (!stays) {
+        data = job.uploaded(data, size);
+      }
     }
     Index size;
+    bool stays = false;
     std::shared_ptr<DeviceArray> resident;
     const T* data = nullptr;
     Buffer<T> copy;
@@ -302,6 +312,11 @@ class Output {
   }
   explicit operator bool() const { return array_ != nullptr; }
   T* get() const { return array_ ? array_->data : nullptr; }
+  // Where it is one of the CPU, the body brings it there.
+  Output staying() const {
+    array_->stays = true;
+    return *this;
+  }
   Matrix<T> matrix(Index rows, Index cols) const { return {get(), rows, cols}; }
   // For `finish`.
   Napi::Value value() const { return array_->value(); }
@@ -347,6 +362,7 @@ class Output {
         data = static_cast<T*>(resident->memory->get());
         return;
       }
+      if (stays) return;
       host = data;
       data = read ? job.uploaded(host, size) : job.scratch<T>(size);
     }
@@ -362,6 +378,7 @@ class Output {
     Napi::Env env;
     Index size;
     bool read;
+    bool stays = false;
     std::shared_ptr<DeviceArray> resident;
     T* data = nullptr;
     T* host = nullptr;  // where the result of a device goes back to

@@ -71,14 +71,19 @@ Napi::Value device_room(Call& call) {
 }
 LP_EXPORT("deviceRoom(handle)", device_room)
 
-// { data }, a copy of an array by way of the device, which lies where the mode has results.
+// { data }, a copy of an array to, from or on the device, which lies where the mode has results. Nothing is held of the
+// device but the arrays themselves: what fits there once can be put and read.
 Napi::Value copy(Call& call, const Argument& data) {
   return with_float_type(data, [&]<class T>() {
     const Index size = data.length();
-    const Input<T> from(call, data, size);
-    const Output<T> to(call, size);
-    return call.run_placed([](Control&) {}, [=](cuda::Job& job) { job.copy(to.get(), from.get(), size * sizeof(T)); },
-                           [=](Napi::Env env) { return named(env, {{"data", to}}); });
+    const bool from_there = device_array(data.value) != nullptr, to_there = call.resident();
+    const Input<T> from = Input<T>(call, data, size).staying();
+    const Output<T> to = Output<T>(call, size).staying();
+    const auto move = [=](cuda::Job& job) {
+      const auto way = !to_there ? &cuda::Job::download : from_there ? &cuda::Job::copy : &cuda::Job::upload;
+      (job.*way)(to.get(), from.get(), size * sizeof(T));
+    };
+    return call.run_placed([](Control&) {}, move, [=](Napi::Env env) { return named(env, {{"data", to}}); });
   });
 }
 

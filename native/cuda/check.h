@@ -6,7 +6,7 @@
 
 namespace lp::cuda {
 
-// LP_DEVICE, with the call and CUDA's words for what it answered.
+// LP_DEVICE, or LP_MEMORY, with the call and CUDA's words for what it answered.
 struct Failure : Error {
   Failure(cudaError_t error, const char* call);
   cudaError_t error;

@@ -59,7 +59,8 @@ std::string in_bytes(int64_t bytes) {
 }  // namespace
 
 Failure::Failure(cudaError_t error, const char* call)
-    : Error("LP_DEVICE", std::string("CUDA failed in ") + call + ": " + cudaGetErrorString(error) + "."),
+    : Error(error == cudaErrorMemoryAllocation ? "LP_MEMORY" : "LP_DEVICE",
+            std::string("CUDA failed in ") + call + ": " + cudaGetErrorString(error) + "."),
       error(error) {}
 
 void check(cudaError_t error, const char* call) {
