@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(kRowThreads, 3) rows_kernel(T* logits, Rows<T>
       });
       value = group.sum(value);
       count = group.sum(count);
-      if (of.keep && group.lane() == 0) z[label] = -weight * count;
+      if (of.keep && group.lane() == label % kSize) z[label] = -weight * count;  // by whom it was read
     } else {
       const double* const soft = of.soft ? of.soft + i * of.classes : nullptr;
       const bool plain = !soft && of.smoothing == 0;

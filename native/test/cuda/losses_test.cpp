@@ -45,7 +45,8 @@ void compare(const std::shared_ptr<cuda::Device>& device, const Sample<T>& sampl
     cuda::Job job(device, control);
     actual = cuda::loss_and_gradient<T>(job, cuda::Precision::float32, loss, placed.state, placed.gradient, true);
     placed.df.read(sample.df), placed.dw.read(sample.dw), placed.db.read(sample.db);
-    measured = cuda::loss_and_gradient<T>(job, cuda::Precision::float32, loss, placed.state, {}, true);
+    measured =
+        kRacesAlone ? actual : cuda::loss_and_gradient<T>(job, cuda::Precision::float32, loss, placed.state, {}, true);
   }
   compare_with_ref(sample, loss, biased, actual, sample.called(loss));
   check(measured.value == actual.value && measured.accuracy == actual.accuracy &&
@@ -53,17 +54,28 @@ void compare(const std::shared_ptr<cuda::Device>& device, const Sample<T>& sampl
         sample.called(loss) + ": the same numbers without a gradient");
 }
 
+bool has_logits(const Loss& loss) {
+  return loss.kind == LossKind::cross_entropy || loss.kind == LossKind::mse || loss.kind == LossKind::hinge;
+}
+
 template <class T>
 void all(const std::shared_ptr<cuda::Device>& device) {
   struct Case {
     Index n, classes, p, offset, each;  // every so many of the losses
   };
-  for (const auto& [n, classes, p, offset, each] :
-       {Case{1, 2, 1, 0, 4}, {7, 3, 4, 0, 2}, {37, 5, 17, 1, 4}, {130, 9, 8, 1, 10}, {3, 4099, 3, 0, 7}}) {
+  const std::vector<Case> table =
+      kRacesAlone ? std::vector<Case>{{70, 5, 17, 1, 3}, {2, 4099, 3, 0, 3}}
+                  : std::vector<Case>{
+                        {1, 2, 1, 0, 4}, {7, 3, 4, 0, 2}, {37, 5, 17, 1, 4}, {130, 9, 8, 1, 10}, {3, 4099, 3, 0, 7}};
+  for (const auto& [n, classes, p, offset, each] : table) {
     const Sample<T> sample(n, classes, p);
     Index k = n + static_cast<Index>(sizeof(T)) / 4;  // others of each dtype
-    for (const Loss& loss : losses(n, classes))
-      if (k++ % each == 0) compare(device, sample, loss, k % 2 == 0, offset);
+    for (const Loss& loss : losses(n, classes)) {
+      if (k++ % each != 0) continue;
+      // What is a block's for each of thousands of classes is another's for a few, and takes minutes there.
+      const bool few = !kRacesAlone || classes < 4096;
+      if (few || has_logits(loss)) compare(device, sample, loss, few && k % 2 == 0, offset);
+    }
   }
 }
 
