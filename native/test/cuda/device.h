@@ -12,9 +12,9 @@
 
 namespace lp::test {
 
-// ThreadSanitizer looks at who touches what and in which order, not at numbers, and takes a hundred times as long. Under
-// it tables of cases are short: of each instance of a kernel one shape, of more blocks than one where there are as many,
-// and no multiple of a warp, a pack or a tile.
+// ThreadSanitizer looks at who touches what and in which order, not at numbers, and takes a hundred times as long.
+// Under it tables of cases are short: of each instance of a kernel one shape, of more blocks than one where there are
+// as many, and no multiple of a warp, a pack or a tile.
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kRacesAlone = true;
 #else
