@@ -207,7 +207,7 @@ Misuse run(const Launch& launch, const std::function<void()>& thread, unsigned s
   const std::size_t blocks = std::size_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   engine.size = std::size_t{launch.block.x} * launch.block.y * launch.block.z;
   // ThreadSanitizer takes what one fiber does for ordered, so blocks that could race must not share them; but to it
-  // every barrier of a thread costs as much as there are threads. Four blocks of 256 are told apart, whichever are drawn.
+  // every barrier of a thread costs as much as there are threads. Four blocks of 256 are told apart.
   const std::size_t sets =
       under_thread_sanitizer() ? std::min(blocks, std::max<std::size_t>(1024 / engine.size, 2)) : std::size_t{1};
   while (engine.threads.size() < sets * engine.size) engine.threads.push_back(std::make_unique<Thread>());
