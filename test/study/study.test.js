@@ -102,19 +102,20 @@ test('iterated runs of several shapes are those of projectedDescent; one that di
   assert.ok(wild.every(({ values: [...own], runs }) => own.length === 0 && runs.diverged === 1));
 });
 
-test('runs of other lengths are each as long as it says', async () => {
-  const { table } = await study({ ...numerical, base: descent, axes: { 'options.steps': [5, 60, 7] }, measures: ['loss', 'step'] });
+test('runs of other lengths are each as long as it says, with rules that stop them and without', async () => {
   const state = randomState({ classes: 3, perClass: 4, dim: 5 });
-  const expected = [5, 60, 7].map((steps) => {
-    const measure = { names: ['loss'], every: steps };
-    return [...projectedDescentSync({ ...descent.problem, state }, { ...descent.options, steps, measure })]
-      .at(-1)
-      .measures.loss.at(-1);
-  });
-  assert.equal(
-    table.cells.filter(({ measure }) => measure === 'loss').map(({ values: [value] }) => value),
-    expected,
-  );
+  for (const rules of [{}, { measure: { names: ['loss'], every: 1 }, stop: { stationary: 1e-12 } }]) {
+    const base = { ...descent, options: { ...descent.options, ...rules } };
+    const { table } = await study({ ...numerical, base, axes: { 'options.steps': [5, 60, 7] }, measures: ['loss', 'step'] });
+    const expected = [5, 60, 7].map((steps) => {
+      const options = { ...base.options, steps, measure: { names: ['loss'], every: steps } };
+      return [...projectedDescentSync({ ...descent.problem, state }, options)].at(-1).measures.loss.at(-1);
+    });
+    assert.equal(
+      table.cells.filter(({ measure }) => measure === 'loss').map(({ values: [value] }) => value),
+      expected,
+    );
+  }
 });
 
 test('runs have folders of their own names: by the last names of axes where these differ, with a digest where they are long', async () => {
