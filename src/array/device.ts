@@ -184,7 +184,8 @@ const ELSEWHERE = ['auto', 'cpu'] as const;
 function ordinalOf(name: unknown, place: string, others: readonly string[] = []): number {
   const found = typeof name === 'string' ? /^cuda(?::(\d{1,4}))?$/.exec(name) : null;
   if (found) return Number(found[1] ?? 0);
-  const guess = typeof name === 'string' ? nearest(name, ['cuda', ...others.filter((other) => other !== 'cpu')]) : undefined;
+  // Of 'gpu' the nearest name would be 'cpu'.
+  const guess = typeof name === 'string' && !/gpu/i.test(name) ? nearest(name, ['cuda', ...others]) : undefined;
   const expected = [...others, 'cuda'].map((each) => `'${each}'`).join(', ');
   throw new LayerpeelError(
     'LP_OPTION',

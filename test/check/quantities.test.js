@@ -105,6 +105,7 @@ test('a wrong weight decay is named with its place', async () => {
 test('a device is named where one is used', async () => {
   await refuses('LP_OPTION', /^options\.device is not known; expected/, () => descents.gradientDescent({ device: 'cpu' }));
   await refuses('LP_OPTION', /device is "cup"; did you mean 'cpu'\?/, () => descents.projectedDescent({ device: 'cup' }));
+  await refuses('LP_OPTION', /device is "gpu"; expected 'auto', 'cpu', 'cuda'/, () => descents.projectedDescent({ device: 'gpu' }));
   await refuses('LP_OPTION', /devise is not known; expected/, () => descents.gradientDescent({ devise: 'cpu' }));
 });
 
