@@ -185,7 +185,7 @@ function ordinalOf(name: unknown, place: string, others: readonly string[] = [])
   const found = typeof name === 'string' ? /^cuda(?::(\d{1,4}))?$/.exec(name) : null;
   if (found) return Number(found[1] ?? 0);
   // Of 'gpu' the nearest name would be 'cpu'.
-  const guess = typeof name === 'string' && !/gpu/i.test(name) ? nearest(name, ['cuda', ...others]) : undefined;
+  const guess = typeof name === 'string' && !/gpu/i.test(name) ? nearest(name, [...others, 'cuda']) : undefined;
   const expected = [...others, 'cuda'].map((each) => `'${each}'`).join(', ');
   throw new LayerpeelError(
     'LP_OPTION',
