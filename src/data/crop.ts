@@ -7,7 +7,7 @@
 import { randomOf, type SeededRandom } from '../array/random.js';
 import { LayerpeelError } from '../check/errors.js';
 import { checkKeys, checkList, checkNumber, entry, inside, type Place } from '../check/options.js';
-import type { Box, Cut, Size, View } from './decode.js';
+import type { Box, Cut, Size, View } from './view.js';
 
 export interface ResizedCrop {
   /** Of what the network is given, in pixels: of both sides, or `[height, width]`. */

@@ -4,13 +4,12 @@ import { readWhole } from '../array/files.js';
 import { kindOf } from '../array/kinds.js';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
+import type { Cut, Size, View } from './view.js';
 
 export const CHANNELS = 3;
 
 /** Pixels of the largest image that is taken as it is: what a file of a few bytes may claim must not fill the memory. */
 const MOST_PIXELS = 2 ** 24;
-
-export type Size = readonly [height: number, width: number];
 
 export interface Pixels {
   /** `[height, width, 3]` */
@@ -25,28 +24,6 @@ export interface Decoded {
   /** Numbers of the files that could not be read, ascending. */
   readonly unreadable: readonly number[];
 }
-
-/** What of an image is decoded: it as it is, which must have this size if one is said, or what it is made. */
-export type View = { readonly size?: Size | undefined } | { readonly cut: Cut };
-
-export interface Box {
-  readonly top: number;
-  readonly left: number;
-  readonly height: number;
-  readonly width: number;
-}
-
-/** What an image of a size is made: cut to a box, resized, cut again. */
-export type Cut = (size: Size) => {
-  readonly from?: Box | undefined;
-  readonly size: Size;
-  /** @default 'lanczos3' */
-  readonly kernel?: 'linear' | undefined;
-  readonly box?: Box | undefined;
-};
-
-/** Stretches every image to one size. */
-export const stretched = (size: Size): View => ({ cut: () => ({ size }) });
 
 /**
  * Decodes a file.

@@ -6,9 +6,10 @@ import { basename } from 'node:path';
 import { fileFault } from '../array/stored.js';
 import { LayerpeelError } from '../check/errors.js';
 import { readCache, writeCache } from './cache.js';
-import { CHANNELS, type Decoded, decoder, type Pixels, stretched, UnsupportedImage, type View } from './decode.js';
+import { CHANNELS, type Decoded, decoder, type Pixels, UnsupportedImage } from './decode.js';
 import { classCounts, type ImageFiles, type ImageSet, sharedBytes } from './images.js';
 import { type CheckedSource, checkSignal, type LoadControl, Progress } from './reading.js';
+import { stretched, type View } from './view.js';
 
 /** Images decoded at once: enough to keep every thread of libuv's pool at work. */
 export const AT_ONCE = 8;

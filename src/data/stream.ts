@@ -4,9 +4,10 @@
  */
 import type { Control } from '../check/control.js';
 import { aborted, LayerpeelError } from '../check/errors.js';
-import { cutting, decoder, loadSharp, stretched, type View } from './decode.js';
+import { cutting, decoder, loadSharp } from './decode.js';
 import { type AnyImages, type ImageFiles, type ImageSet, inFiles, sharedBytes } from './images.js';
 import { AT_ONCE, unreadable } from './listed.js';
+import { stretched, type View } from './view.js';
 
 const [MOST_AHEAD, MOST_BYTES] = [3, 2 ** 28];
 
