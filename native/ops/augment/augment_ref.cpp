@@ -23,7 +23,9 @@ void augment_ref(const Images& images, const int32_t* chosen, Index count, Index
       const auto [factor, offset] = normalization(how.mean[c], how.std[c]);
       for (Index y = 0; y < h; y++) {
         for (Index x = 0; x < w; x++) {
-          const double mixed = share * pixel(row, own, y, x, c) + (1 - share) * pixel(partner, other, y, x, c);
+          // Where none has a part, the partner's image need not be there.
+          const double rest = share < 1 ? (1 - share) * pixel(partner, other, y, x, c) : 0;
+          const double mixed = share * pixel(row, own, y, x, c) + rest;
           *out++ = static_cast<float>(factor * mixed + offset);
         }
       }
