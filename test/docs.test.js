@@ -1,7 +1,6 @@
 // README.md and the pages of docs/: their examples run as they stand, each a program of its own, and what they name exists.
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as layerpeel from 'layerpeel';
@@ -13,6 +12,7 @@ import { parse } from '../lib/cli/command.js';
 import { marginMeasures, trajectoryMeasures } from '../lib/dynamics/trajectory.js';
 import { experiments } from '../lib/experiments/index.js';
 import { checkSettings, checkTrainingLoss } from '../lib/training/config.js';
+import { inFolder } from './helpers.js';
 import { startNode } from './process.js';
 import { patterns } from './training/images.js';
 import { torchSuite } from './training/torch.js';
@@ -42,7 +42,7 @@ const says = (text, word) => new RegExp(`(?<![\\w-])${word}(?![\\w-])`).test(spa
 const trained = torchSuite('pages that train');
 for (const [place, code] of blocks('js')) {
   (code.includes('layerpeel/torch') ? trained : test)(`${place} runs`, () =>
-    inFolder(async (folder) => {
+    besidePackage(async (folder) => {
       await writeFile(join(folder, 'example.mjs'), code);
       const { code: exit, stdout, stderr } = await startNode(['example.mjs'], { cwd: folder }).ended;
       assert.is(exit, 0, stderr);
@@ -52,17 +52,13 @@ for (const [place, code] of blocks('js')) {
 }
 
 /** A folder in which the package, and what it installs beside it, can be imported. */
-async function inFolder(use) {
-  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-docs-'));
-  try {
+const besidePackage = (use) =>
+  inFolder(async (folder) => {
     await mkdir(join(folder, 'node_modules'));
     await symlink(root, join(folder, 'node_modules/layerpeel'));
     await symlink(join(root, 'node_modules/sharp'), join(folder, 'node_modules/sharp'));
     await use(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
+  });
 
 for (const [place, text] of blocks('json')) {
   test(`${place} is a configuration`, async () => {
@@ -72,7 +68,7 @@ for (const [place, text] of blocks('json')) {
       checkTrainingLoss(config, Int32Array.of(500, 50, 5), { path: 'config', code: 'LP_CONFIG' });
       return;
     }
-    await inFolder(async (folder) => {
+    await besidePackage(async (folder) => {
       await writeFile(join(folder, 'config.json'), text);
       const command = 'axes' in config ? 'study' : 'simulate';
       const { code, stderr } = await startNode([join(root, 'lib/cli/main.js'), command, 'config.json'], { cwd: folder }).ended;

@@ -1,5 +1,8 @@
 // What several tests share: golden cases, arrays from nested lists, expectations of errors.
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { LayerpeelError, seededRandom } from 'layerpeel';
 import * as assert from 'uvu/assert';
 
@@ -44,6 +47,16 @@ export function distance(x, y) {
 /** Asserts that a number is another one to within a tolerance; `what` it is. */
 export const near = (actual, expected, tolerance, what) =>
   assert.ok(Math.abs(actual - expected) <= tolerance, `${what}: ${actual} is not ${expected} within ${tolerance}`);
+
+/** Gives a new folder, which is removed afterwards. */
+export async function inFolder(body) {
+  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
+  try {
+    return await body(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
 
 /** Asserts that a call throws or rejects with an error of the package that has this code and fits the pattern. */
 export async function refuses(code, pattern, body) {

@@ -76,9 +76,7 @@ export async function writeNpz(
     const parts = npyPieces(array, checkName(name));
     // The beginning of the zip calendar, as NumPy has it, in place of the time of writing.
     const details = { compress, mtime: new Date(1980, 0, 1), forceDosTimestamp: true, mode: 0o100644 };
-    named(checkLength(name), (placeholder) =>
-      zip.addReadStreamLazy(placeholder, details, (done) => done(null, Stream.from(parts))),
-    );
+    named(checkLength(name), (alias) => zip.addReadStreamLazy(alias, details, (done) => done(null, Stream.from(parts))));
   }
   zip.end();
   await writeFileAtomic(path, output);
@@ -97,7 +95,7 @@ function checkLength(name: string): string {
  * Names members by the very names of their arrays. yazl refuses or changes those that would lead an unpacker out of its folder
  * (`/w`, `../w`, `W:0`, a backslash); but these are names of arrays, as NumPy writes and reads them, and nothing unpacks them here.
  */
-function nameMembers(zip: object): (name: string, add: (placeholder: string) => void) => void {
+function nameMembers(zip: object): (name: string, add: (alias: string) => void) => void {
   let bytes: Uint8Array;
   const { entries } = zip as { entries: { utf8FileName: Uint8Array }[] };
   // yazl keeps an entry here before it writes its name.

@@ -1,26 +1,16 @@
 // Every column that training reports and every file that it leaves, against numbers computed here: the network from its
 // checkpoint, losses and norms by hand, collapse by `collapse`, and the command line against the function.
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { collapseMeasures, collapseSync, loadImages, matmulSync, readNpy, readSafetensors, selectImages } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run } from '../cli/run.js';
-import { distance } from '../helpers.js';
+import { distance, inFolder } from '../helpers.js';
 import { idxFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
 const test = torchSuite('columns of training');
-
-async function inFolder(body) {
-  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
-  try {
-    return await body(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const near = (found, wanted, tolerance, name) =>

@@ -1,11 +1,10 @@
 // Theory beside a run: the model's limit reached by a network, the same when resumed, and what is said where there is none.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readSafetensors, simplexETF } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { theorySetting } from '../../lib/training/run-theory.js';
+import { inFolder } from '../helpers.js';
 import { patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
@@ -21,15 +20,6 @@ const anchored = {
   epochs: 12,
   batch: 16,
 };
-
-async function inFolder(body) {
-  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
-  try {
-    await body(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 async function last(config, options) {
   let theory;

@@ -1,27 +1,17 @@
 // Images that stay in their files: training and evaluation as in memory, to the bit; resumed; beyond memory; and what cannot be read.
-import { link, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { link, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadImages, readSafetensors, streamImages } from 'layerpeel';
 import { outputs, train } from 'layerpeel/torch';
 import sharp from 'sharp';
 import * as assert from 'uvu/assert';
-import { refuses } from '../helpers.js';
+import { inFolder, refuses } from '../helpers.js';
 import { startNode } from '../process.js';
 import { imageFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
 
 const test = torchSuite('images in files');
-
-async function inFolder(body) {
-  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
-  try {
-    return await body(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 /** Training and test images of four classes, and others, as files. */
 const withImages = (body, options = {}) =>

@@ -1,13 +1,12 @@
 // Training: it learns, goes on bit for bit from a checkpoint, survives being killed, stops where it diverges or is told to.
-import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readSafetensors, writeSafetensors } from 'layerpeel';
 import { train } from 'layerpeel/torch';
 import * as assert from 'uvu/assert';
 import { run, start } from '../cli/run.js';
-import { refuses } from '../helpers.js';
+import { inFolder, refuses } from '../helpers.js';
 import { startNode } from '../process.js';
 import { idxFiles, patterns } from './images.js';
 import { torchSuite } from './torch.js';
@@ -31,15 +30,6 @@ const timeless = (rows) =>
     assert.ok(seconds > 0 && imagesPerSecond > 0 && waitedForImages >= 0 && secondsMeasuring >= secondsCollapse);
     return rest;
   });
-
-async function inFolder(body) {
-  const folder = await mkdtemp(join(tmpdir(), 'layerpeel-'));
-  try {
-    return await body(folder);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-}
 
 const recipes = {
   'cross-entropy': {},
